@@ -1,0 +1,247 @@
+package io.millrace.config;
+
+import io.millrace.log.LogSettings;
+import io.millrace.log.Topics;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+
+/**
+ * The effective configuration of a process, checked. What may stand in
+ * {@code millrace.yaml}, with ranges and defaults, is in {@code docs/configuration.md}.
+ *
+ * @param backends by name; the built-in backend is not among them
+ * @param models what a client may name as model, by name; aliases resolved by {@link #model}
+ * @param collections names of the knowledge collections
+ */
+public record MillraceConfig(
+        Listen listen,
+        Kafka kafka,
+        Registry registry,
+        Postgres postgres,
+        Redis redis,
+        Map<String, Backend> backends,
+        Map<String, ModelPolicy> models,
+        Routing routing,
+        Retrieval retrieval,
+        Dispatch dispatch,
+        Limits limits,
+        List<String> collections) {
+
+    /** The collections of the seeds. */
+    public static final List<String> DEFAULT_COLLECTIONS = List.of(
+            "codebase-context",
+            "skills-patterns",
+            "error-solutions",
+            "interaction-history",
+            "best-practices",
+            "nixos-docs");
+
+    public MillraceConfig {
+        backends = Map.copyOf(backends);
+        models = Map.copyOf(models);
+        collections = List.copyOf(collections);
+    }
+
+    /**
+     * @param host loopback until keys exist
+     * @param port 0 for a free one
+     */
+    public record Listen(String host, int port) {}
+
+    /** @param bootstrapServers empty: the embedded broker */
+    public record Kafka(String bootstrapServers, String prefix, int partitions, int replication) {}
+
+    /** @param url empty: the embedded registry */
+    public record Registry(String url) {}
+
+    /** @param url JDBC URL; empty: the embedded server */
+    public record Postgres(String url, String user, Secret password) {}
+
+    /** @param url a {@code redis:} URL; empty: the embedded server */
+    public record Redis(String url) {}
+
+    /** Whether a backend's requests leave the machine or the site. */
+    public enum Locality {
+        LOCAL,
+        REMOTE
+    }
+
+    /** What a deployment speaks. */
+    public enum Kind {
+        /** llama-server: OpenAI API with /health, /props and /slots. */
+        LLAMA_CPP,
+        /** Anything with /v1/chat/completions. */
+        OPENAI
+    }
+
+    /** @param deployments in order of preference, at least one */
+    public record Backend(String name, Locality locality, Kind kind, List<Deployment> deployments) {
+        public Backend {
+            deployments = List.copyOf(deployments);
+        }
+    }
+
+    /**
+     * A model behind a URL.
+     *
+     * @param name unique among all deployments
+     * @param url base URL; requests go to {@code /v1/chat/completions} below it, a trailing {@code /v1} is accepted
+     * @param model model name sent upstream; empty: the server's own
+     * @param key bearer token, or none
+     * @param inputPrice dollars per million prompt tokens
+     * @param outputPrice dollars per million completion tokens
+     * @param contextLength tokens; 0: ask the server, or unknown
+     * @param capabilities of json, tools, vision
+     * @param concurrency requests at once per process
+     * @param timeout until the end of the answer
+     */
+    public record Deployment(
+            String name,
+            String url,
+            String model,
+            Secret key,
+            double inputPrice,
+            double outputPrice,
+            int contextLength,
+            Set<String> capabilities,
+            int concurrency,
+            Duration timeout) {
+        public Deployment {
+            capabilities = Set.copyOf(capabilities);
+        }
+
+        /** {@link #url} without a trailing slash or {@code /v1}. */
+        public String base() {
+            String trimmed = url.endsWith("/") ? url.substring(0, url.length() - 1) : url;
+            return trimmed.endsWith("/v1") ? trimmed.substring(0, trimmed.length() - 3) : trimmed;
+        }
+    }
+
+    /**
+     * What a model name means.
+     *
+     * @param backend forced backend or locality ({@code local}, {@code remote}); empty: the router decides
+     * @param retrieval off, auto, keyword, semantic or hybrid
+     * @param addContext whether retrieved context goes into the prompt of requests without tools
+     * @param localOnly may not leave the machine
+     * @param aliases other names of it
+     */
+    public record ModelPolicy(
+            String name,
+            String backend,
+            String retrieval,
+            boolean addContext,
+            boolean localOnly,
+            List<String> aliases) {
+        public ModelPolicy {
+            aliases = List.copyOf(aliases);
+        }
+    }
+
+    /**
+     * @param local confidence at or above which the local model answers alone, 0.30..0.95
+     * @param fallback confidence at or above which it answers first and is judged, at most local - 0.05
+     * @param qualityBar AnswerQuality that a judged answer must reach, 0..1
+     * @param remoteMargin how much better P(remote) must be than P(local), 0..1
+     * @param remotePrior P(remote answer is accepted) until it is learned, 0..1
+     * @param deadline from acceptance to the last moment for an answer, 1 s..1 h
+     * @param leaseTimeout silence after which a worker counts as lost, 2 s..60 s
+     * @param maxAttempts attempts per interaction, 1..10
+     */
+    public record Routing(
+            double local,
+            double fallback,
+            double qualityBar,
+            double remoteMargin,
+            double remotePrior,
+            Duration deadline,
+            Duration leaseTimeout,
+            int maxAttempts) {}
+
+    /**
+     * @param limit most hits, 1..50
+     * @param contextTokens budget of the context block, 64..32768
+     * @param minContextScore context is added only at or above it, 0..1
+     * @param concurrency queries in work at once, 1..4096
+     * @param timeout after which a query goes on without evidence, 50 ms..30 s
+     */
+    public record Retrieval(int limit, int contextTokens, double minContextScore, int concurrency, Duration timeout) {}
+
+    /**
+     * @param queue records a worker holds while its deployments are busy or loading, 1..1000
+     * @param heartbeat how often a worker renews its lease, 200 ms..10 s
+     * @param probe how often deployments are probed, 100 ms..60 s
+     * @param breakerFailures consecutive failures that open a deployment's circuit, 1..100
+     * @param breakerOpen how long it stays open, 1 s..10 min
+     */
+    public record Dispatch(int queue, Duration heartbeat, Duration probe, int breakerFailures, Duration breakerOpen) {}
+
+    /**
+     * @param bodyBytes largest request body
+     * @param queryChars longest {@code query} of /query and /route, characters
+     * @param documentChars longest document through the API, characters
+     * @param inFlight accepted queries of a gateway without an answer; more get 503
+     * @param streamBacklog events held for a slow reader before it is closed
+     */
+    public record Limits(long bodyBytes, int queryChars, int documentChars, int inFlight, int streamBacklog) {}
+
+    /** The log of this configuration; {@code bootstrap} is where the broker really is. */
+    public LogSettings log(String bootstrap) {
+        return new LogSettings(bootstrap, kafka.prefix(), kafka.partitions(), (short) kafka.replication());
+    }
+
+    /** The policy behind a model name or alias; a backend's own name is one too. */
+    public Optional<ModelPolicy> model(String name) {
+        ModelPolicy policy = models.get(name);
+        if (policy != null) {
+            return Optional.of(policy);
+        }
+        if (backends.containsKey(name) || name.equals("extractive")) {
+            return Optional.of(new ModelPolicy(name, name, "auto", true, false, List.of()));
+        }
+        return models.values().stream()
+                .filter(candidate -> candidate.aliases().contains(name))
+                .findFirst();
+    }
+
+    /** The deployment with this name. */
+    public Optional<Deployment> deployment(String name) {
+        return backends.values().stream()
+                .flatMap(backend -> backend.deployments().stream())
+                .filter(deployment -> deployment.name().equals(name))
+                .findFirst();
+    }
+
+    /** Every default, with no backend configured: extractive answers. */
+    public static MillraceConfig defaults() {
+        Map<String, ModelPolicy> models = new TreeMap<>();
+        models.put("millrace", new ModelPolicy("millrace", "", "auto", true, false, List.of()));
+        models.put("millrace/local", new ModelPolicy("millrace/local", "local", "auto", true, true, List.of()));
+        models.put("millrace/remote", new ModelPolicy("millrace/remote", "remote", "auto", true, false, List.of()));
+        return new MillraceConfig(
+                new Listen("127.0.0.1", 8092),
+                new Kafka("", LogSettings.DEFAULT_PREFIX, LogSettings.DEFAULT_PARTITIONS, 1),
+                new Registry(""),
+                new Postgres("", "millrace", Secret.NONE),
+                new Redis(""),
+                Map.of(),
+                models,
+                new Routing(0.85, 0.70, 0.80, 0.0, 0.80, Duration.ofSeconds(120), Duration.ofSeconds(5), 4),
+                new Retrieval(5, 1500, 0.35, 256, Duration.ofSeconds(3)),
+                new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
+                new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024),
+                DEFAULT_COLLECTIONS);
+    }
+
+    /** Names of all backends that have a work topic. */
+    public List<String> dispatchable() {
+        List<String> names = new java.util.ArrayList<>(backends.keySet());
+        names.add(Topics.BUILTIN);
+        names.sort(null);
+        return List.copyOf(names);
+    }
+}

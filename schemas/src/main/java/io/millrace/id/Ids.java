@@ -1,0 +1,75 @@
+package io.millrace.id;
+
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.security.SecureRandom;
+import java.util.HexFormat;
+import java.util.UUID;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.regex.Pattern;
+
+/**
+ * Makes and checks identifiers.
+ *
+ * <p>Events are named by UUIDv7 (RFC 9562), so that ids sort by time; knowledge is named by 128 bits of SHA-256 over what it is, so
+ * that ingesting it again names it the same.
+ */
+public final class Ids {
+    private static final SecureRandom RANDOM = new SecureRandom();
+    private static final AtomicLong LAST = new AtomicLong();
+    private static final Pattern INTERACTION =
+            Pattern.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}");
+    private static final Pattern CONTENT = Pattern.compile("[0-9a-f]{32}");
+
+    private Ids() {}
+
+    /** A new UUIDv7, strictly increasing within this process: 48 bits of milliseconds, a 12-bit counter, 62 random bits. */
+    public static String next() {
+        long now = System.currentTimeMillis() << 12;
+        long stamp = LAST.updateAndGet(last -> Math.max(now, last + 1));
+        long high = (stamp >>> 12 << 16) | 0x7000L | (stamp & 0xfffL);
+        long low = (RANDOM.nextLong() & 0x3fff_ffff_ffff_ffffL) | 0x8000_0000_0000_0000L;
+        return new UUID(high, low).toString();
+    }
+
+    /** Whether {@code id} is a UUIDv7 in its canonical lower-case form. */
+    public static boolean isEventId(String id) {
+        return INTERACTION.matcher(id).matches();
+    }
+
+    /** When a UUIDv7 was made, milliseconds since the epoch. */
+    public static long millisOf(String id) {
+        return UUID.fromString(id).getMostSignificantBits() >>> 16;
+    }
+
+    /** 128 bits of SHA-256 over the length-prefixed parts, 32 hex digits. */
+    public static String content(String... parts) {
+        MessageDigest digest = sha256();
+        for (String part : parts) {
+            byte[] bytes = part.getBytes(StandardCharsets.UTF_8);
+            // the length keeps ("ab", "c") and ("a", "bc") apart
+            digest.update((bytes.length + ":").getBytes(StandardCharsets.US_ASCII));
+            digest.update(bytes);
+        }
+        return HexFormat.of().formatHex(digest.digest(), 0, 16);
+    }
+
+    /** Whether {@code id} has the form of {@link #content}. */
+    public static boolean isContentId(String id) {
+        return CONTENT.matcher(id).matches();
+    }
+
+    /** SHA-256 of a text's UTF-8 bytes, 64 hex digits. */
+    public static String checksum(String text) {
+        return HexFormat.of().formatHex(sha256().digest(text.getBytes(StandardCharsets.UTF_8)));
+    }
+
+    private static MessageDigest sha256() {
+        try {
+            return MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every JDK has SHA-256", e);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+package io.millrace.log;
+
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.common.serialization.Serde;
+import org.apache.kafka.common.serialization.Serdes;
+
+/** The codecs of a deployment, one per topic. Subjects are {@code <prefixed topic>-value}. */
+public final class Codecs {
+    private final SchemaRegistry registry;
+    private final String prefix;
+    private final Map<Topic<?>, AvroCodec<?>> codecs = new ConcurrentHashMap<>();
+
+    public Codecs(SchemaRegistry registry, String prefix) {
+        this.registry = registry;
+        this.prefix = prefix;
+    }
+
+    /** The codec of a topic. */
+    @SuppressWarnings("unchecked")
+    public <V extends SpecificRecord> AvroCodec<V> of(Topic<V> topic) {
+        return (AvroCodec<V>) codecs.computeIfAbsent(topic, this::create);
+    }
+
+    /** The same as a Kafka serde. Decoding throws; where that must not be, decode bytes by hand. */
+    public <V extends SpecificRecord> Serde<V> serde(Topic<V> topic) {
+        AvroCodec<V> codec = of(topic);
+        return Serdes.serdeFrom(
+                (name, value) -> value == null ? null : codec.encode(value),
+                (name, bytes) -> bytes == null ? null : codec.decode(bytes));
+    }
+
+    private <V extends SpecificRecord> AvroCodec<V> create(Topic<V> topic) {
+        return new AvroCodec<>(topic, prefix + topic.name() + "-value", registry);
+    }
+}

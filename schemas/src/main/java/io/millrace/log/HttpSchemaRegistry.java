@@ -1,0 +1,136 @@
+package io.millrace.log;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.net.URI;
+import java.net.URLEncoder;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import org.apache.avro.Schema;
+
+/**
+ * A client of Confluent's registry REST API, as Confluent, Karapace and Apicurio ({@code /apis/ccompat/v7}) serve it.
+ *
+ * <p>Ids and schemas are immutable, so both directions are cached for ever; after the first record of a topic the registry may be
+ * down without anybody noticing.
+ */
+public final class HttpSchemaRegistry implements SchemaRegistry {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final String MEDIA_TYPE = "application/vnd.schemaregistry.v1+json";
+
+    /** Four tries over about 1.4 s: longer than a restart of a load balancer, shorter than any deadline. */
+    private static final int TRIES = 4;
+
+    private static final Duration FIRST_BACKOFF = Duration.ofMillis(200);
+    private static final Duration TIMEOUT = Duration.ofSeconds(5);
+
+    private final URI base;
+    private final HttpClient http = HttpClient.newBuilder()
+            .connectTimeout(TIMEOUT)
+            .version(HttpClient.Version.HTTP_1_1)
+            .build();
+    private final Map<Integer, Schema> byId = new ConcurrentHashMap<>();
+    private final Map<Registration, Integer> ids = new ConcurrentHashMap<>();
+
+    private record Registration(String subject, Schema schema) {}
+
+    /** @param url base of the API, e.g. {@code http://127.0.0.1:8081} or {@code http://127.0.0.1:8080/apis/ccompat/v7} */
+    public HttpSchemaRegistry(String url) {
+        this.base = URI.create(url.endsWith("/") ? url : url + "/");
+    }
+
+    @Override
+    public int register(String subject, Schema schema) {
+        Registration registration = new Registration(subject, schema);
+        Integer known = ids.get(registration);
+        if (known != null) {
+            return known;
+        }
+        String body = JSON.createObjectNode().put("schema", schema.toString()).toString();
+        HttpResponse<String> response = send(request("subjects/" + encode(subject) + "/versions")
+                .header("Content-Type", MEDIA_TYPE)
+                .POST(HttpRequest.BodyPublishers.ofString(body))
+                .build());
+        if (response.statusCode() != 200) {
+            throw new IncompatibleSchemaException("the schema registry refused " + subject + " with HTTP "
+                    + response.statusCode() + ": " + response.body());
+        }
+        int id = parse(response.body()).path("id").asInt();
+        ids.put(registration, id);
+        byId.put(id, schema);
+        return id;
+    }
+
+    @Override
+    public Schema byId(int id) {
+        Schema known = byId.get(id);
+        if (known != null) {
+            return known;
+        }
+        HttpResponse<String> response = send(request("schemas/ids/" + id).GET().build());
+        if (response.statusCode() != 200) {
+            throw new UndecodableException("no schema has id " + id + " (HTTP " + response.statusCode() + ")");
+        }
+        Schema schema =
+                new Schema.Parser().parse(parse(response.body()).path("schema").asText());
+        byId.put(id, schema);
+        return schema;
+    }
+
+    private HttpRequest.Builder request(String path) {
+        return HttpRequest.newBuilder(base.resolve(path)).timeout(TIMEOUT).header("Accept", MEDIA_TYPE);
+    }
+
+    /** Sends with retries on connection errors and 5xx. */
+    private HttpResponse<String> send(HttpRequest request) {
+        Duration backoff = FIRST_BACKOFF;
+        IOException last = new IOException("never tried");
+        for (int attempt = 1; attempt <= TRIES; attempt++) {
+            try {
+                HttpResponse<String> response = http.send(request, HttpResponse.BodyHandlers.ofString());
+                if (response.statusCode() < 500) {
+                    return response;
+                }
+                last = new IOException("HTTP " + response.statusCode() + ": " + response.body());
+            } catch (IOException e) {
+                last = e;
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                throw new RegistryUnavailableException("interrupted while asking " + base, e);
+            }
+            if (attempt < TRIES) {
+                pause(backoff);
+                backoff = backoff.multipliedBy(2);
+            }
+        }
+        throw new RegistryUnavailableException("the schema registry at " + base + " does not answer: " + last, last);
+    }
+
+    private void pause(Duration backoff) {
+        try {
+            Thread.sleep(backoff);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new RegistryUnavailableException("interrupted while asking " + base, e);
+        }
+    }
+
+    private static JsonNode parse(String body) {
+        try {
+            return JSON.readTree(body);
+        } catch (JsonProcessingException e) {
+            throw new UndecodableException("the schema registry answered no JSON: " + body, e);
+        }
+    }
+
+    private static String encode(String segment) {
+        return URLEncoder.encode(segment, StandardCharsets.UTF_8);
+    }
+}

@@ -1,0 +1,153 @@
+package io.millrace.log;
+
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.WakeupException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Reads all partitions, or some, of a topic without a group: for tables that every process holds whole, and for a gateway's own
+ * partition of replies. One thread calls the handler, record by record; what it throws becomes a dead letter.
+ */
+public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(LogTail.class);
+    private static final Duration POLL = Duration.ofMillis(100);
+
+    /** Where to begin. */
+    public enum From {
+        BEGINNING,
+        END
+    }
+
+    /** Receives records, tombstones included; runs on the tail's thread and must not block for long. */
+    @FunctionalInterface
+    public interface Handler<V extends SpecificRecord> {
+        void handle(LogRecord<V> record);
+    }
+
+    private final String step;
+    private final Topic<V> topic;
+    private final AvroCodec<V> codec;
+    private final KafkaConsumer<byte[], byte[]> consumer;
+    private final DeadLetters deadLetters;
+    private final Handler<V> handler;
+    private final CompletableFuture<Void> caughtUp = new CompletableFuture<>();
+    private final Thread thread;
+    private volatile boolean running = true;
+
+    /** A tail over all partitions. */
+    public LogTail(String step, Topic<V> topic, From from, Log log, Handler<V> handler) {
+        this(step, topic, from, allPartitions(log.settings().partitions(topic)), log, handler);
+    }
+
+    /**
+     * @param step names the reader in dead letters and thread dumps
+     * @param partitions the partitions to read
+     */
+    public LogTail(
+            String step, Topic<V> topic, From from, Collection<Integer> partitions, Log log, Handler<V> handler) {
+        this.step = step;
+        this.topic = topic;
+        this.codec = log.codecs().of(topic);
+        this.consumer = new KafkaConsumer<>(ClientConfig.consumer(log.settings()));
+        this.deadLetters = new DeadLetters(log.producer(), log.metrics());
+        this.handler = handler;
+        List<TopicPartition> assignment = new ArrayList<>();
+        partitions.forEach(
+                partition -> assignment.add(new TopicPartition(log.settings().name(topic), partition)));
+        this.thread = Thread.ofPlatform().name("tail-" + step).daemon(true).unstarted(() -> run(assignment, from));
+    }
+
+    /** Starts reading; returns at once. */
+    public LogTail<V> start() {
+        thread.start();
+        return this;
+    }
+
+    /** Completes when the records that were there at the start are handled; for {@link From#END}, when the position is fixed. */
+    public CompletableFuture<Void> caughtUp() {
+        return caughtUp;
+    }
+
+    private void run(List<TopicPartition> assignment, From from) {
+        try {
+            consumer.assign(assignment);
+            if (from == From.BEGINNING) {
+                consumer.seekToBeginning(assignment);
+            } else {
+                consumer.seekToEnd(assignment);
+            }
+            Map<TopicPartition, Long> goal = new HashMap<>(consumer.endOffsets(assignment));
+            if (from == From.END) {
+                // seekToEnd is lazy: a record that arrives after ready must not be skipped
+                assignment.forEach(consumer::position);
+                caughtUp.complete(null);
+            }
+            while (running) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
+                    handle(record);
+                }
+                if (!caughtUp.isDone()) {
+                    goal.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue());
+                    if (goal.isEmpty()) {
+                        caughtUp.complete(null);
+                    }
+                }
+            }
+        } catch (WakeupException e) {
+            LOG.debug("{}: woken to stop", step);
+        } catch (RuntimeException e) {
+            LOG.error("{}: the tail died", step, e);
+            caughtUp.completeExceptionally(e);
+        } finally {
+            consumer.close(org.apache.kafka.clients.consumer.CloseOptions.timeout(Duration.ofSeconds(2)));
+        }
+    }
+
+    private void handle(ConsumerRecord<byte[], byte[]> record) {
+        String key = record.key() == null ? "" : new String(record.key(), StandardCharsets.UTF_8);
+        while (running) {
+            try {
+                V value = record.value() == null ? null : codec.decode(record.value());
+                handler.handle(
+                        new LogRecord<>(topic, record.partition(), record.offset(), record.timestamp(), key, value));
+                return;
+            } catch (SchemaRegistry.RegistryUnavailableException e) {
+                LOG.warn("{}: waiting: {}", step, e.getMessage());
+            } catch (RuntimeException e) {
+                try {
+                    deadLetters.bury(record, step, e, 1);
+                } catch (RuntimeException unwritten) {
+                    LOG.error("{}: a dead letter could not be written", step, unwritten);
+                }
+                return;
+            }
+        }
+    }
+
+    private static List<Integer> allPartitions(int count) {
+        return java.util.stream.IntStream.range(0, count).boxed().toList();
+    }
+
+    @Override
+    public void close() {
+        running = false;
+        consumer.wakeup();
+        try {
+            thread.join(Duration.ofSeconds(5));
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+}

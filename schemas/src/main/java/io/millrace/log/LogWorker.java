@@ -1,0 +1,286 @@
+package io.millrace.log;
+
+import io.micrometer.core.instrument.Gauge;
+import io.micrometer.core.instrument.Timer;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.Collection;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.WakeupException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A worker: reads one topic as a member of a group, processes records concurrently on virtual threads, and commits the lowest
+ * unfinished offset, so that a crash repeats work and never skips it. Records of one key are processed one after the other, in
+ * order.
+ *
+ * <p>What cannot be decoded, and what fails {@value #TRIES} times, becomes a dead letter and the stream goes on. A
+ * {@link SchemaRegistry.RegistryUnavailableException} or {@link RetryLaterException} is not the record's fault: it is tried again
+ * until it passes, and meanwhile the partition's commits stand still.
+ */
+public final class LogWorker<V extends SpecificRecord> implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(LogWorker.class);
+    private static final int TRIES = 3;
+    private static final Duration POLL = Duration.ofMillis(100);
+    private static final Duration POLL_WHILE_FULL = Duration.ofMillis(5);
+    private static final long COMMIT_EVERY_NANOS = TimeUnit.MILLISECONDS.toNanos(200);
+    private static final Duration FIRST_BACKOFF = Duration.ofMillis(100);
+    private static final Duration LAST_BACKOFF = Duration.ofSeconds(2);
+
+    /** Processes one record; runs on a virtual thread and may block. */
+    @FunctionalInterface
+    public interface Handler<V extends SpecificRecord> {
+        void handle(LogRecord<V> record) throws Exception;
+    }
+
+    /** A dependency is down: the record is fine, try it again until it passes. */
+    public static final class RetryLaterException extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+
+        public RetryLaterException(String message, Throwable cause) {
+            super(message, cause);
+        }
+    }
+
+    private final String step;
+    private final Topic<V> topic;
+    private final String topicName;
+    private final AvroCodec<V> codec;
+    private final KafkaConsumer<byte[], byte[]> consumer;
+    private final DeadLetters deadLetters;
+    private final Handler<V> handler;
+    private final int concurrency;
+    private final Timer timer;
+    private final Map<TopicPartition, OffsetTracker> trackers = new ConcurrentHashMap<>();
+    private final Map<String, Deque<Runnable>> lanes = new ConcurrentHashMap<>();
+    private final AtomicInteger inFlight = new AtomicInteger();
+    private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
+    private final Thread thread;
+    private volatile boolean running = true;
+    private volatile boolean assigned;
+
+    /**
+     * @param step name of this step: the group id, and the step in dead letters and metrics
+     * @param concurrency records in work at once, at least 1; fetching pauses above it
+     */
+    public LogWorker(String step, Topic<V> topic, Log log, int concurrency, Handler<V> handler) {
+        this.step = step;
+        this.topic = topic;
+        this.topicName = log.settings().name(topic);
+        this.codec = log.codecs().of(topic);
+        this.consumer = new KafkaConsumer<>(ClientConfig.member(log.settings(), step));
+        this.deadLetters = new DeadLetters(log.producer(), log.metrics());
+        this.handler = handler;
+        this.concurrency = concurrency;
+        this.timer = log.metrics().timer("millrace.worker.record", "step", step);
+        Gauge.builder("millrace.worker.in.flight", inFlight, AtomicInteger::get)
+                .tag("step", step)
+                .register(log.metrics());
+        this.thread = Thread.ofPlatform().name("worker-" + step).daemon(true).unstarted(this::run);
+    }
+
+    /** Starts reading; returns at once. */
+    public LogWorker<V> start() {
+        thread.start();
+        return this;
+    }
+
+    /** Whether partitions are assigned, that is, whether records would be processed now. */
+    public boolean isReady() {
+        return assigned && thread.isAlive();
+    }
+
+    private void run() {
+        try {
+            consumer.subscribe(List.of(topicName), new Rebalances());
+            long lastCommit = System.nanoTime();
+            boolean paused = false;
+            while (running) {
+                boolean full = inFlight.get() >= concurrency;
+                if (full != paused) {
+                    if (full) {
+                        consumer.pause(consumer.assignment());
+                    } else {
+                        consumer.resume(consumer.paused());
+                    }
+                    paused = full;
+                }
+                ConsumerRecords<byte[], byte[]> records = consumer.poll(full ? POLL_WHILE_FULL : POLL);
+                for (ConsumerRecord<byte[], byte[]> record : records) {
+                    accept(record);
+                }
+                if (System.nanoTime() - lastCommit > COMMIT_EVERY_NANOS) {
+                    consumer.commitAsync(progress(trackers.keySet()), (offsets, error) -> {
+                        if (error != null) {
+                            LOG.debug("{}: a commit failed, the next one covers it", step, error);
+                        }
+                    });
+                    lastCommit = System.nanoTime();
+                }
+            }
+        } catch (WakeupException e) {
+            LOG.debug("{}: woken to stop", step);
+        } catch (RuntimeException e) {
+            LOG.error("{}: the worker died", step, e);
+        } finally {
+            assigned = false;
+            stopWork();
+        }
+    }
+
+    private void accept(ConsumerRecord<byte[], byte[]> record) {
+        TopicPartition partition = new TopicPartition(record.topic(), record.partition());
+        OffsetTracker tracker = trackers.computeIfAbsent(partition, p -> new OffsetTracker(record.offset()));
+        tracker.take(record.offset());
+        inFlight.incrementAndGet();
+        String key = record.key() == null ? "" : new String(record.key(), StandardCharsets.UTF_8);
+        Runnable work = () -> {
+            boolean finished = timer.record(() -> process(record, key));
+            inFlight.decrementAndGet();
+            if (finished) {
+                tracker.finish(record.offset());
+            }
+            nextInLane(key);
+        };
+        boolean first = lanes.compute(key, (k, lane) -> {
+                            Deque<Runnable> queue = lane == null ? new ArrayDeque<>(1) : lane;
+                            queue.add(work);
+                            return queue;
+                        })
+                        .size()
+                == 1;
+        if (first) {
+            executor.execute(work);
+        }
+    }
+
+    private void nextInLane(String key) {
+        lanes.computeIfPresent(key, (k, lane) -> {
+            lane.poll();
+            Runnable next = lane.peek();
+            if (next == null) {
+                return null;
+            }
+            executor.execute(next);
+            return lane;
+        });
+    }
+
+    /** Whether the record is done, by success or by a dead letter; false when the worker stops first. */
+    private boolean process(ConsumerRecord<byte[], byte[]> record, String key) {
+        int failures = 0;
+        Duration backoff = FIRST_BACKOFF;
+        while (running) {
+            try {
+                V value = record.value() == null ? null : codec.decode(record.value());
+                handler.handle(
+                        new LogRecord<>(topic, record.partition(), record.offset(), record.timestamp(), key, value));
+                return true;
+            } catch (UndecodableException e) {
+                return bury(record, e, 1);
+            } catch (SchemaRegistry.RegistryUnavailableException | RetryLaterException e) {
+                LOG.warn("{}: waiting: {}", step, e.getMessage());
+            } catch (InterruptedException e) {
+                return false;
+            } catch (Exception e) {
+                failures++;
+                if (failures == TRIES) {
+                    return bury(record, e, failures);
+                }
+            }
+            try {
+                Thread.sleep(backoff);
+            } catch (InterruptedException e) {
+                return false;
+            }
+            backoff = backoff.multipliedBy(2).compareTo(LAST_BACKOFF) > 0 ? LAST_BACKOFF : backoff.multipliedBy(2);
+        }
+        return false;
+    }
+
+    private boolean bury(ConsumerRecord<byte[], byte[]> record, Throwable error, int attempts) {
+        try {
+            deadLetters.bury(record, step, error, attempts);
+            return true;
+        } catch (RuntimeException e) {
+            LOG.error("{}: a dead letter could not be written; the record will be read again", step, e);
+            return false;
+        }
+    }
+
+    private Map<TopicPartition, OffsetAndMetadata> progress(Collection<TopicPartition> partitions) {
+        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+        for (TopicPartition partition : partitions) {
+            OffsetTracker tracker = trackers.get(partition);
+            long offset = tracker == null ? -1 : tracker.advance();
+            if (offset >= 0) {
+                offsets.put(partition, new OffsetAndMetadata(offset));
+            }
+        }
+        return offsets;
+    }
+
+    private void stopWork() {
+        executor.shutdownNow();
+        try {
+            if (!executor.awaitTermination(5, TimeUnit.SECONDS)) {
+                LOG.warn("{}: {} records were still in work; they will be read again", step, inFlight.get());
+            }
+            consumer.commitSync(progress(trackers.keySet()), Duration.ofSeconds(2));
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        } catch (RuntimeException e) {
+            LOG.debug("{}: the last commit failed; its records will be read again", step, e);
+        } finally {
+            consumer.close(org.apache.kafka.clients.consumer.CloseOptions.timeout(Duration.ofSeconds(2)));
+        }
+    }
+
+    @Override
+    public void close() {
+        running = false;
+        consumer.wakeup();
+        try {
+            thread.join(Duration.ofSeconds(10));
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    private final class Rebalances implements ConsumerRebalanceListener {
+        @Override
+        public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+            for (TopicPartition partition : partitions) {
+                trackers.put(partition, new OffsetTracker(consumer.position(partition)));
+            }
+            assigned = true;
+        }
+
+        @Override
+        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+            try {
+                consumer.commitSync(progress(partitions), Duration.ofSeconds(2));
+            } catch (RuntimeException e) {
+                LOG.debug("{}: a commit before a rebalance failed; its records will be read again", step, e);
+            }
+            partitions.forEach(trackers::remove);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+package io.millrace.log;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.common.config.TopicConfig;
+import org.apache.kafka.common.errors.TopicExistsException;
+
+/** Creates the topics of the catalog and verifies those that are there. */
+public final class TopicAdmin {
+    private static final Duration TIMEOUT = Duration.ofSeconds(30);
+
+    private final LogSettings log;
+
+    public TopicAdmin(LogSettings log) {
+        this.log = log;
+    }
+
+    /**
+     * Creates what is missing.
+     *
+     * @throws IllegalStateException when a topic exists with another partition count: keys would be elsewhere, so nobody may start
+     */
+    public void createAndVerify(Collection<Topic<?>> topics) {
+        try (Admin admin = Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, log.bootstrapServers()))) {
+            Set<String> existing = admin.listTopics().names().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+            List<NewTopic> missing = new ArrayList<>();
+            List<String> present = new ArrayList<>();
+            for (Topic<?> topic : topics) {
+                if (existing.contains(log.name(topic))) {
+                    present.add(log.name(topic));
+                } else {
+                    missing.add(new NewTopic(log.name(topic), log.partitions(topic), log.replication())
+                            .configs(configOf(topic)));
+                }
+            }
+            create(admin, missing);
+            verify(admin, topics, present);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("interrupted while creating topics", e);
+        } catch (ExecutionException | TimeoutException e) {
+            throw new IllegalStateException(
+                    "topics could not be created on " + log.bootstrapServers() + ": " + e.getMessage(), e);
+        }
+    }
+
+    private static void create(Admin admin, List<NewTopic> missing)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        for (var result : admin.createTopics(missing).values().entrySet()) {
+            try {
+                result.getValue().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+            } catch (ExecutionException e) {
+                // another process of this deployment was quicker
+                if (!(e.getCause() instanceof TopicExistsException)) {
+                    throw e;
+                }
+            }
+        }
+    }
+
+    private void verify(Admin admin, Collection<Topic<?>> topics, List<String> present)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        Map<String, TopicDescription> found =
+                admin.describeTopics(present).allTopicNames().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+        for (Topic<?> topic : topics) {
+            TopicDescription description = found.get(log.name(topic));
+            if (description != null && description.partitions().size() != log.partitions(topic)) {
+                throw new IllegalStateException("topic " + log.name(topic) + " has "
+                        + description.partitions().size() + " partitions and needs " + log.partitions(topic)
+                        + "; the partition count (kafka.partitions) is fixed when a deployment is created");
+            }
+        }
+    }
+
+    /** Broker settings of a topic. */
+    static Map<String, String> configOf(Topic<?> topic) {
+        Map<String, String> config = new HashMap<>();
+        config.put(TopicConfig.MAX_MESSAGE_BYTES_CONFIG, String.valueOf(32 * 1024 * 1024));
+        if (topic.keep() == Topic.Keep.COMPACT) {
+            config.put(TopicConfig.CLEANUP_POLICY_CONFIG, TopicConfig.CLEANUP_POLICY_COMPACT);
+        } else {
+            config.put(TopicConfig.CLEANUP_POLICY_CONFIG, TopicConfig.CLEANUP_POLICY_DELETE);
+            config.put(
+                    TopicConfig.RETENTION_MS_CONFIG,
+                    String.valueOf(topic.keep().retention().toMillis()));
+            // retention works by whole segments: a segment may not hold much more than a tenth of it, nor less than ten
+            // minutes
+            long segment = Math.max(
+                    Duration.ofMinutes(10).toMillis(), topic.keep().retention().toMillis() / 10);
+            config.put(TopicConfig.SEGMENT_MS_CONFIG, String.valueOf(segment));
+        }
+        return config;
+    }
+}

@@ -1,0 +1,24 @@
+package io.millrace.service;
+
+import java.util.Map;
+
+/** A service: a worker, a topology, a projection or the gateway. Started once, closed once. */
+public interface Service extends AutoCloseable {
+    /** Name in health, logs and metrics; kebab-case. */
+    String name();
+
+    /** Starts; returns as soon as nothing needs this thread any more. Throws when it can never become ready. */
+    void start();
+
+    /** Whether it would do its work now. */
+    boolean isReady();
+
+    /** What {@code /health/detailed} says of it: states and degradations by name. Empty when all is well. */
+    default Map<String, String> details() {
+        return Map.of();
+    }
+
+    /** Stops within 5 s and gives back what it holds. */
+    @Override
+    void close();
+}
