@@ -119,7 +119,7 @@ public final class ChatModel {
         return new Result(state.answer(deployment, request), state.last);
     }
 
-    private final class Stream {
+    private static final class Stream {
         private final boolean usageWanted;
         private final StringBuilder text = new StringBuilder();
         private final List<String> last = new ArrayList<>();
