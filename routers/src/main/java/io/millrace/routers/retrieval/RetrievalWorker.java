@@ -2,6 +2,7 @@ package io.millrace.routers.retrieval;
 
 import io.millrace.config.MillraceConfig;
 import io.millrace.knowledge.ContextScore;
+import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.Vectors;
 import io.millrace.log.Log;
@@ -68,39 +69,37 @@ public final class RetrievalWorker implements Service {
     private void retrieve(LogRecord<Query> record) throws InterruptedException, ExecutionException {
         Query query = record.required();
         long began = System.nanoTime();
-        Retrieval.Builder retrieval = Retrieval.newBuilder()
-                .setInteractionId(query.getInteractionId())
-                .setQuery(query)
-                .setMode("off");
+        Retrieval.Builder retrieval = Retrieval.newBuilder().setMode("off");
         if (!query.getRetrieval().equals("off")) {
-            Future<?> search = searches.submit(() -> search(query, retrieval));
+            Future<Retrieval.Builder> search = searches.submit(() -> search(query));
             try {
-                search.get(config.retrieval().timeout().toMillis(), TimeUnit.MILLISECONDS);
+                retrieval = search.get(config.retrieval().timeout().toMillis(), TimeUnit.MILLISECONDS);
             } catch (TimeoutException e) {
                 search.cancel(true);
                 degrade(query, retrieval, "timeout", e);
             } catch (ExecutionException e) {
-                degrade(query, retrieval, "index", e.getCause() == null ? e : e.getCause());
+                boolean model = e.getCause() instanceof Embedder.EmbeddingException;
+                degrade(query, retrieval, model ? "embedder" : "index", e.getCause() == null ? e : e.getCause());
             }
         }
         Envelope envelope = Envelope.newBuilder(query.getEnvelope())
                 .setOccurredAt(System.currentTimeMillis())
                 .build();
-        retrieval.setEnvelope(envelope).setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
+        retrieval
+                .setEnvelope(envelope)
+                .setInteractionId(query.getInteractionId())
+                .setQuery(query)
+                .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
         log.producer().send(Topics.RETRIEVALS, query.getInteractionId(), retrieval.build()).get();
     }
 
-    /** A new builder, since a search that was given up may still write into the old one. */
     private static void degrade(Query query, Retrieval.Builder retrieval, String part, Throwable error) {
         LOG.warn("{} goes on without evidence: {}", query.getInteractionId(), error.toString());
-        retrieval.setMode("off")
-                .setContextScore(null)
-                .setHits(List.of())
-                .setContext("")
-                .setDegraded(List.of(part));
+        retrieval.setDegraded(List.of(part));
     }
 
-    private Void search(Query query, Retrieval.Builder retrieval) throws InterruptedException {
+    private Retrieval.Builder search(Query query) throws InterruptedException {
+        Retrieval.Builder retrieval = Retrieval.newBuilder();
         String mode = query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval();
         float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
         int limit = Math.clamp(query.getLimit(), 1, 50);
@@ -122,7 +121,7 @@ public final class RetrievalWorker implements Service {
             String context = context(found.hits());
             retrieval.setContext(context).setTokensAfter(tokens(context));
         }
-        return null;
+        return retrieval;
     }
 
     /** Whole passages, best first, as far as the budget goes. */
