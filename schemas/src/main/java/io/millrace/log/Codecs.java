@@ -31,6 +31,11 @@ public final class Codecs {
                 (name, bytes) -> bytes == null ? null : codec.decode(bytes));
     }
 
+    /** Where the schemas of these codecs are, for those who keep values as bytes and need the writer's schema beside them. */
+    public SchemaRegistry registry() {
+        return registry;
+    }
+
     private <V extends SpecificRecord> AvroCodec<V> create(Topic<V> topic) {
         return new AvroCodec<>(topic, prefix + topic.name() + "-value", registry);
     }
