@@ -6,6 +6,7 @@ import io.millrace.log.InMemorySchemaRegistry;
 import io.millrace.log.Log;
 import io.millrace.log.LogProducer;
 import io.millrace.log.LogSettings;
+import io.millrace.log.Topic;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
 import java.io.IOException;
@@ -85,11 +86,16 @@ public final class TestBroker {
         }
     }
 
-    /** A fresh deployment: all topics, four partitions, a registry in memory. The caller closes its producer. */
+    /** A fresh deployment: the topics that sinks read, four partitions, a registry in memory. The caller closes its producer. */
     public static Log log() {
         LogSettings settings = new LogSettings(
                 INSTANCE.bootstrapServers, "t" + UUID.randomUUID().toString().substring(0, 8) + ".", 4, (short) 1);
-        new TopicAdmin(settings).createAndVerify(Topics.fixed());
+        new TopicAdmin(settings)
+                .createAndVerify(Topics.fixed().stream()
+                        .filter(topic -> topic.keep() == Topic.Keep.LONG
+                                || topic.equals(Topics.TELEMETRY)
+                                || topic.equals(Topics.DOCUMENTS))
+                        .toList());
         Codecs codecs = new Codecs(new InMemorySchemaRegistry(), settings.prefix());
         return new Log(settings, codecs, new LogProducer(settings, codecs), new SimpleMeterRegistry());
     }
