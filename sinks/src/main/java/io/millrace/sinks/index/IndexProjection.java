@@ -32,8 +32,8 @@ public final class IndexProjection implements Service {
     private final VectorIndex index;
     private final LogTail<Passage> tail;
     private final Map<Integer, Long> offsets = new ConcurrentHashMap<>();
-    private final ScheduledExecutorService timer =
-            Executors.newSingleThreadScheduledExecutor(Thread.ofPlatform().name("index").daemon().factory());
+    private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
+            Thread.ofPlatform().name("index").daemon().factory());
     private volatile boolean dirty;
     private volatile boolean uncommitted;
     private volatile long lastLagMs;
