@@ -52,7 +52,7 @@ final class Interactions implements AutoCloseable {
             all.set(
                     "decisions",
                     records(connection, "SELECT record FROM decisions WHERE interaction_id = ?::uuid AND accepted_at = ? ORDER BY attempt", id, true));
-            all.set("feedback", records(connection, "SELECT record FROM feedback WHERE interaction_id = ? ORDER BY created_at", id, false));
+            all.set("feedback", records(connection, "SELECT record FROM feedback WHERE interaction_id = ?::uuid ORDER BY created_at", id, false));
             return Optional.of(all);
         }
     }

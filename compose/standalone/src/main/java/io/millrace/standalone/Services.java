@@ -28,6 +28,7 @@ import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
 import io.millrace.schema.Hit;
 import io.millrace.service.Service;
+import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresSink;
 import io.millrace.standalone.Parts.Endpoints;
@@ -98,6 +99,7 @@ public final class Services implements AutoCloseable {
         }
         if (roles.contains("sinks")) {
             services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
+            services.add(new ArchiveSink(log, folder.resolve("archive")));
         }
         if (roles.contains("gateway")) {
             gateway(config, endpoints, view);

@@ -176,7 +176,11 @@ final class Execution {
             }
             throw e;
         } catch (InterruptedException e) {
-            circuit.releasePermission();
+            if (abort.get() == Abort.TIMEOUT) {
+                circuit.onError(System.nanoTime() - called, TimeUnit.NANOSECONDS, e);
+            } else {
+                circuit.releasePermission();
+            }
             throw e;
         } finally {
             attempts.slots(deployment).release();

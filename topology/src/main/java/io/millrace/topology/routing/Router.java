@@ -280,6 +280,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
         Confidence.Estimate estimate = confidence.estimate(features, score);
         KeyValueStore<String, byte[]> configs = context().getStateStore(RoutingTopology.CONFIG_TABLE);
         Optional<RoutingConfig> override = live.get(configs, "default");
+        boolean remoteOff = override.isPresent() && !override.get().getRemoteEnabled();
         CachedAnswer cached = retrieval.getCached();
         return DecisionInputs.newBuilder()
                 .setNow(now)
@@ -288,8 +289,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setCachedKind(cached == null ? "" : cached.getKind())
                 .setBackend(query.getBackend())
                 .setPreferLocal(query.getPreferLocal())
-                .setLocalOnly(query.getLocalOnly() || override.map(o -> !o.getRemoteEnabled()).orElse(false))
-                .setLocalOnlyReason(query.getLocalOnly() ? query.getLocalOnlyReason() : "config")
+                .setLocalOnly(query.getLocalOnly() || remoteOff)
+                .setLocalOnlyReason(query.getLocalOnly() ? query.getLocalOnlyReason() : remoteOff ? "config" : "")
                 .setStructured(query.getStructured())
                 .setTools(query.getTools())
                 .setGenerate(query.getGenerate())
