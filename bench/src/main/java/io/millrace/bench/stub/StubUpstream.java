@@ -83,7 +83,11 @@ public final class StubUpstream implements AutoCloseable {
     public StubUpstream start(int listen) {
         HttpServer server = vertx.createHttpServer().requestHandler(this::handle);
         try {
-            port = server.listen(listen, "127.0.0.1").toCompletionStage().toCompletableFuture().get(10, TimeUnit.SECONDS).actualPort();
+            port = server.listen(listen, "127.0.0.1")
+                    .toCompletionStage()
+                    .toCompletableFuture()
+                    .get(10, TimeUnit.SECONDS)
+                    .actualPort();
             return this;
         } catch (ExecutionException | TimeoutException e) {
             throw new IllegalStateException("the stub cannot listen", e);
@@ -135,17 +139,24 @@ public final class StubUpstream implements AutoCloseable {
         switch (java.util.Objects.requireNonNullElse(request.path(), "")) {
             case "/health" -> {
                 boolean loading = mode == Mode.LOADING;
-                request.response().setStatusCode(loading ? 503 : 200).end(loading ? loading().encode() : "{\"status\":\"ok\"}");
+                request.response()
+                        .setStatusCode(loading ? 503 : 200)
+                        .end(loading ? loading().encode() : "{\"status\":\"ok\"}");
             }
-            case "/props" -> request.response()
-                    .end(new JsonObject()
-                            .put("model_path", name)
-                            .put("total_slots", 4)
-                            .put("default_generation_settings", new JsonObject().put("n_ctx", 8192))
-                            .encode());
+            case "/props" ->
+                request.response()
+                        .end(new JsonObject()
+                                .put("model_path", name)
+                                .put("total_slots", 4)
+                                .put("default_generation_settings", new JsonObject().put("n_ctx", 8192))
+                                .encode());
             case "/slots" -> request.response().end("[]");
-            case "/v1/models" -> request.response()
-                    .end(new JsonObject().put("object", "list").put("data", new JsonArray().add(new JsonObject().put("id", name))).encode());
+            case "/v1/models" ->
+                request.response()
+                        .end(new JsonObject()
+                                .put("object", "list")
+                                .put("data", new JsonArray().add(new JsonObject().put("id", name)))
+                                .encode());
             case "/v1/chat/completions" -> request.bodyHandler(body -> chat(request, body));
             default -> request.response().setStatusCode(404).end();
         }
@@ -163,7 +174,8 @@ public final class StubUpstream implements AutoCloseable {
         boolean stream = json.getBoolean("stream", false);
         switch (mode) {
             case ERROR_500 -> response.setStatusCode(500).end(error("the stub fails"));
-            case RATE_LIMITED -> response.setStatusCode(429).putHeader("Retry-After", "7").end(error("slow down"));
+            case RATE_LIMITED ->
+                response.setStatusCode(429).putHeader("Retry-After", "7").end(error("slow down"));
             case PAYMENT_REQUIRED -> response.setStatusCode(402).end(error("no credit"));
             case BAD_REQUEST -> response.setStatusCode(400).end(error("unknown parameter"));
             case LOADING -> response.setStatusCode(503).end(loading().encode());
@@ -202,7 +214,11 @@ public final class StubUpstream implements AutoCloseable {
                         new JsonArray()
                                 .add(new JsonObject()
                                         .put("index", 0)
-                                        .put("message", new JsonObject().put("role", "assistant").put("content", answer()))
+                                        .put(
+                                                "message",
+                                                new JsonObject()
+                                                        .put("role", "assistant")
+                                                        .put("content", answer()))
                                         .put("finish_reason", finish())))
                 .put("usage", usage())
                 .encode();
@@ -216,7 +232,8 @@ public final class StubUpstream implements AutoCloseable {
                 aborted.incrementAndGet();
             }
         });
-        boolean usage = request.getJsonObject("stream_options", new JsonObject()).getBoolean("include_usage", false);
+        boolean usage =
+                request.getJsonObject("stream_options", new JsonObject()).getBoolean("include_usage", false);
         if (deltaMs == 0) {
             while (next.get() <= deltas) {
                 piece(response, next.getAndIncrement(), usage);
@@ -239,7 +256,8 @@ public final class StubUpstream implements AutoCloseable {
             return;
         }
         boolean last = number == deltas;
-        JsonObject delta = last ? new JsonObject() : new JsonObject().put("content", number == 0 ? name + ": 0 " : number + " ");
+        JsonObject delta =
+                last ? new JsonObject() : new JsonObject().put("content", number == 0 ? name + ": 0 " : number + " ");
         JsonObject chunk = new JsonObject()
                 .put("id", "chatcmpl-stub")
                 .put("object", "chat.completion.chunk")
@@ -247,7 +265,11 @@ public final class StubUpstream implements AutoCloseable {
                 .put("model", name)
                 .put(
                         "choices",
-                        new JsonArray().add(new JsonObject().put("index", 0).put("delta", delta).put("finish_reason", last ? finish() : null)));
+                        new JsonArray()
+                                .add(new JsonObject()
+                                        .put("index", 0)
+                                        .put("delta", delta)
+                                        .put("finish_reason", last ? finish() : null)));
         response.write("data: " + chunk.encode() + "\n\n");
         if (last) {
             if (usage) {
@@ -266,15 +288,26 @@ public final class StubUpstream implements AutoCloseable {
     }
 
     private static JsonObject usage() {
-        return new JsonObject().put("prompt_tokens", 12).put("completion_tokens", 80).put("total_tokens", 92);
+        return new JsonObject()
+                .put("prompt_tokens", 12)
+                .put("completion_tokens", 80)
+                .put("total_tokens", 92);
     }
 
     private static JsonObject loading() {
-        return new JsonObject().put("error", new JsonObject().put("message", "Loading model").put("code", 503).put("progress", 0.5));
+        return new JsonObject()
+                .put(
+                        "error",
+                        new JsonObject()
+                                .put("message", "Loading model")
+                                .put("code", 503)
+                                .put("progress", 0.5));
     }
 
     private static String error(String message) {
-        return new JsonObject().put("error", new JsonObject().put("message", message)).encode();
+        return new JsonObject()
+                .put("error", new JsonObject().put("message", message))
+                .encode();
     }
 
     @Override

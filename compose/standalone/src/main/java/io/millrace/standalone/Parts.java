@@ -22,7 +22,13 @@ public final class Parts implements AutoCloseable {
      *
      * @param jdbcUrl of the database {@code millrace}
      */
-    public record Endpoints(String bootstrapServers, String registryUrl, String jdbcUrl, String user, String password, String redisUrl) {}
+    public record Endpoints(
+            String bootstrapServers,
+            String registryUrl,
+            String jdbcUrl,
+            String user,
+            String password,
+            String redisUrl) {}
 
     private Parts(Endpoints endpoints, Deque<AutoCloseable> started) {
         this.endpoints = endpoints;
@@ -38,16 +44,16 @@ public final class Parts implements AutoCloseable {
             }
             return keep(started, Broker.start(data.path("kafka"))).bootstrapServers();
         });
-        var redis = CompletableFuture.supplyAsync(
-                () -> config.redis().url().isEmpty() ? keep(started, Redis.start(data)).url() : config.redis().url());
+        var redis = CompletableFuture.supplyAsync(() -> config.redis().url().isEmpty()
+                ? keep(started, Redis.start(data)).url()
+                : config.redis().url());
         boolean embeddedPostgres = config.postgres().url().isEmpty();
         boolean embeddedRegistry = config.registry().url().isEmpty();
         var postgres = CompletableFuture.supplyAsync(
                 () -> embeddedPostgres || embeddedRegistry ? keep(started, Postgres.start(data)) : null);
-        var registry = postgres.thenApply(
-                database -> embeddedRegistry && database != null
-                        ? keep(started, Registry.start(data, registryHome, database)).url()
-                        : config.registry().url());
+        var registry = postgres.thenApply(database -> embeddedRegistry && database != null
+                ? keep(started, Registry.start(data, registryHome, database)).url()
+                : config.registry().url());
         try {
             CompletableFuture.allOf(broker, redis, postgres, registry).join();
         } catch (CompletionException e) {
@@ -60,7 +66,12 @@ public final class Parts implements AutoCloseable {
         Postgres database = postgres.join();
         Endpoints endpoints = embeddedPostgres && database != null
                 ? new Endpoints(
-                        broker.join(), registry.join(), database.jdbcUrl("millrace"), database.user(), database.password(), redis.join())
+                        broker.join(),
+                        registry.join(),
+                        database.jdbcUrl("millrace"),
+                        database.user(),
+                        database.password(),
+                        redis.join())
                 : new Endpoints(
                         broker.join(),
                         registry.join(),

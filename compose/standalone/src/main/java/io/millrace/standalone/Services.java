@@ -68,7 +68,12 @@ public final class Services implements AutoCloseable {
      * @param folder where indexes and states are kept; each process needs one of its own
      * @param view effective configuration for {@code /config}
      */
-    public Services(MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles, Supplier<Map<String, Object>> view) {
+    public Services(
+            MillraceConfig config,
+            Endpoints endpoints,
+            Path folder,
+            Set<String> roles,
+            Supplier<Map<String, Object>> view) {
         LogSettings settings = config.log(endpoints.bootstrapServers());
         PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
         new JvmMemoryMetrics().bindTo(metrics);
@@ -107,7 +112,8 @@ public final class Services implements AutoCloseable {
     }
 
     private void knowledge(MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles) {
-        MiniLmEmbedder embedder = new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
+        MiniLmEmbedder embedder =
+                new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
         shared.push(embedder);
         LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
         searcher = new Searcher(index, embedder, config.collections());
@@ -126,9 +132,11 @@ public final class Services implements AutoCloseable {
     private void dispatch(MillraceConfig config, Endpoints endpoints) {
         Cancellations cancellations = new Cancellations(log);
         services.add(cancellations);
-        Optional<Claims> claims = Optional.of(endpoints.redisUrl()).filter(url -> !url.isEmpty()).map(Claims::new);
+        Optional<Claims> claims =
+                Optional.of(endpoints.redisUrl()).filter(url -> !url.isEmpty()).map(Claims::new);
         claims.ifPresent(shared::push);
-        config.dispatchable().forEach(backend -> services.add(new DispatchWorker(log, config, backend, cancellations, claims)));
+        config.dispatchable()
+                .forEach(backend -> services.add(new DispatchWorker(log, config, backend, cancellations, claims)));
     }
 
     private void gateway(MillraceConfig config, Endpoints endpoints, Supplier<Map<String, Object>> view) {
@@ -143,7 +151,12 @@ public final class Services implements AutoCloseable {
                 config,
                 new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
                 new Gateway.Surroundings(
-                        endpoints.jdbcUrl(), endpoints.user(), endpoints.password(), view, () -> List.copyOf(services), told));
+                        endpoints.jdbcUrl(),
+                        endpoints.user(),
+                        endpoints.password(),
+                        view,
+                        () -> List.copyOf(services),
+                        told));
         services.add(made);
         gateway = made;
     }
@@ -151,7 +164,8 @@ public final class Services implements AutoCloseable {
     private record KnowledgeSearch(Searcher searcher) implements SearchPort {
         @Override
         public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
-            return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine)).hits();
+            return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
+                    .hits();
         }
 
         @Override
@@ -164,7 +178,9 @@ public final class Services implements AutoCloseable {
     public void prepare(MillraceConfig config) {
         new TopicAdmin(log.settings()).createAndVerify(Topics.all(config.dispatchable()));
         try (ExecutorService parallel = Executors.newVirtualThreadPerTaskExecutor()) {
-            Topics.all(config.dispatchable()).forEach(topic -> parallel.submit(() -> log.codecs().of(topic).prepare()));
+            Topics.all(config.dispatchable())
+                    .forEach(topic ->
+                            parallel.submit(() -> log.codecs().of(topic).prepare()));
         }
     }
 
@@ -182,7 +198,10 @@ public final class Services implements AutoCloseable {
         while (!services.stream().allMatch(Service::isReady)) {
             if (System.currentTimeMillis() > until) {
                 throw new UserException("these did not become ready within 60 s: "
-                        + services.stream().filter(service -> !service.isReady()).map(Service::name).toList());
+                        + services.stream()
+                                .filter(service -> !service.isReady())
+                                .map(Service::name)
+                                .toList());
             }
             try {
                 Thread.sleep(20);
@@ -218,13 +237,15 @@ public final class Services implements AutoCloseable {
         // the gateway first, so that nothing new comes in; then the rest at once
         Optional.ofNullable(gateway).ifPresent(Gateway::close);
         try (ExecutorService parallel = Executors.newVirtualThreadPerTaskExecutor()) {
-            services.stream().filter(service -> service != gateway).forEach(service -> parallel.submit(() -> {
-                try {
-                    service.close();
-                } catch (RuntimeException e) {
-                    LOG.warn("{} did not stop in good order", service.name(), e);
-                }
-            }));
+            services.stream()
+                    .filter(service -> service != gateway)
+                    .forEach(service -> parallel.submit(() -> {
+                        try {
+                            service.close();
+                        } catch (RuntimeException e) {
+                            LOG.warn("{} did not stop in good order", service.name(), e);
+                        }
+                    }));
         }
         while (!shared.isEmpty()) {
             try {

@@ -67,7 +67,10 @@ public final class Standalone implements AutoCloseable {
                     data.path("run.json"),
                     "{\"pid\":%d,\"started_at\":\"%s\",\"port\":%d,\"url\":\"%s\"}%n"
                             .formatted(
-                                    ProcessHandle.current().pid(), Instant.now(), standalone.gateway.port(), standalone.url()));
+                                    ProcessHandle.current().pid(),
+                                    Instant.now(),
+                                    standalone.gateway.port(),
+                                    standalone.url()));
             return standalone;
         } catch (RuntimeException e) {
             if (services != null) {
@@ -105,12 +108,16 @@ public final class Standalone implements AutoCloseable {
                 waiting.removeIf(document -> searcher.index().hasDocument(document.documentId(), document.checksum()));
                 if (System.nanoTime() - told > Duration.ofSeconds(2).toNanos()) {
                     told = System.nanoTime();
-                    say.accept("knowledge %s: %d of %d documents".formatted(knowledge.name(), loaded.size() - waiting.size(), loaded.size()));
+                    say.accept("knowledge %s: %d of %d documents"
+                            .formatted(knowledge.name(), loaded.size() - waiting.size(), loaded.size()));
                 }
                 Thread.sleep(50);
             }
             say.accept("knowledge %s: %d documents%s"
-                    .formatted(knowledge.name(), loaded.size() - waiting.size(), waiting.isEmpty() ? "" : ", " + waiting.size() + " follow"));
+                    .formatted(
+                            knowledge.name(),
+                            loaded.size() - waiting.size(),
+                            waiting.isEmpty() ? "" : ", " + waiting.size() + " follow"));
         } catch (IOException e) {
             throw new UserException("the folder " + knowledge.folder() + " cannot be read: " + e.getMessage());
         } catch (InterruptedException e) {

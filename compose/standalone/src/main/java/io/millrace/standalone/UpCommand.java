@@ -18,7 +18,10 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code millrace up}. */
-@Command(name = "up", description = "Start everything and stay in the foreground until Ctrl-C or millrace down.", mixinStandardHelpOptions = true)
+@Command(
+        name = "up",
+        description = "Start everything and stay in the foreground until Ctrl-C or millrace down.",
+        mixinStandardHelpOptions = true)
 public final class UpCommand implements Callable<Integer> {
     private static final String OWN_COLLECTION = "best-practices";
     private static final String KNOWLEDGE_COLLECTION = "codebase-context";
@@ -26,7 +29,10 @@ public final class UpCommand implements Callable<Integer> {
     @Mixin
     private DataOption data = new DataOption();
 
-    @Option(names = "--port", paramLabel = "PORT", description = "Port to listen on; 0 takes a free one. Default: 8092.")
+    @Option(
+            names = "--port",
+            paramLabel = "PORT",
+            description = "Port to listen on; 0 takes a free one. Default: 8092.")
     private @Nullable Integer port;
 
     @Option(
@@ -52,7 +58,9 @@ public final class UpCommand implements Callable<Integer> {
             stopped.countDown();
         }));
         // the project's own documents first, so that a newcomer can ask about it
-        Standalone.ownDocs().ifPresent(docs -> standalone.ingest(new Knowledge("millrace-docs", docs, OWN_COLLECTION), System.out::println));
+        Standalone.ownDocs()
+                .ifPresent(docs ->
+                        standalone.ingest(new Knowledge("millrace-docs", docs, OWN_COLLECTION), System.out::println));
         folders.forEach(folder -> standalone.ingest(folder, System.out::println));
         System.out.println("millrace ready " + standalone.url());
         stopped.await();
@@ -64,12 +72,16 @@ public final class UpCommand implements Callable<Integer> {
         for (String each : knowledge) {
             int colon = each.lastIndexOf(':');
             boolean named = colon > 0 && !Files.isDirectory(Path.of(each));
-            Path folder = Path.of(named ? each.substring(0, colon) : each).toAbsolutePath().normalize();
+            Path folder = Path.of(named ? each.substring(0, colon) : each)
+                    .toAbsolutePath()
+                    .normalize();
             if (!Files.isDirectory(folder)) {
                 throw new UserException("--knowledge " + each + ": there is no folder " + folder);
             }
             folders.add(new Knowledge(
-                    String.valueOf(folder.getFileName()), folder, named ? each.substring(colon + 1) : KNOWLEDGE_COLLECTION));
+                    String.valueOf(folder.getFileName()),
+                    folder,
+                    named ? each.substring(colon + 1) : KNOWLEDGE_COLLECTION));
         }
         return folders;
     }

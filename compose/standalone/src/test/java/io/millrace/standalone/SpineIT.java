@@ -53,9 +53,7 @@ class SpineIT {
         local = new StubUpstream("local", 8, 5).start(0);
         remote = new StubUpstream("remote", 8, 5).start(0);
         Path config = folder.resolve("millrace.yaml");
-        Files.writeString(
-                config,
-                """
+        Files.writeString(config, """
                 routing: {deadline: 20s}
                 dispatch: {probe: 100ms, breaker-failures: 100}
                 backends:
@@ -71,8 +69,7 @@ class SpineIT {
                   plain-local: {backend: local, retrieval: "off", add-context: false}
                   plain-remote: {backend: remote, retrieval: "off", add-context: false}
                   private: {retrieval: "off", add-context: false, local-only: true}
-                """
-                        .formatted(local.url(), remote.url()));
+                """.formatted(local.url(), remote.url()));
         standalone = Standalone.start(
                 ConfigLoader.load(Optional.of(config), Map.of("TEST_KEY", "k-123"), Map.of("listen.port", "0")),
                 folder.resolve("data"),
@@ -117,9 +114,13 @@ class SpineIT {
     void shouldForwardUnknownFieldsVerbatim() throws Exception {
         chat("plain-local", "Hi there", ",\"made_up\":{\"a\":[1,2]}");
 
-        assertThat(local.seen()).singleElement().satisfies(seen -> assertThat(
-                        seen.body().getJsonObject("made_up").getJsonArray("a").size())
-                .isEqualTo(2));
+        assertThat(local.seen())
+                .singleElement()
+                .satisfies(seen -> assertThat(seen.body()
+                                .getJsonObject("made_up")
+                                .getJsonArray("a")
+                                .size())
+                        .isEqualTo(2));
     }
 
     @ParameterizedTest
@@ -153,7 +154,13 @@ class SpineIT {
     }
 
     @ParameterizedTest
-    @CsvSource({"ERROR_500, backend_error", "RATE_LIMITED, overloaded", "PAYMENT_REQUIRED, backend_rejected", "GARBAGE, backend_garbage", "HANG, backend_timeout"})
+    @CsvSource({
+        "ERROR_500, backend_error",
+        "RATE_LIMITED, overloaded",
+        "PAYMENT_REQUIRED, backend_rejected",
+        "GARBAGE, backend_garbage",
+        "HANG, backend_timeout"
+    })
     void shouldFallBackToRemoteWhenLocalFailsBeforeContent(Mode mode, String reason) throws Exception {
         local.mode(mode);
 
@@ -187,7 +194,8 @@ class SpineIT {
 
         assertThat(response.statusCode()).isEqualTo(503);
         assertThat(response.headers().firstValue("Retry-After")).hasValue("7");
-        assertThat(recorded(id(response)).at("/interaction/failure/reason").asText()).isEqualTo("overloaded");
+        assertThat(recorded(id(response)).at("/interaction/failure/reason").asText())
+                .isEqualTo("overloaded");
     }
 
     @Test
@@ -215,20 +223,28 @@ class SpineIT {
     void shouldCancelUpstreamAndRecordItWhenTheClientGoesAway() throws Exception {
         local.mode(Mode.HANG);
         String marker = "cancel me " + System.nanoTime();
-        var pending = HTTP.sendAsync(request("/v1/chat/completions", body("plain-local", marker, "")), HttpResponse.BodyHandlers.ofString());
+        var pending = HTTP.sendAsync(
+                request("/v1/chat/completions", body("plain-local", marker, "")), HttpResponse.BodyHandlers.ofString());
         await(() -> local.asked() == 1);
 
         pending.cancel(true);
 
         await(() -> local.aborted() == 1);
-        await(() -> sql("SELECT outcome FROM interactions WHERE query_text = '" + marker + "'").equals("cancelled"));
+        await(() -> sql("SELECT outcome FROM interactions WHERE query_text = '" + marker + "'")
+                .equals("cancelled"));
     }
 
     @Test
     void shouldWithholdABadLocalAnswerAndTakeTheRemoteOne() throws Exception {
-        document("fallback.md", "# The blue lever\n\nThe blue lever in the mill opens the upper sluice gate by two notches.");
+        document(
+                "fallback.md",
+                "# The blue lever\n\nThe blue lever in the mill opens the upper sluice gate by two notches.");
         local.mode(Mode.REFUSAL);
-        await(() -> route("What does the blue lever in the mill do?").path("decision").path("context_score").asDouble() > 0);
+        await(() -> route("What does the blue lever in the mill do?")
+                        .path("decision")
+                        .path("context_score")
+                        .asDouble()
+                > 0);
 
         JsonNode answer = middling("What does the blue lever open?");
 
@@ -246,7 +262,9 @@ class SpineIT {
         HttpResponse<String> response = chat("millrace/local", "Who is the sluice keeper of the old mill?", "");
 
         assertThat(response.statusCode()).isEqualTo(200);
-        assertThat(local.seen().getFirst().body().encode()).contains("Ottokar Wendelin").contains("sluice.md");
+        assertThat(local.seen().getFirst().body().encode())
+                .contains("Ottokar Wendelin")
+                .contains("sluice.md");
     }
 
     @Test
@@ -263,7 +281,9 @@ class SpineIT {
         HttpResponse<String> response = chat("plain-local", "My key is sk-proj-abcdef123456, remember it", "");
 
         JsonNode record = recorded(id(response));
-        assertThat(record.at("/interaction/query_text").asText()).contains("[REDACTED:api_key]").doesNotContain("abcdef123456");
+        assertThat(record.at("/interaction/query_text").asText())
+                .contains("[REDACTED:api_key]")
+                .doesNotContain("abcdef123456");
     }
 
     @Test
@@ -283,23 +303,31 @@ class SpineIT {
         HttpResponse<String> rated = post("/feedback/" + id, "{\"rating\":1,\"note\":\"good\"}");
 
         assertThat(rated.statusCode()).isEqualTo(200);
-        await(() -> sql("SELECT rating FROM feedback WHERE interaction_id = '" + id + "'").equals("1"));
+        await(() -> sql("SELECT rating FROM feedback WHERE interaction_id = '" + id + "'")
+                .equals("1"));
     }
 
     @Test
     void shouldPutADeadLetterAndGoOnWhenARecordCannotBeDecoded() throws Exception {
-        standalone.services().log().producer().sendRaw(Topics.QUERIES, "x".getBytes(java.nio.charset.StandardCharsets.UTF_8), new byte[] {9, 9}).join();
-        standalone.services().log().producer().sendRaw(Topics.RETRIEVALS, "x".getBytes(java.nio.charset.StandardCharsets.UTF_8), new byte[] {9}).join();
+        standalone
+                .services()
+                .log()
+                .producer()
+                .sendRaw(Topics.QUERIES, "x".getBytes(java.nio.charset.StandardCharsets.UTF_8), new byte[] {9, 9})
+                .join();
+        standalone
+                .services()
+                .log()
+                .producer()
+                .sendRaw(Topics.RETRIEVALS, "x".getBytes(java.nio.charset.StandardCharsets.UTF_8), new byte[] {9})
+                .join();
 
         assertThat(chat("plain-local", "Still there?", "").statusCode()).isEqualTo(200);
         await(() -> get("/metrics").contains("millrace_dead_letters_total{step=\"retrieval\"}"));
     }
 
     @ParameterizedTest
-    @CsvSource(
-            delimiter = '|',
-            textBlock =
-                    """
+    @CsvSource(delimiter = '|', textBlock = """
             /query               | {                                                       | 400 | body
             /query               | {"query":""}                                            | 400 | query
             /query               | {"query":5}                                             | 400 | query
@@ -322,13 +350,20 @@ class SpineIT {
 
         assertThat(response.statusCode()).isEqualTo(status);
         JsonNode json = JSON.readTree(response.body());
-        assertThat(path.startsWith("/v1") ? json.at("/error/param").asText() : json.path("field").asText()).isEqualTo(field);
+        assertThat(
+                        path.startsWith("/v1")
+                                ? json.at("/error/param").asText()
+                                : json.path("field").asText())
+                .isEqualTo(field);
     }
 
     @Test
     void shouldRefuseAQueryThatIsTooLong() throws Exception {
-        assertThat(post("/query", "{\"query\":\"" + "x".repeat(4_097) + "\"}").statusCode()).isEqualTo(400);
-        assertThat(post("/query", "{\"query\":\"" + "x".repeat(17 << 20) + "\"}").statusCode()).isEqualTo(413);
+        assertThat(post("/query", "{\"query\":\"" + "x".repeat(4_097) + "\"}").statusCode())
+                .isEqualTo(400);
+        assertThat(post("/query", "{\"query\":\"" + "x".repeat(17 << 20) + "\"}")
+                        .statusCode())
+                .isEqualTo(413);
     }
 
     @Test
@@ -337,8 +372,10 @@ class SpineIT {
                 .apiKey("none")
                 .baseUrl(standalone.url() + "/v1")
                 .build();
-        ChatCompletionCreateParams params =
-                ChatCompletionCreateParams.builder().model("plain-remote").addUserMessage("Hello").build();
+        ChatCompletionCreateParams params = ChatCompletionCreateParams.builder()
+                .model("plain-remote")
+                .addUserMessage("Hello")
+                .build();
 
         ChatCompletion whole = client.chat().completions().create(params);
         String streamed;
@@ -349,7 +386,10 @@ class SpineIT {
                     .collect(Collectors.joining());
         }
 
-        assertThat(whole.choices().getFirst().message().content()).get().asString().startsWith("remote: ");
+        assertThat(whole.choices().getFirst().message().content())
+                .get()
+                .asString()
+                .startsWith("remote: ");
         assertThat(streamed).isEqualTo("remote: 0 1 2 3 4 5 6 7 ");
     }
 
@@ -368,8 +408,14 @@ class SpineIT {
 
     /** Asks until the score falls between the thresholds; the wording decides, so the threshold is met by asking less and less well. */
     private static JsonNode middling(String question) throws Exception {
-        for (String asked : List.of(question, "blue lever gate", "lever opens what in which mill of yore and why", "levers and sluices", "about gates")) {
-            JsonNode answer = JSON.readTree(post("/query", "{\"query\":\"" + asked + "\",\"generate_response\":true}").body());
+        for (String asked : List.of(
+                question,
+                "blue lever gate",
+                "lever opens what in which mill of yore and why",
+                "levers and sluices",
+                "about gates")) {
+            JsonNode answer = JSON.readTree(post("/query", "{\"query\":\"" + asked + "\",\"generate_response\":true}")
+                    .body());
             JsonNode record = recorded(answer.path("interaction_id").asText());
             if (record.at("/interaction/attempts/0/route").asText().equals("local_with_fallback")) {
                 return answer;
@@ -383,7 +429,10 @@ class SpineIT {
     }
 
     private static void document(String path, String content) throws Exception {
-        String body = JSON.createObjectNode().put("content", content).put("relative_path", path).toString();
+        String body = JSON.createObjectNode()
+                .put("content", content)
+                .put("relative_path", path)
+                .toString();
         HttpResponse<String> response = post("/documents?wait=true", body);
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
     }
@@ -393,13 +442,18 @@ class SpineIT {
     }
 
     private static String body(String model, String question, String extra) {
-        return "{\"model\":\"" + model + "\",\"messages\":[{\"role\":\"user\",\"content\":\"" + question + "\"}]" + extra + "}";
+        return "{\"model\":\"" + model + "\",\"messages\":[{\"role\":\"user\",\"content\":\"" + question + "\"}]"
+                + extra + "}";
     }
 
     private static List<String> stream(String model) throws Exception {
         HttpResponse<Stream<String>> response = HTTP.send(
-                request("/v1/chat/completions", body(model, "Stream to me", ",\"stream\":true")), HttpResponse.BodyHandlers.ofLines());
-        return response.body().filter(line -> line.startsWith("data: ")).map(line -> line.substring(6)).toList();
+                request("/v1/chat/completions", body(model, "Stream to me", ",\"stream\":true")),
+                HttpResponse.BodyHandlers.ofLines());
+        return response.body()
+                .filter(line -> line.startsWith("data: "))
+                .map(line -> line.substring(6))
+                .toList();
     }
 
     private static String contents(List<String> frames) throws IOException {
@@ -426,7 +480,9 @@ class SpineIT {
 
     private static String get(String path) throws Exception {
         return HTTP.send(
-                        HttpRequest.newBuilder(URI.create(standalone.url() + path)).build(), HttpResponse.BodyHandlers.ofString())
+                        HttpRequest.newBuilder(URI.create(standalone.url() + path))
+                                .build(),
+                        HttpResponse.BodyHandlers.ofString())
                 .body();
     }
 
@@ -465,6 +521,10 @@ class SpineIT {
     }
 
     private static void await(java.util.concurrent.Callable<Boolean> condition) {
-        Awaitility.await().atMost(Duration.ofSeconds(20)).pollInterval(Duration.ofMillis(50)).ignoreExceptions().until(condition);
+        Awaitility.await()
+                .atMost(Duration.ofSeconds(20))
+                .pollInterval(Duration.ofMillis(50))
+                .ignoreExceptions()
+                .until(condition);
     }
 }

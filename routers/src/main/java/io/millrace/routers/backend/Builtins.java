@@ -34,11 +34,19 @@ public final class Builtins {
                     .append(why(dispatch))
                     .append(". Add documents with `millrace up --knowledge DIR`.");
         } else {
-            text.append("From the knowledge, without a model (").append(why(dispatch)).append("):\n");
+            text.append("From the knowledge, without a model (")
+                    .append(why(dispatch))
+                    .append("):\n");
             Set<String> asked = words(dispatch.getQuery().getText());
             for (int i = 0; i < Math.min(PASSAGES, hits.size()); i++) {
                 Hit hit = hits.get(i);
-                text.append("\n[").append(i + 1).append("] ").append(hit.getTitle()).append(" (").append(hit.getPath()).append(")\n");
+                text.append("\n[")
+                        .append(i + 1)
+                        .append("] ")
+                        .append(hit.getTitle())
+                        .append(" (")
+                        .append(hit.getPath())
+                        .append(")\n");
                 text.append(extract(hit.getText(), asked)).append('\n');
             }
         }
@@ -57,7 +65,11 @@ public final class Builtins {
     }
 
     private static Answer answer(String text, String model) {
-        return Answer.newBuilder().setText(text).setFinishReason("stop").setModel(model).build();
+        return Answer.newBuilder()
+                .setText(text)
+                .setFinishReason("stop")
+                .setModel(model)
+                .build();
     }
 
     /** The paragraphs that share most words with the question, in their order, up to a bound. */

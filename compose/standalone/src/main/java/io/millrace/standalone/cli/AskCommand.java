@@ -12,7 +12,10 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** {@code millrace ask}. */
-@Command(name = "ask", description = "Ask a question; prints the answer and why it was routed as it was.", mixinStandardHelpOptions = true)
+@Command(
+        name = "ask",
+        description = "Ask a question; prints the answer and why it was routed as it was.",
+        mixinStandardHelpOptions = true)
 public final class AskCommand implements Callable<Integer> {
     @Mixin
     private Instance instance = new Instance();
@@ -31,7 +34,8 @@ public final class AskCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        ObjectNode request = Instance.JSON.createObjectNode().put("query", question).put("generate_response", true);
+        ObjectNode request =
+                Instance.JSON.createObjectNode().put("query", question).put("generate_response", true);
         if (local) {
             request.put("force_local", true);
         }
@@ -54,7 +58,9 @@ public final class AskCommand implements Callable<Integer> {
             System.out.println();
             int number = 1;
             for (JsonNode hit : answer.path("results").path("combined_results")) {
-                System.out.println("[" + number++ + "] " + hit.path("payload").path("title").asText() + " (" + hit.path("source").asText() + ")");
+                System.out.println("[" + number++ + "] "
+                        + hit.path("payload").path("title").asText() + " ("
+                        + hit.path("source").asText() + ")");
             }
         }
         System.out.println();
@@ -63,17 +69,25 @@ public final class AskCommand implements Callable<Integer> {
     }
 
     private static String explain(JsonNode decision, JsonNode answer) {
-        String text = "— route " + decision.path("route").asText() + " (" + decision.path("reason").asText() + ")";
+        String text = "— route " + decision.path("route").asText() + " ("
+                + decision.path("reason").asText() + ")";
         if (!decision.path("deployment").asText().isEmpty()) {
             text += ", deployment " + decision.path("deployment").asText();
         }
         if (decision.path("confidence").isNumber()) {
             text += String.format(
-                    Locale.ROOT, ", confidence %.2f (%s)", decision.path("confidence").asDouble(), decision.path("confidence_kind").asText());
+                    Locale.ROOT,
+                    ", confidence %.2f (%s)",
+                    decision.path("confidence").asDouble(),
+                    decision.path("confidence_kind").asText());
         }
         if (decision.path("context_score").isNumber()) {
-            text += String.format(Locale.ROOT, ", context score %.2f", decision.path("context_score").asDouble());
+            text += String.format(
+                    Locale.ROOT,
+                    ", context score %.2f",
+                    decision.path("context_score").asDouble());
         }
-        return text + ", " + answer.path("latency_ms").asLong() + " ms, id " + answer.path("interaction_id").asText();
+        return text + ", " + answer.path("latency_ms").asLong() + " ms, id "
+                + answer.path("interaction_id").asText();
     }
 }

@@ -11,7 +11,10 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** {@code millrace config}. */
-@Command(name = "config", description = "Check the configuration, or show it with where each value comes from.", mixinStandardHelpOptions = true)
+@Command(
+        name = "config",
+        description = "Check the configuration, or show it with where each value comes from.",
+        mixinStandardHelpOptions = true)
 public final class ConfigCommand implements Callable<Integer> {
     private enum Action {
         check,
@@ -32,12 +35,15 @@ public final class ConfigCommand implements Callable<Integer> {
         Loaded loaded = ConfigLoader.load(data.configFile(), System.getenv(), Map.of());
         if (action == Action.check) {
             System.out.println("the configuration is good"
-                    + data.configFile().map(file -> ": " + file).orElse(": there is no file, every value is a default or a variable"));
+                    + data.configFile()
+                            .map(file -> ": " + file)
+                            .orElse(": there is no file, every value is a default or a variable"));
         } else if (json) {
             System.out.println(Instance.JSON.writerWithDefaultPrettyPrinter().writeValueAsString(loaded.view()));
         } else {
-            new TreeMap<>(loaded.values()).forEach((key, value) -> System.out.printf(
-                    "%-32s %-28s %s%n", key, value, loaded.origins().getOrDefault(key, "default")));
+            new TreeMap<>(loaded.values())
+                    .forEach((key, value) -> System.out.printf(
+                            "%-32s %-28s %s%n", key, value, loaded.origins().getOrDefault(key, "default")));
         }
         return 0;
     }

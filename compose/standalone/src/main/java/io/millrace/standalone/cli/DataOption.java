@@ -11,7 +11,10 @@ public final class DataOption {
     @Option(names = "--data", paramLabel = "DIR", description = "Data folder. Default: $XDG_DATA_HOME/millrace.")
     private @Nullable Path data;
 
-    @Option(names = "--config", paramLabel = "FILE", description = "Configuration. Default: millrace.yaml in the data folder, if there is one.")
+    @Option(
+            names = "--config",
+            paramLabel = "FILE",
+            description = "Configuration. Default: millrace.yaml in the data folder, if there is one.")
     private @Nullable Path config;
 
     /** The data folder. */
@@ -24,7 +27,9 @@ public final class DataOption {
             return Path.of(named).toAbsolutePath();
         }
         String xdg = System.getenv("XDG_DATA_HOME");
-        Path base = xdg == null || xdg.isEmpty() ? Path.of(System.getProperty("user.home"), ".local", "share") : Path.of(xdg);
+        Path base = xdg == null || xdg.isEmpty()
+                ? Path.of(System.getProperty("user.home"), ".local", "share")
+                : Path.of(xdg);
         return base.resolve("millrace");
     }
 

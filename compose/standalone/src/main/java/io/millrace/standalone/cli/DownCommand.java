@@ -24,7 +24,8 @@ public final class DownCommand implements Callable<Integer> {
             return 0;
         }
         long pid = run.get().path("pid").asLong();
-        ProcessHandle process = ProcessHandle.of(pid).orElseThrow(() -> new UserException("process " + pid + " is gone"));
+        ProcessHandle process =
+                ProcessHandle.of(pid).orElseThrow(() -> new UserException("process " + pid + " is gone"));
         process.destroy();
         try {
             process.onExit().get(15, TimeUnit.SECONDS);

@@ -23,7 +23,10 @@ public final class Instance {
     @Mixin
     private DataOption data = new DataOption();
 
-    @Option(names = "--url", paramLabel = "URL", description = "Where it is. Default: what runs on the data folder, or $MILLRACE_URL.")
+    @Option(
+            names = "--url",
+            paramLabel = "URL",
+            description = "Where it is. Default: what runs on the data folder, or $MILLRACE_URL.")
     private @Nullable String url;
 
     /** An answer over HTTP. */
@@ -41,7 +44,9 @@ public final class Instance {
                 return Optional.empty();
             }
             JsonNode run = JSON.readTree(file.toFile());
-            boolean alive = ProcessHandle.of(run.path("pid").asLong()).map(ProcessHandle::isAlive).orElse(false);
+            boolean alive = ProcessHandle.of(run.path("pid").asLong())
+                    .map(ProcessHandle::isAlive)
+                    .orElse(false);
             return alive ? Optional.of(run) : Optional.empty();
         } catch (IOException e) {
             return Optional.empty();
@@ -57,8 +62,8 @@ public final class Instance {
             return named;
         }
         return run().map(run -> run.path("url").asText())
-                .orElseThrow(() -> new UserException(
-                        "no millrace is running on " + data.folder() + "; start it with ./millrace up, or name one with --url"));
+                .orElseThrow(() -> new UserException("no millrace is running on " + data.folder()
+                        + "; start it with ./millrace up, or name one with --url"));
     }
 
     Answer get(String path) {
@@ -72,7 +77,8 @@ public final class Instance {
     }
 
     private Answer send(HttpRequest.Builder request) {
-        try (HttpClient http = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(3)).build()) {
+        try (HttpClient http =
+                HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(3)).build()) {
             HttpResponse<String> response =
                     http.send(request.timeout(Duration.ofMinutes(5)).build(), HttpResponse.BodyHandlers.ofString());
             return new Answer(response.statusCode(), JSON.readTree(response.body()));

@@ -23,7 +23,10 @@ public final class LogsCommand implements Callable<Integer> {
     @Option(names = "-f", description = "Go on as more is written.")
     private boolean follow;
 
-    @Option(names = "-n", paramLabel = "LINES", description = "How many lines to begin with. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "-n",
+            paramLabel = "LINES",
+            description = "How many lines to begin with. Default: ${DEFAULT-VALUE}.")
     private int lines = 50;
 
     @Override

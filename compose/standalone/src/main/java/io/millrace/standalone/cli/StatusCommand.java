@@ -30,15 +30,21 @@ public final class StatusCommand implements Callable<Integer> {
             System.out.println(status.toPrettyString());
             return waiting.isEmpty() ? 0 : 1;
         }
-        System.out.println("services   " + (waiting.isEmpty() ? "all " + status.path("services").size() + " ready" : "not ready: " + waiting));
-        status.path("endpoints").properties().forEach(part -> System.out.printf("%-10s %s%n", part.getKey(), part.getValue().asText()));
+        System.out.println("services   "
+                + (waiting.isEmpty() ? "all " + status.path("services").size() + " ready" : "not ready: " + waiting));
+        status.path("endpoints")
+                .properties()
+                .forEach(part -> System.out.printf(
+                        "%-10s %s%n", part.getKey(), part.getValue().asText()));
         if (status.path("backends").isEmpty()) {
             System.out.println("backends   none: answers are extracts. Set MILLRACE_LOCAL_URL or MILLRACE_REMOTE_URL.");
         }
         for (JsonNode backend : status.path("backends")) {
             System.out.printf(
                     "%-10s %s %s%n",
-                    backend.path("deployment").asText(), backend.path("status").asText(), backend.path("error").asText());
+                    backend.path("deployment").asText(),
+                    backend.path("status").asText(),
+                    backend.path("error").asText());
         }
         return waiting.isEmpty() ? 0 : 1;
     }

@@ -42,9 +42,11 @@ public final class Broker implements AutoCloseable {
                     .setPrintStream(new PrintStream(new ByteArrayOutputStream(), false, StandardCharsets.UTF_8));
             formatter.run();
         } catch (Exception e) {
-            throw new IllegalStateException("the broker's folder " + folder + " cannot be formatted: " + e.getMessage(), e);
+            throw new IllegalStateException(
+                    "the broker's folder " + folder + " cannot be formatted: " + e.getMessage(), e);
         }
-        KafkaRaftServer server = new KafkaRaftServer(new KafkaConfig(settings(folder, port, controller), false), Time.SYSTEM);
+        KafkaRaftServer server =
+                new KafkaRaftServer(new KafkaConfig(settings(folder, port, controller), false), Time.SYSTEM);
         server.startup();
         return new Broker(port, server);
     }

@@ -24,8 +24,7 @@ public final class Child implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Child.class);
 
     /** {@code $1} is the signal that stops the child in good order; KILL follows after five seconds. */
-    private static final String WATCHDOG =
-            """
+    private static final String WATCHDOG = """
             signal=$1; shift
             exec 3<&0
             "$@" </dev/null 3<&- &
@@ -61,7 +60,13 @@ public final class Child implements AutoCloseable {
      * @param runFolder where pid and start time are recorded
      */
     public static Child start(
-            String name, String signal, List<String> command, Map<String, String> environment, Path folder, Path logFile, Path runFolder) {
+            String name,
+            String signal,
+            List<String> command,
+            Map<String, String> environment,
+            Path folder,
+            Path logFile,
+            Path runFolder) {
         List<String> line = new ArrayList<>(List.of("/bin/sh", "-c", WATCHDOG, "watchdog-" + name, signal));
         line.addAll(command);
         ProcessBuilder builder = new ProcessBuilder(line).directory(folder.toFile());
@@ -106,7 +111,9 @@ public final class Child implements AutoCloseable {
             Optional<ProcessHandle> left = ProcessHandle.of(pid);
             if (left.isPresent() && known.length == 2 && startedAt(pid).equals(Optional.of(known[1]))) {
                 LOG.warn("{} was left behind by an earlier run (pid {}) and is stopped", name, pid);
-                new ProcessBuilder("kill", "-" + signal, String.valueOf(pid)).start().waitFor();
+                new ProcessBuilder("kill", "-" + signal, String.valueOf(pid))
+                        .start()
+                        .waitFor();
                 left.get().onExit().get(10, TimeUnit.SECONDS);
             }
             Files.delete(record);
@@ -121,7 +128,9 @@ public final class Child implements AutoCloseable {
     }
 
     private static Optional<String> startedAt(long pid) {
-        return ProcessHandle.of(pid).flatMap(handle -> handle.info().startInstant()).map(Object::toString);
+        return ProcessHandle.of(pid)
+                .flatMap(handle -> handle.info().startInstant())
+                .map(Object::toString);
     }
 
     /** The child's own pid. */

@@ -49,15 +49,16 @@ public final class DataFolder implements AutoCloseable {
             }
             long free = Files.getFileStore(root).getUsableSpace();
             if (free < MIN_FREE) {
-                throw new UserException("the disk of " + root + " has " + (free >> 20) + " MiB left; Millrace needs 1024 to start");
+                throw new UserException(
+                        "the disk of " + root + " has " + (free >> 20) + " MiB left; Millrace needs 1024 to start");
             }
             FileChannel channel = FileChannel.open(
                     root.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
             FileLock lock = tryLock(channel);
             if (lock == null) {
                 channel.close();
-                throw new UserException("the data folder " + root + " is held by " + holder(root) + "; stop it with ./millrace down, or choose"
-                        + " another folder with --data");
+                throw new UserException("the data folder " + root + " is held by " + holder(root)
+                        + "; stop it with ./millrace down, or choose" + " another folder with --data");
             }
             DataFolder folder = new DataFolder(root.toRealPath(), channel, lock);
             for (String name : Set.of("kafka", "logs", "tmp", "index", "streams", "run")) {

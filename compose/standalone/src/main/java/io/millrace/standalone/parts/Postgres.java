@@ -69,7 +69,13 @@ public final class Postgres implements AutoCloseable {
                     "-c",
                     "logging_collector=off"));
             Child child = Child.start(
-                    "postgres", "INT", command, Map.of("LC_ALL", "C"), data.root(), data.path("logs/postgres.log"), data.path("run"));
+                    "postgres",
+                    "INT",
+                    command,
+                    Map.of("LC_ALL", "C"),
+                    data.root(),
+                    data.path("logs/postgres.log"),
+                    data.path("run"));
             Postgres postgres = new Postgres(child, port, password);
             postgres.await(data);
             postgres.database("millrace");
@@ -107,8 +113,9 @@ public final class Postgres implements AutoCloseable {
                 return real == null ? Path.of(folder) : real;
             }
         }
-        throw new UserException("the bundled PostgreSQL cannot run here and there is no postgres on the PATH: install PostgreSQL 15 or later, or set"
-                + " postgres.url");
+        throw new UserException(
+                "the bundled PostgreSQL cannot run here and there is no postgres on the PATH: install PostgreSQL 15 or later, or set"
+                        + " postgres.url");
     }
 
     private static String resource() {
@@ -121,13 +128,16 @@ public final class Postgres implements AutoCloseable {
         if (!Files.isExecutable(binary)) {
             return false;
         }
-        Process process = new ProcessBuilder(binary.toString(), "--version").redirectErrorStream(true).start();
+        Process process = new ProcessBuilder(binary.toString(), "--version")
+                .redirectErrorStream(true)
+                .start();
         process.getInputStream().readAllBytes();
         return process.waitFor() == 0;
     }
 
     private static void unpack(InputStream archive, Path home) throws IOException {
-        try (TarArchiveInputStream tar = new TarArchiveInputStream(new XZCompressorInputStream(new BufferedInputStream(archive)))) {
+        try (TarArchiveInputStream tar =
+                new TarArchiveInputStream(new XZCompressorInputStream(new BufferedInputStream(archive)))) {
             for (TarArchiveEntry entry = tar.getNextEntry(); entry != null; entry = tar.getNextEntry()) {
                 Path target = home.resolve(entry.getName()).normalize();
                 if (!target.startsWith(home)) {
@@ -136,7 +146,8 @@ public final class Postgres implements AutoCloseable {
                 if (entry.isDirectory()) {
                     Files.createDirectories(target);
                 } else if (entry.isSymbolicLink()) {
-                    Files.createDirectories(home.resolve(entry.getName()).normalize().getParent());
+                    Files.createDirectories(
+                            home.resolve(entry.getName()).normalize().getParent());
                     Files.deleteIfExists(target);
                     Files.createSymbolicLink(target, Path.of(entry.getLinkName()));
                 } else {
@@ -150,7 +161,8 @@ public final class Postgres implements AutoCloseable {
         }
     }
 
-    private static void initialize(Path bin, Path cluster, DataFolder data, String password) throws IOException, InterruptedException {
+    private static void initialize(Path bin, Path cluster, DataFolder data, String password)
+            throws IOException, InterruptedException {
         Path secret = data.path("tmp/initdb.secret");
         data.write(secret, password);
         List<String> command = unprivileged(List.of(
@@ -194,7 +206,8 @@ public final class Postgres implements AutoCloseable {
                 }
             } catch (SQLException e) {
                 if (!child.isAlive()) {
-                    throw new UserException("PostgreSQL stopped while it started; see " + data.path("logs/postgres.log"));
+                    throw new UserException(
+                            "PostgreSQL stopped while it started; see " + data.path("logs/postgres.log"));
                 }
                 Thread.sleep(30);
             }

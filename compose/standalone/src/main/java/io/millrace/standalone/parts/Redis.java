@@ -35,9 +35,7 @@ public final class Redis implements AutoCloseable {
             Path settings = data.path("run/redis.conf");
             Files.createDirectories(data.path("redis"));
             // in a file, since a command line can be read by everybody
-            data.write(
-                    settings,
-                    """
+            data.write(settings, """
                     bind 127.0.0.1
                     port %d
                     requirepass %s
@@ -46,10 +44,15 @@ public final class Redis implements AutoCloseable {
                     save ""
                     maxmemory 128mb
                     maxmemory-policy allkeys-lru
-                    """
-                            .formatted(port, password, data.path("redis")));
+                    """.formatted(port, password, data.path("redis")));
             Child child = Child.start(
-                    "redis", "TERM", List.of(binary, settings.toString()), Map.of(), data.root(), data.path("logs/redis.log"), data.path("run"));
+                    "redis",
+                    "TERM",
+                    List.of(binary, settings.toString()),
+                    Map.of(),
+                    data.root(),
+                    data.path("logs/redis.log"),
+                    data.path("run"));
             long until = System.currentTimeMillis() + 10_000;
             while (!Ports.listens(port)) {
                 if (!child.isAlive() || System.currentTimeMillis() > until) {
@@ -89,12 +92,15 @@ public final class Redis implements AutoCloseable {
             LOG.info("the bundled Redis cannot run here; redis-server from the PATH is used");
             return "redis-server";
         }
-        throw new UserException("the bundled Redis cannot run here and there is no redis-server on the PATH: install Redis, or set redis.url");
+        throw new UserException(
+                "the bundled Redis cannot run here and there is no redis-server on the PATH: install Redis, or set redis.url");
     }
 
     private static boolean runs(String binary) throws InterruptedException {
         try {
-            Process process = new ProcessBuilder(binary, "--version").redirectErrorStream(true).start();
+            Process process = new ProcessBuilder(binary, "--version")
+                    .redirectErrorStream(true)
+                    .start();
             process.getInputStream().readAllBytes();
             return process.waitFor() == 0;
         } catch (IOException e) {

@@ -32,7 +32,8 @@ public final class Registry implements AutoCloseable {
     public static Registry start(DataFolder data, Path home, Postgres postgres) {
         Child.reap("registry", data.path("run"), "TERM");
         if (!Files.exists(home.resolve("quarkus-run.jar"))) {
-            throw new UserException("the schema registry is not in " + home + ": build with ./millrace up, or set registry.url");
+            throw new UserException(
+                    "the schema registry is not in " + home + ": build with ./millrace up, or set registry.url");
         }
         int port = Ports.free();
         int management = Ports.free();
@@ -64,20 +65,30 @@ public final class Registry implements AutoCloseable {
                 "APICURIO_DATASOURCE_URL", postgres.jdbcUrl("registry"),
                 "APICURIO_DATASOURCE_USERNAME", postgres.user(),
                 "APICURIO_DATASOURCE_PASSWORD", postgres.password());
-        Child child = Child.start("registry", "TERM", command, environment, data.root(), data.path("logs/registry.log"), data.path("run"));
+        Child child = Child.start(
+                "registry",
+                "TERM",
+                command,
+                environment,
+                data.root(),
+                data.path("logs/registry.log"),
+                data.path("run"));
         Registry registry = new Registry(child, "http://127.0.0.1:" + port + "/apis/ccompat/v7");
         registry.await(data);
         return registry;
     }
 
     private void await(DataFolder data) {
-        HttpRequest request =
-                HttpRequest.newBuilder(URI.create(url + "/subjects")).timeout(Duration.ofSeconds(5)).build();
+        HttpRequest request = HttpRequest.newBuilder(URI.create(url + "/subjects"))
+                .timeout(Duration.ofSeconds(5))
+                .build();
         long until = System.nanoTime() + START.toNanos();
         try (HttpClient http = HttpClient.newHttpClient()) {
             while (System.nanoTime() < until) {
                 try {
-                    if (http.send(request, HttpResponse.BodyHandlers.discarding()).statusCode() == 200) {
+                    if (http.send(request, HttpResponse.BodyHandlers.discarding())
+                                    .statusCode()
+                            == 200) {
                         return;
                     }
                 } catch (IOException e) {
