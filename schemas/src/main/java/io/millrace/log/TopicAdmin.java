@@ -13,7 +13,9 @@ import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.TopicConfig;
 import org.apache.kafka.common.errors.TopicExistsException;
 
@@ -46,6 +48,7 @@ public final class TopicAdmin {
                 }
             }
             create(admin, missing);
+            awaitLeaders(admin, missing);
             verify(admin, topics, present);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
@@ -68,6 +71,22 @@ public final class TopicAdmin {
                 }
             }
         }
+    }
+
+    /**
+     * Asks every leader for an offset, which it refuses, and the client asks again, until it leads. A producer that is quicker fails:
+     * of its batches in flight the first ones are refused (not leader), a later one is taken, since a new partition knows no
+     * sequence, and the earlier ones are then out of order until their delivery times out.
+     */
+    private static void awaitLeaders(Admin admin, List<NewTopic> created)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
+        for (NewTopic topic : created) {
+            for (int partition = 0; partition < topic.numPartitions(); partition++) {
+                ends.put(new TopicPartition(topic.name(), partition), OffsetSpec.latest());
+            }
+        }
+        admin.listOffsets(ends).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
     }
 
     private void verify(Admin admin, Collection<Topic<?>> topics, List<String> present)
