@@ -18,10 +18,12 @@ import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.TopicConfig;
 import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 
 /** Creates the topics of the catalog and verifies those that are there. */
 public final class TopicAdmin {
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
+    private static final Duration AGAIN = Duration.ofMillis(20);
 
     private final LogSettings log;
 
@@ -86,7 +88,23 @@ public final class TopicAdmin {
                 ends.put(new TopicPartition(topic.name(), partition), OffsetSpec.latest());
             }
         }
-        admin.listOffsets(ends).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+        long giveUp = System.nanoTime() + TIMEOUT.toNanos();
+        while (true) {
+            try {
+                // first, since it asks quietly: the client logs an error for every offset of a topic that a broker has
+                // yet to hear of
+                admin.describeTopics(created.stream().map(NewTopic::name).toList())
+                        .allTopicNames()
+                        .get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+                admin.listOffsets(ends).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+                return;
+            } catch (ExecutionException e) {
+                if (!(e.getCause() instanceof UnknownTopicOrPartitionException) || System.nanoTime() - giveUp > 0) {
+                    throw e;
+                }
+                Thread.sleep(AGAIN);
+            }
+        }
     }
 
     private void verify(Admin admin, Collection<Topic<?>> topics, List<String> present)
