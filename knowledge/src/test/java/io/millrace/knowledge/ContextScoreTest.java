@@ -43,12 +43,15 @@ class ContextScoreTest {
         searcher = new Searcher(index, embedder, List.of("nixos-docs"));
         List<Path> files;
         try (Stream<Path> walk = Files.walk(docs)) {
-            files = walk.filter(file -> file.toString().endsWith(".md")).sorted().toList();
+            files = walk.filter(file -> file.toString().endsWith(".md"))
+                    .sorted()
+                    .toList();
         }
         for (Path file : files) {
             String path = docs.relativize(file).toString();
             List<Chunker.Chunk> chunks = Chunker.chunk(path, Files.readString(file));
-            List<float[]> vectors = embedder.embed(chunks.stream().map(c -> c.title() + "\n" + c.text()).toList());
+            List<float[]> vectors = embedder.embed(
+                    chunks.stream().map(c -> c.title() + "\n" + c.text()).toList());
             for (int i = 0; i < chunks.size(); i++) {
                 index.put(Passage.newBuilder()
                         .setPassageId(Ids.content(path, String.valueOf(i)))
@@ -96,7 +99,9 @@ class ContextScoreTest {
         long kept = in.stream().filter(score -> score >= FALLBACK).count();
         long sent = out.stream().filter(score -> score < FALLBACK).count();
 
-        System.out.printf("context score: %d of %d in-domain at or above %.2f, %d of %d general below%n", kept, in.size(), FALLBACK, sent, out.size());
+        System.out.printf(
+                "context score: %d of %d in-domain at or above %.2f, %d of %d general below%n",
+                kept, in.size(), FALLBACK, sent, out.size());
         assertThat(in).hasSize(40);
         assertThat(out).hasSize(40);
         assertThat(kept).isGreaterThanOrEqualTo(28);
@@ -119,13 +124,16 @@ class ContextScoreTest {
 
         double[] fitted = fit(rows);
 
-        System.out.printf("context score fit: bias %.2f, top %.2f, mean %.2f, coverage %.2f%n", fitted[0], fitted[1], fitted[2], fitted[3]);
+        System.out.printf(
+                "context score fit: bias %.2f, top %.2f, mean %.2f, coverage %.2f%n",
+                fitted[0], fitted[1], fitted[2], fitted[3]);
         double[] used = {ContextScore.BIAS, ContextScore.TOP, ContextScore.MEAN, ContextScore.COVERAGE};
         assertThat(loss(rows, used)).isLessThan(loss(rows, fitted) * 1.1 + 0.01);
     }
 
     private static double[] fit(List<double[]> rows) {
-        // projected gradient: weights stay positive, so better evidence never scores lower; a little L2, since 72 rows may separate
+        // projected gradient: weights stay positive, so better evidence never scores lower; a little L2, since 72 rows
+        // may separate
         double[] w = {-5, 5, 5, 2};
         for (int step = 0; step < 60_000; step++) {
             double[] gradient = new double[4];
@@ -166,10 +174,15 @@ class ContextScoreTest {
                             .sorted(java.util.Comparator.reverseOrder())
                             .toList();
                     double top = cosines.getFirst();
-                    double mean = cosines.stream().limit(3).mapToDouble(d -> d).average().orElseThrow();
+                    double mean = cosines.stream()
+                            .limit(3)
+                            .mapToDouble(d -> d)
+                            .average()
+                            .orElseThrow();
                     // the score is monotone in coverage alone once the cosines are known
                     double logit = Math.log(found.contextScore() / (1 - found.contextScore()));
-                    double coverage = (logit - ContextScore.BIAS - ContextScore.TOP * top - ContextScore.MEAN * mean) / ContextScore.COVERAGE;
+                    double coverage = (logit - ContextScore.BIAS - ContextScore.TOP * top - ContextScore.MEAN * mean)
+                            / ContextScore.COVERAGE;
                     return new double[] {top, mean, coverage};
                 })
                 .toList();
@@ -185,7 +198,8 @@ class ContextScoreTest {
 
     private static Stream<String> lines(String resource) {
         try (InputStream in = Objects.requireNonNull(ContextScoreTest.class.getResourceAsStream("/" + resource))) {
-            return new String(in.readAllBytes(), StandardCharsets.UTF_8).lines().filter(line -> !line.isBlank()).toList().stream();
+            return new String(in.readAllBytes(), StandardCharsets.UTF_8)
+                    .lines().filter(line -> !line.isBlank()).toList().stream();
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
