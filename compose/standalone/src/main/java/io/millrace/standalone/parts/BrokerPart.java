@@ -100,7 +100,8 @@ public final class BrokerPart implements Part {
         s.put("message.max.bytes", 32 * 1024 * 1024);
         s.put("replica.fetch.max.bytes", 32 * 1024 * 1024);
 
-        // After a kill the old registration has to time out before the new broker may serve: 4 s instead of 12. Less would fence a
+        // After a kill the old registration has to time out before the new broker may serve: 4 s instead of 12. Less
+        // would fence a
         // live broker when a busy laptop starves it.
         s.put("broker.session.timeout.ms", 2_500);
         s.put("broker.heartbeat.interval.ms", 300);

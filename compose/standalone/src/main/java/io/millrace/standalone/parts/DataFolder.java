@@ -6,7 +6,6 @@ import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
-import java.nio.channels.OverlappingFileLockException;
 import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
@@ -20,6 +19,8 @@ import java.security.SecureRandom;
 import java.time.Instant;
 import java.util.HexFormat;
 import java.util.Properties;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -35,6 +36,12 @@ public final class DataFolder implements AutoCloseable {
     private static final String HOLDER = "holder.properties";
     private static final String PRIVATE_FOLDER = "rwx------";
     private static final String PRIVATE_FILE = "rw-------";
+
+    /**
+     * Folders that this process holds. POSIX drops a process's lock when any descriptor of the file is closed, so the file may not
+     * even be opened a second time.
+     */
+    private static final Set<Path> HELD = ConcurrentHashMap.newKeySet();
 
     private final Path root;
     private final FileChannel channel;
@@ -65,11 +72,15 @@ public final class DataFolder implements AutoCloseable {
         try {
             Files.createDirectories(root);
             restrict(root, PRIVATE_FOLDER);
+            if (!HELD.add(root.toRealPath())) {
+                throw new StartupException("the data folder " + root + " is in use by " + holder(root));
+            }
             FileChannel channel =
                     FileChannel.open(root.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-            FileLock lock = tryLock(channel);
+            FileLock lock = channel.tryLock();
             if (lock == null) {
                 channel.close();
+                HELD.remove(root.toRealPath());
                 throw new StartupException("the data folder " + root + " is in use by " + holder(root));
             }
             DataFolder data = new DataFolder(root, channel, lock);
@@ -85,14 +96,6 @@ public final class DataFolder implements AutoCloseable {
             return data;
         } catch (IOException e) {
             throw new StartupException("the data folder " + root + " cannot be used: " + reason(e), e);
-        }
-    }
-
-    private static @Nullable FileLock tryLock(FileChannel channel) throws IOException {
-        try {
-            return channel.tryLock();
-        } catch (OverlappingFileLockException e) {
-            return null;
         }
     }
 
@@ -265,6 +268,7 @@ public final class DataFolder implements AutoCloseable {
             Files.deleteIfExists(root.resolve(HOLDER));
             lock.release();
             channel.close();
+            HELD.remove(root.toRealPath());
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
