@@ -8,6 +8,15 @@ import org.apache.kafka.common.serialization.Serdes;
 
 /** The codecs of a deployment, one per topic. Subjects are {@code <prefixed topic>-value}. */
 public final class Codecs {
+    static {
+        // Avro 1.12.2 refuses to make classes that nobody vouched for; ours are all in one package. Here, and not with
+        // the first
+        // codec used, since a builder with a default value asks too.
+        org.apache.avro.util.ClassSecurityValidator.setGlobal(org.apache.avro.util.ClassSecurityValidator.composite(
+                org.apache.avro.util.ClassSecurityValidator.DEFAULT,
+                type -> type.getPackageName().equals("io.millrace.schema")));
+    }
+
     private final SchemaRegistry registry;
     private final String prefix;
     private final Map<Topic<?>, AvroCodec<?>> codecs = new ConcurrentHashMap<>();
@@ -29,6 +38,11 @@ public final class Codecs {
         return Serdes.serdeFrom(
                 (name, value) -> value == null ? null : codec.encode(value),
                 (name, bytes) -> bytes == null ? null : codec.decode(bytes));
+    }
+
+    /** Where the schemas of these codecs are, for those who keep values as bytes and need the writer's schema beside them. */
+    public SchemaRegistry registry() {
+        return registry;
     }
 
     private <V extends SpecificRecord> AvroCodec<V> create(Topic<V> topic) {

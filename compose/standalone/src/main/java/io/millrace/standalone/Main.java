@@ -1,47 +1,49 @@
 package io.millrace.standalone;
 
-import io.millrace.standalone.parts.StartupException;
-import java.util.List;
+import io.millrace.config.ConfigException;
+import io.millrace.standalone.cli.AskCommand;
+import io.millrace.standalone.cli.ConfigCommand;
+import io.millrace.standalone.cli.DownCommand;
+import io.millrace.standalone.cli.LogsCommand;
+import io.millrace.standalone.cli.RateCommand;
+import io.millrace.standalone.cli.StatusCommand;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.Model.CommandSpec;
-import picocli.CommandLine.ParameterException;
-import picocli.CommandLine.Spec;
 
-/** The command line of Millrace. {@code ./millrace} finds a JDK, builds, and comes here. */
+/** The command line. Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong. */
 @Command(
         name = "millrace",
-        description = "A hybrid LLM router that learns, built as a stream.",
         mixinStandardHelpOptions = true,
-        synopsisSubcommandLabel = "COMMAND")
-public final class Main implements Runnable {
-    @Spec
-    private CommandSpec spec = CommandSpec.create();
-
+        description = "A hybrid LLM router that learns, built as a stream on Kafka.",
+        subcommands = {
+            UpCommand.class,
+            DownCommand.class,
+            AskCommand.class,
+            RateCommand.class,
+            StatusCommand.class,
+            LogsCommand.class,
+            ConfigCommand.class,
+            PartsCommand.class,
+            ServiceCommand.class
+        })
+public final class Main {
     private Main() {}
 
-    /** Runs one command; exit code 0 when it did what was asked, 1 when it could not, 2 when it was called wrongly. */
+    /** Runs a command and exits. */
     public static void main(String[] arguments) {
-        int code = commandLine().execute(arguments);
-        // what is not a daemon and forgets to stop must not keep a stopped instance alive
-        System.exit(code);
-    }
-
-    static CommandLine commandLine() {
         CommandLine line = new CommandLine(new Main());
-        List.of(new PartsCommand()).forEach(line::addSubcommand);
-        line.setExecutionExceptionHandler((error, command, parsed) -> {
-            if (error instanceof StartupException) {
+        line.setExecutionExceptionHandler((error, command, result) -> {
+            if (error instanceof UserException || error instanceof IllegalStateException) {
                 command.getErr().println("millrace: " + error.getMessage());
-                return 1;
+            } else if (error instanceof ConfigException config) {
+                config.errors().forEach(each -> command.getErr().println("millrace: " + each));
+            } else {
+                command.getErr().println("millrace: " + error);
+                error.printStackTrace(command.getErr());
             }
-            throw error;
+            return 1;
         });
-        return line;
-    }
-
-    @Override
-    public void run() {
-        throw new ParameterException(spec.commandLine(), "name a command");
+        int code = line.execute(arguments);
+        System.exit(code);
     }
 }

@@ -1,41 +1,38 @@
 package io.millrace.standalone;
 
+import io.millrace.config.ConfigLoader;
 import io.millrace.config.MillraceConfig;
-import io.millrace.log.TopicAdmin;
-import io.millrace.log.Topics;
+import io.millrace.standalone.cli.DataOption;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.standalone.parts.Parts;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 
-/** The parts alone, for services that run as processes of their own. */
+/** {@code millrace parts}: the parts alone, for services that run as processes of their own. */
 @Command(
         name = "parts",
-        description = "Runs Kafka, the schema registry, PostgreSQL and Redis, and nothing else.",
+        description = "Run Kafka, the schema registry, PostgreSQL and Redis, and nothing else.",
         mixinStandardHelpOptions = true)
-final class PartsCommand implements Callable<Integer> {
+public final class PartsCommand implements Callable<Integer> {
     @Mixin
-    private InstanceOptions options = new InstanceOptions();
+    private DataOption options = new DataOption();
 
     @Override
     public Integer call() {
-        Stop stop = new Stop();
-        try (DataFolder data = DataFolder.open(options.data())) {
-            Confinement.to(data, "parts");
-            MillraceConfig config = options.config();
+        MillraceConfig config = ConfigLoader.load(options.configFile(), System.getenv(), Map.of())
+                .config();
+        try (Stop stop = new Stop();
+                DataFolder data = DataFolder.open(options.folder())) {
+            Confinement.to(data);
             try (Parts parts = new Parts(data, config, remark -> System.err.println("millrace: " + remark))) {
-                Endpoints endpoints = parts.endpoints();
-                parts.start(() -> new TopicAdmin(config.log(endpoints.kafka()))
-                        .createAndVerify(Topics.all(config.dispatchable())));
-                endpoints.write(data, "");
-                data.announce(Endpoints.FILE);
+                parts.start(() -> Services.createTopics(config, parts.endpoints()));
+                parts.endpoints().write(data);
                 System.out.println("millrace parts ready " + data.root().resolve(Endpoints.FILE));
                 stop.await();
             }
-        } finally {
-            stop.finished();
         }
         return 0;
     }

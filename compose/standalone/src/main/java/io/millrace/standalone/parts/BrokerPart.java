@@ -1,5 +1,6 @@
 package io.millrace.standalone.parts;
 
+import io.millrace.standalone.UserException;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.PrintStream;
@@ -63,7 +64,7 @@ public final class BrokerPart implements Part {
                     .setPrintStream(new PrintStream(OutputStream.nullOutputStream(), false, StandardCharsets.UTF_8))
                     .run();
         } catch (Exception e) {
-            throw new StartupException("Kafka's data folder cannot be formatted: " + e.getMessage(), e);
+            throw new UserException("Kafka's data folder cannot be formatted: " + e.getMessage(), e);
         }
         KafkaRaftServer starting = new KafkaRaftServer(new KafkaConfig(settings(folder), false), Time.SYSTEM);
         server = starting;
@@ -73,7 +74,7 @@ public final class BrokerPart implements Part {
         } catch (RuntimeException e) {
             starting.shutdown();
             server = null;
-            throw new StartupException("Kafka cannot be started: " + e.getMessage(), e);
+            throw new UserException("Kafka cannot be started: " + e.getMessage(), e);
         }
     }
 
@@ -112,7 +113,9 @@ public final class BrokerPart implements Part {
         s.put("background.threads", 2);
         s.put("num.recovery.threads.per.data.dir", 2);
         s.put("log.cleaner.dedupe.buffer.size", 2 * 1024 * 1024);
+        s.put("log.cleaner.io.buffer.size", 256 * 1024);
         s.put("log.index.size.max.bytes", 1024 * 1024);
+        s.put("log.segment.bytes", 256 * 1024 * 1024);
 
         // Internal topics: one replica, and partitions for a handful of groups instead of fifty each.
         s.put("offsets.topic.replication.factor", (short) 1);
@@ -163,6 +166,7 @@ public final class BrokerPart implements Part {
     public synchronized void stop() {
         if (server != null) {
             server.shutdown();
+            server.awaitShutdown();
             server = null;
         }
     }

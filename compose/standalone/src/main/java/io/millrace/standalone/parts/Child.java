@@ -1,5 +1,6 @@
 package io.millrace.standalone.parts;
 
+import io.millrace.standalone.UserException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -95,7 +96,7 @@ final class Child {
             child.record(data, pidFile, signal);
             return child;
         } catch (IOException e) {
-            throw new StartupException(name + " cannot be started: " + e.getMessage(), e);
+            throw new UserException(name + " cannot be started: " + e.getMessage(), e);
         }
     }
 
@@ -162,7 +163,7 @@ final class Child {
                 Files.deleteIfExists(file);
             }
         } catch (IOException e) {
-            throw new StartupException("what an earlier run left cannot be looked up: " + DataFolder.reason(e), e);
+            throw new UserException("what an earlier run left cannot be looked up: " + DataFolder.reason(e), e);
         }
         return reaped;
     }
@@ -251,7 +252,7 @@ final class Child {
             Thread.sleep(duration);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw new StartupException("interrupted while starting", e);
+            throw new UserException("interrupted while starting", e);
         }
     }
 }

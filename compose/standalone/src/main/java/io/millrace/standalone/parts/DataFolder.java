@@ -1,5 +1,8 @@
 package io.millrace.standalone.parts;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.millrace.standalone.UserException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -17,6 +20,7 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.SecureRandom;
 import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.HexFormat;
 import java.util.Properties;
 import java.util.Set;
@@ -33,7 +37,10 @@ public final class DataFolder implements AutoCloseable {
     /** Less than this is not worth starting: a broker that meets a full disk stops for good. */
     private static final long LEAST_FREE_BYTES = 1L << 30;
 
-    private static final String HOLDER = "holder.properties";
+    /** Who holds the folder, since when and where it serves; the client commands read it. */
+    public static final String HOLDER = "run.json";
+
+    private static final ObjectMapper JSON = new ObjectMapper();
     private static final String PRIVATE_FOLDER = "rwx------";
     private static final String PRIVATE_FILE = "rw-------";
 
@@ -46,6 +53,7 @@ public final class DataFolder implements AutoCloseable {
     private final Path root;
     private final FileChannel channel;
     private final FileLock lock;
+    private final Instant since = Instant.now().truncatedTo(ChronoUnit.SECONDS);
 
     private DataFolder(Path root, FileChannel channel, FileLock lock) {
         this.root = root;
@@ -53,19 +61,10 @@ public final class DataFolder implements AutoCloseable {
         this.lock = lock;
     }
 
-    /** {@code $XDG_DATA_HOME/millrace}, or {@code ~/.local/share/millrace}. */
-    public static Path standard() {
-        String xdg = System.getenv("XDG_DATA_HOME");
-        Path base = xdg == null || xdg.isBlank()
-                ? Path.of(System.getProperty("user.home"), ".local", "share")
-                : Path.of(xdg);
-        return base.resolve("millrace").toAbsolutePath();
-    }
-
     /**
      * Creates the folder if need be and takes its lock.
      *
-     * @throws StartupException when it cannot be written to, the disk is nearly full, or another process holds it
+     * @throws UserException when it cannot be written to, the disk is nearly full, or another process holds it
      */
     public static DataFolder open(Path folder) {
         Path root = folder.toAbsolutePath().normalize();
@@ -73,7 +72,7 @@ public final class DataFolder implements AutoCloseable {
             Files.createDirectories(root);
             restrict(root, PRIVATE_FOLDER);
             if (!HELD.add(root.toRealPath())) {
-                throw new StartupException("the data folder " + root + " is in use by " + holder(root));
+                throw new UserException("the data folder " + root + " is in use by " + holder(root));
             }
             FileChannel channel =
                     FileChannel.open(root.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
@@ -81,13 +80,13 @@ public final class DataFolder implements AutoCloseable {
             if (lock == null) {
                 channel.close();
                 HELD.remove(root.toRealPath());
-                throw new StartupException("the data folder " + root + " is in use by " + holder(root));
+                throw new UserException("the data folder " + root + " is in use by " + holder(root));
             }
             DataFolder data = new DataFolder(root, channel, lock);
             long free = Files.getFileStore(root).getUsableSpace();
             if (free < LEAST_FREE_BYTES) {
                 data.close();
-                throw new StartupException("the disk of the data folder " + root + " is nearly full: " + (free >> 20)
+                throw new UserException("the disk of the data folder " + root + " is nearly full: " + (free >> 20)
                         + " MB free, " + (LEAST_FREE_BYTES >> 20) + " MB needed");
             }
             data.delete("tmp");
@@ -95,39 +94,41 @@ public final class DataFolder implements AutoCloseable {
             data.announce("");
             return data;
         } catch (IOException e) {
-            throw new StartupException("the data folder " + root + " cannot be used: " + reason(e), e);
+            throw new UserException("the data folder " + root + " cannot be used: " + reason(e), e);
         }
     }
 
     /** Who holds a folder, in words. */
     private static String holder(Path root) {
-        Properties holder = load(root.resolve(HOLDER));
-        if (holder.getProperty("pid") == null) {
+        JsonNode holder = read(root.resolve(HOLDER));
+        if (!holder.has("pid")) {
             return "another process that has just started";
         }
-        String url = holder.getProperty("url", "");
-        return "pid " + holder.getProperty("pid") + " since " + holder.getProperty("since") + ", "
-                + (url.isEmpty() ? "which is not serving yet" : url) + "; stop it first or choose another --data";
+        String url = holder.path("url").asText();
+        return "pid " + holder.path("pid").asLong() + " since "
+                + holder.path("started_at").asText() + ", " + (url.isEmpty() ? "which is not serving yet" : url)
+                + "; stop it with millrace down or choose another --data";
     }
 
-    /** Tells a second instance, and our own clients, where this one is. */
+    private static JsonNode read(Path file) {
+        try {
+            return Files.exists(file) ? JSON.readTree(file.toFile()) : JSON.createObjectNode();
+        } catch (IOException e) {
+            // a message must not fail for what it wanted to add
+            return JSON.createObjectNode();
+        }
+    }
+
+    /** Tells a second instance, and our own clients, where this one is; empty while it does not serve yet. */
     public void announce(String url) {
-        Properties holder = new Properties();
-        holder.setProperty("pid", String.valueOf(ProcessHandle.current().pid()));
-        holder.setProperty("since", load(root.resolve(HOLDER), "since"));
-        holder.setProperty("url", url);
-        store(HOLDER, holder);
-    }
-
-    private static String load(Path file, String key) {
-        Properties known = load(file);
-        boolean ours = String.valueOf(ProcessHandle.current().pid()).equals(known.getProperty("pid"));
-        String value = known.getProperty(key);
-        return ours && value != null
-                ? value
-                : Instant.now()
-                        .truncatedTo(java.time.temporal.ChronoUnit.SECONDS)
-                        .toString();
+        write(
+                HOLDER,
+                JSON.createObjectNode()
+                                .put("pid", ProcessHandle.current().pid())
+                                .put("started_at", since.toString())
+                                .put("url", url)
+                                .toPrettyString()
+                        + "\n");
     }
 
     public Path root() {
@@ -142,7 +143,7 @@ public final class DataFolder implements AutoCloseable {
             restrict(folder, PRIVATE_FOLDER);
             return folder;
         } catch (IOException e) {
-            throw new StartupException("the folder " + folder + " cannot be created: " + reason(e), e);
+            throw new UserException("the folder " + folder + " cannot be created: " + reason(e), e);
         }
     }
 
@@ -157,7 +158,7 @@ public final class DataFolder implements AutoCloseable {
             }
             return Files.readString(file).strip();
         } catch (IOException e) {
-            throw new StartupException("the secret " + file + " cannot be read: " + reason(e), e);
+            throw new UserException("the secret " + file + " cannot be read: " + reason(e), e);
         }
     }
 
@@ -176,7 +177,7 @@ public final class DataFolder implements AutoCloseable {
                 Files.move(fresh, file, StandardCopyOption.REPLACE_EXISTING);
             }
         } catch (IOException e) {
-            throw new StartupException("the file " + file + " cannot be written: " + reason(e), e);
+            throw new UserException("the file " + file + " cannot be written: " + reason(e), e);
         }
     }
 
@@ -242,7 +243,7 @@ public final class DataFolder implements AutoCloseable {
                 }
             });
         } catch (IOException e) {
-            throw new StartupException(start + " cannot be deleted: " + reason(e), e);
+            throw new UserException(start + " cannot be deleted: " + reason(e), e);
         }
     }
 

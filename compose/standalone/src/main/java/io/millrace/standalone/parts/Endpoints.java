@@ -1,25 +1,23 @@
 package io.millrace.standalone.parts;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.config.MillraceConfig;
-import io.millrace.config.Secret;
+import io.millrace.standalone.UserException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.stream.Stream;
 
 /**
  * Where the standing parts are.
  *
- * @param kafka bootstrap servers
- * @param registry base of Confluent's API
- * @param postgres JDBC URL
- * @param redis URL with its password
+ * @param registryUrl base of Confluent's API
+ * @param jdbcUrl of the database of the sink
+ * @param redisUrl with its password
  */
 public record Endpoints(
-        String kafka, String registry, String postgres, String postgresUser, Secret postgresPassword, Secret redis) {
+        String bootstrapServers, String registryUrl, String jdbcUrl, String user, String password, String redisUrl) {
     /** The file in a data folder that says where its parts are; mode 0600. */
     public static final String FILE = "endpoints.json";
 
@@ -29,14 +27,12 @@ public record Endpoints(
     public Endpoints overriddenBy(MillraceConfig config) {
         boolean otherPostgres = !config.postgres().url().isEmpty();
         return new Endpoints(
-                prefer(config.kafka().bootstrapServers(), kafka),
-                prefer(config.registry().url(), registry),
-                prefer(config.postgres().url(), postgres),
-                otherPostgres ? config.postgres().user() : postgresUser,
-                otherPostgres ? config.postgres().password() : postgresPassword,
-                config.redis().url().isEmpty()
-                        ? redis
-                        : new Secret(config.redis().url()));
+                prefer(config.kafka().bootstrapServers(), bootstrapServers),
+                prefer(config.registry().url(), registryUrl),
+                prefer(config.postgres().url(), jdbcUrl),
+                otherPostgres ? config.postgres().user() : user,
+                otherPostgres ? config.postgres().password().value() : password,
+                prefer(config.redis().url(), redisUrl));
     }
 
     private static String prefer(String configured, String embedded) {
@@ -46,17 +42,15 @@ public record Endpoints(
     /**
      * What the configuration says, completed by what the parts in this data folder wrote.
      *
-     * @throws StartupException when an endpoint is in neither
+     * @throws UserException when an endpoint is in neither
      */
     public static Endpoints of(MillraceConfig config, Path data) {
         Path file = data.resolve(FILE);
         Endpoints endpoints = read(file).overriddenBy(config);
-        if (endpoints.kafka().isEmpty()
-                || endpoints.registry().isEmpty()
-                || endpoints.postgres().isEmpty()
-                || !endpoints.redis().isPresent()) {
-            throw new StartupException("kafka, registry, postgres and redis must all be configured, or written to "
-                    + file + " by `millrace parts` or `millrace up`");
+        if (Stream.of(endpoints.bootstrapServers, endpoints.registryUrl, endpoints.jdbcUrl, endpoints.redisUrl)
+                .anyMatch(String::isEmpty)) {
+            throw new UserException("kafka, registry, postgres and redis must all be configured, or written to " + file
+                    + " by `millrace parts` or `millrace up`");
         }
         return endpoints;
     }
@@ -69,28 +63,31 @@ public record Endpoints(
                     json.path("registry").asText(""),
                     json.path("postgres").asText(""),
                     json.path("postgres_user").asText(""),
-                    new Secret(json.path("postgres_password").asText("")),
-                    new Secret(json.path("redis").asText("")));
+                    json.path("postgres_password").asText(""),
+                    json.path("redis").asText(""));
         } catch (IOException e) {
-            throw new StartupException(file + " cannot be read: " + DataFolder.reason(e), e);
+            throw new UserException(file + " cannot be read: " + DataFolder.reason(e), e);
         }
     }
 
     /** Writes {@link #FILE}. */
-    public void write(DataFolder data, String url) {
-        ObjectNode json = JSON.createObjectNode()
-                .put("pid", ProcessHandle.current().pid())
-                .put("url", url)
-                .put("kafka", kafka)
-                .put("registry", registry)
-                .put("postgres", postgres)
-                .put("postgres_user", postgresUser)
-                .put("postgres_password", postgresPassword.value())
-                .put("redis", redis.value());
-        try {
-            data.write(FILE, JSON.writerWithDefaultPrettyPrinter().writeValueAsString(json) + "\n");
-        } catch (JsonProcessingException e) {
-            throw new IllegalStateException(e);
-        }
+    public void write(DataFolder data) {
+        data.write(
+                FILE,
+                JSON.createObjectNode()
+                                .put("kafka", bootstrapServers)
+                                .put("registry", registryUrl)
+                                .put("postgres", jdbcUrl)
+                                .put("postgres_user", user)
+                                .put("postgres_password", password)
+                                .put("redis", redisUrl)
+                                .toPrettyString()
+                        + "\n");
+    }
+
+    /** Without the secrets. */
+    @Override
+    public String toString() {
+        return "Endpoints[" + bootstrapServers + ", " + registryUrl + ", " + jdbcUrl + "]";
     }
 }

@@ -8,7 +8,7 @@ public interface Part {
     /**
      * Starts and returns when it serves.
      *
-     * @throws StartupException when it cannot
+     * @throws UserException when it cannot
      */
     void start();
 

@@ -1,14 +1,14 @@
 package io.millrace.standalone.parts;
 
 import io.millrace.config.MillraceConfig;
-import io.millrace.config.Secret;
+import io.millrace.standalone.UserException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.function.Consumer;
@@ -64,8 +64,8 @@ public final class Parts implements AutoCloseable {
                         registry.url(),
                         postgres.url(PostgresPart.DATABASE),
                         PostgresPart.USER,
-                        new Secret(postgres.password()),
-                        new Secret(redis.url()))
+                        postgres.password(),
+                        redis.url())
                 .overriddenBy(config);
         supervisor = Thread.ofVirtual().name("parts-supervisor").unstarted(this::supervise);
     }
@@ -83,7 +83,7 @@ public final class Parts implements AutoCloseable {
      * Starts everything; returns when all serve.
      *
      * @param onLog run as soon as the broker serves, while other parts may still be starting: what needs the log alone
-     * @throws StartupException when one cannot; the others are stopped
+     * @throws UserException when one cannot; the others are stopped
      */
     public void start(Runnable onLog) {
         try (ExecutorService executor = Executors.newThreadPerTaskExecutor(
@@ -91,12 +91,16 @@ public final class Parts implements AutoCloseable {
             CompletableFuture.allOf(chains.stream()
                             .map(chain -> CompletableFuture.runAsync(() -> start(chain, onLog), executor))
                             .toArray(CompletableFuture[]::new))
-                    .join();
-        } catch (CompletionException e) {
+                    .get();
+        } catch (ExecutionException e) {
             close();
-            throw e.getCause() instanceof StartupException known
+            throw e.getCause() instanceof UserException known
                     ? known
-                    : new StartupException("a part cannot be started: " + e.getCause(), e);
+                    : new UserException("a part cannot be started: " + e.getCause(), e);
+        } catch (InterruptedException e) {
+            close();
+            Thread.currentThread().interrupt();
+            throw new UserException("stopped while the parts started", e);
         }
         supervisor.start();
     }
@@ -131,7 +135,7 @@ public final class Parts implements AutoCloseable {
                     LOG.warn("{} died and is started again", part.name());
                     try {
                         part.start();
-                    } catch (StartupException e) {
+                    } catch (UserException e) {
                         LOG.error("{}", e.getMessage());
                         part.stop();
                     }

@@ -1,5 +1,6 @@
 package io.millrace.standalone.parts;
 
+import io.millrace.standalone.UserException;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -43,7 +44,7 @@ final class Ports {
                     return socket.getLocalPort();
                 }
             } catch (IOException e) {
-                throw new StartupException("no free port on loopback: " + e.getMessage(), e);
+                throw new UserException("no free port on loopback: " + e.getMessage(), e);
             }
         }
     }

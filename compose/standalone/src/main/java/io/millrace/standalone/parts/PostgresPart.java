@@ -1,5 +1,6 @@
 package io.millrace.standalone.parts;
 
+import io.millrace.standalone.UserException;
 import java.io.BufferedInputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -81,7 +82,7 @@ public final class PostgresPart implements Part {
             child = launch(bin, unprivileged, cluster);
             awaitAndCreateDatabases();
         } catch (IOException e) {
-            throw new StartupException("PostgreSQL cannot be started: " + DataFolder.reason(e), e);
+            throw new UserException("PostgreSQL cannot be started: " + DataFolder.reason(e), e);
         }
     }
 
@@ -125,7 +126,7 @@ public final class PostgresPart implements Part {
         }
         Optional<Path> installed = installed();
         if (installed.isEmpty()) {
-            throw new StartupException(problem
+            throw new UserException(problem
                     + " and there is no postgres on the PATH: install PostgreSQL 15 or newer, or set postgres.url");
         }
         notice.accept(problem + ", using " + installed.get().resolve("postgres"));
@@ -209,7 +210,7 @@ public final class PostgresPart implements Part {
                 return prefix;
             }
         }
-        throw new StartupException(
+        throw new UserException(
                 "PostgreSQL does not run as root and neither unshare nor setpriv can change that here: start as another user, or set postgres.url");
     }
 
@@ -265,11 +266,11 @@ public final class PostgresPart implements Part {
                     .start();
             if (!initdb.waitFor(START_TIMEOUT.toSeconds(), TimeUnit.SECONDS) || initdb.exitValue() != 0) {
                 initdb.destroyForcibly();
-                throw new StartupException("PostgreSQL's initdb failed: " + Child.lastWords(data, "initdb"));
+                throw new UserException("PostgreSQL's initdb failed: " + Child.lastWords(data, "initdb"));
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw new StartupException("interrupted while starting", e);
+            throw new UserException("interrupted while starting", e);
         }
         Files.move(fresh, cluster);
     }
@@ -315,10 +316,10 @@ public final class PostgresPart implements Part {
                 return;
             } catch (SQLException e) {
                 if (!isAlive()) {
-                    throw new StartupException("PostgreSQL stopped at once: " + Child.lastWords(data, name()), e);
+                    throw new UserException("PostgreSQL stopped at once: " + Child.lastWords(data, name()), e);
                 }
                 if (System.nanoTime() > end) {
-                    throw new StartupException("PostgreSQL does not answer: " + e.getMessage(), e);
+                    throw new UserException("PostgreSQL does not answer: " + e.getMessage(), e);
                 }
                 Child.pause(Duration.ofMillis(20));
             }

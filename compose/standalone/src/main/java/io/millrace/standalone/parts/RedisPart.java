@@ -1,5 +1,6 @@
 package io.millrace.standalone.parts;
 
+import io.millrace.standalone.UserException;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -67,15 +68,15 @@ public final class RedisPart implements Part {
                             data.root().resolve("redis.conf").toString()),
                     Map.of());
         } catch (IOException e) {
-            throw new StartupException("Redis cannot be started: " + DataFolder.reason(e), e);
+            throw new UserException("Redis cannot be started: " + DataFolder.reason(e), e);
         }
         long end = System.nanoTime() + START_TIMEOUT.toNanos();
         while (!answers()) {
             if (!isAlive()) {
-                throw new StartupException("Redis stopped at once: " + Child.lastWords(data, name()));
+                throw new UserException("Redis stopped at once: " + Child.lastWords(data, name()));
             }
             if (System.nanoTime() > end) {
-                throw new StartupException("Redis does not answer: " + Child.lastWords(data, name()));
+                throw new UserException("Redis does not answer: " + Child.lastWords(data, name()));
             }
             Child.pause(Duration.ofMillis(10));
         }
@@ -103,7 +104,7 @@ public final class RedisPart implements Part {
         }
         Optional<Path> installed = Child.onPath("redis-server").or(() -> Child.onPath("valkey-server"));
         if (installed.isEmpty()) {
-            throw new StartupException(problem
+            throw new UserException(problem
                     + " and there is no redis-server on the PATH: install Redis 6.2 or newer, or set redis.url");
         }
         notice.accept(problem + ", using " + installed.get());

@@ -1,5 +1,6 @@
 package io.millrace.standalone.parts;
 
+import io.millrace.standalone.UserException;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -53,7 +54,7 @@ public final class RegistryPart implements Part {
         String home = System.getProperty(HOME_PROPERTY, "");
         Path jar = Path.of(home, "quarkus-run.jar");
         if (home.isEmpty() || !Files.exists(jar)) {
-            throw new StartupException("the schema registry is not where -D" + HOME_PROPERTY + " says (" + home
+            throw new UserException("the schema registry is not where -D" + HOME_PROPERTY + " says (" + home
                     + "): build with ./millrace, or set registry.url");
         }
         child = Child.start(data, name(), "TERM", command(jar), environment());
@@ -109,10 +110,10 @@ public final class RegistryPart implements Part {
                     .build();
             while (!answers(http, request)) {
                 if (!isAlive()) {
-                    throw new StartupException("the schema registry stopped at once: " + Child.lastWords(data, name()));
+                    throw new UserException("the schema registry stopped at once: " + Child.lastWords(data, name()));
                 }
                 if (System.nanoTime() > end) {
-                    throw new StartupException("the schema registry does not answer: " + Child.lastWords(data, name()));
+                    throw new UserException("the schema registry does not answer: " + Child.lastWords(data, name()));
                 }
                 Child.pause(Duration.ofMillis(20));
             }
@@ -126,7 +127,7 @@ public final class RegistryPart implements Part {
             return false;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw new StartupException("interrupted while starting", e);
+            throw new UserException("interrupted while starting", e);
         }
     }
 

@@ -8,6 +8,7 @@ import static org.awaitility.Awaitility.await;
 import io.lettuce.core.RedisClient;
 import io.millrace.config.MillraceConfig;
 import io.millrace.log.HttpSchemaRegistry;
+import io.millrace.standalone.UserException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -46,7 +47,7 @@ class PartsTest {
         try {
             first = awaitEndpoints(folder, parent);
             execute(first, "CREATE TABLE kept AS SELECT 42 AS answer");
-            id = new HttpSchemaRegistry(first.registry())
+            id = new HttpSchemaRegistry(first.registryUrl())
                     .register("kept-value", SchemaBuilder.builder().stringType());
             assertThat(topics(first)).contains("millrace.queries", "millrace.dispatch.builtin");
             Map<String, ProcessHandle> children = children(folder);
@@ -64,7 +65,7 @@ class PartsTest {
                 Parts parts = started(data)) {
             assertThat(parts.endpoints()).isEqualTo(first);
             assertThat(answer(first)).isEqualTo(42);
-            assertThat(new HttpSchemaRegistry(first.registry())
+            assertThat(new HttpSchemaRegistry(first.registryUrl())
                             .byId(id)
                             .getType()
                             .getName())
@@ -82,7 +83,7 @@ class PartsTest {
     private static void shouldRefuseASecondInstance(Path folder) throws Exception {
         String holder = String.valueOf(ProcessHandle.current().pid());
         assertThatThrownBy(() -> DataFolder.open(folder))
-                .isInstanceOf(StartupException.class)
+                .isInstanceOf(UserException.class)
                 .hasMessageContaining("pid " + holder)
                 .hasMessageContaining("since 20");
 
@@ -95,7 +96,7 @@ class PartsTest {
 
     private static void shouldStartADeadChildAgain(Path folder, Endpoints endpoints) throws Exception {
         ProcessHandle redis = requireNonNull(children(folder).get("redis"));
-        try (RedisClient client = RedisClient.create(endpoints.redis().value());
+        try (RedisClient client = RedisClient.create(endpoints.redisUrl());
                 var connection = client.connect()) {
             connection.sync().set("k", "v");
             redis.destroyForcibly();
@@ -160,7 +161,7 @@ class PartsTest {
     void shouldSayWhatIsWrongInOneLineWhenTheFolderCannotBeUsed() throws IOException {
         Path file = Files.writeString(temporary.resolve("file"), "x");
         assertThatThrownBy(() -> DataFolder.open(file))
-                .isInstanceOf(StartupException.class)
+                .isInstanceOf(UserException.class)
                 .hasMessageContaining(file + " cannot be used")
                 .hasMessageContaining("not a folder");
     }
@@ -213,10 +214,7 @@ class PartsTest {
     }
 
     private static Connection connect(Endpoints endpoints) throws SQLException {
-        return DriverManager.getConnection(
-                endpoints.postgres(),
-                endpoints.postgresUser(),
-                endpoints.postgresPassword().value());
+        return DriverManager.getConnection(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
     }
 
     private static void execute(Endpoints endpoints, String sql) throws SQLException {
@@ -237,7 +235,7 @@ class PartsTest {
 
     private static Set<String> topics(Endpoints endpoints) throws Exception {
 
-        try (Admin admin = Admin.create(Map.of("bootstrap.servers", endpoints.kafka()))) {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", endpoints.bootstrapServers()))) {
             return admin.listTopics().names().get(10, TimeUnit.SECONDS);
         }
     }

@@ -1,0 +1,282 @@
+package io.millrace.standalone;
+
+import io.micrometer.core.instrument.binder.jvm.JvmGcMetrics;
+import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
+import io.micrometer.prometheusmetrics.PrometheusConfig;
+import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
+import io.millrace.config.MillraceConfig;
+import io.millrace.gateway.Gateway;
+import io.millrace.gateway.SearchPort;
+import io.millrace.knowledge.LuceneIndex;
+import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.knowledge.Searcher;
+import io.millrace.learners.knowledge.Normalizer;
+import io.millrace.learners.knowledge.PassageWorker;
+import io.millrace.log.Codecs;
+import io.millrace.log.HttpSchemaRegistry;
+import io.millrace.log.Log;
+import io.millrace.log.LogProducer;
+import io.millrace.log.LogSettings;
+import io.millrace.log.TopicAdmin;
+import io.millrace.log.Topics;
+import io.millrace.routers.clock.Clock;
+import io.millrace.routers.dispatch.Cancellations;
+import io.millrace.routers.dispatch.Claims;
+import io.millrace.routers.dispatch.DispatchWorker;
+import io.millrace.routers.prober.Prober;
+import io.millrace.routers.retrieval.EmbeddingCache;
+import io.millrace.routers.retrieval.RetrievalWorker;
+import io.millrace.schema.Hit;
+import io.millrace.service.Service;
+import io.millrace.sinks.archive.ArchiveSink;
+import io.millrace.sinks.index.IndexProjection;
+import io.millrace.sinks.postgres.PostgresSink;
+import io.millrace.standalone.parts.Endpoints;
+import io.millrace.topology.StreamsService;
+import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.function.Supplier;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** The services of one process, by role, and how they are put together. */
+public final class Services implements AutoCloseable {
+    /** The roles a process can have; alone, or all at once. */
+    public static final Set<String> ROLES = Set.of(
+            "gateway",
+            "retrieval",
+            "routing",
+            "ledger",
+            "dispatch",
+            "prober",
+            "clock",
+            "knowledge",
+            "postgres-sink",
+            "archive");
+
+    private static final Logger LOG = LoggerFactory.getLogger(Services.class);
+
+    private final Log log;
+    private final List<Service> services = new ArrayList<>();
+    private final Deque<AutoCloseable> shared = new ArrayDeque<>();
+    private @org.jspecify.annotations.Nullable Gateway gateway;
+    private @org.jspecify.annotations.Nullable Searcher searcher;
+
+    /**
+     * Builds the services; starts nothing.
+     *
+     * @param folder where indexes and states are kept; each process needs one of its own
+     * @param view effective configuration for {@code /config}
+     */
+    public Services(
+            MillraceConfig config,
+            Endpoints endpoints,
+            Path folder,
+            Set<String> roles,
+            Supplier<Map<String, Object>> view) {
+        LogSettings settings = config.log(endpoints.bootstrapServers());
+        PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
+        new JvmMemoryMetrics().bindTo(metrics);
+        JvmGcMetrics collections = new JvmGcMetrics();
+        collections.bindTo(metrics);
+        shared.push(collections);
+        Codecs codecs = new Codecs(new HttpSchemaRegistry(endpoints.registryUrl()), settings.prefix());
+        LogProducer producer = new LogProducer(settings, codecs);
+        shared.push(producer);
+        this.log = new Log(settings, codecs, producer, metrics);
+        if (roles.contains("clock")) {
+            services.add(new Clock(log));
+        }
+        if (roles.contains("routing")) {
+            services.add(StreamsService.routing(log, config, folder.resolve("streams/routing")));
+        }
+        if (roles.contains("ledger")) {
+            services.add(StreamsService.ledger(log, folder.resolve("streams/ledger")));
+        }
+        if (roles.contains("retrieval") || roles.contains("knowledge") || roles.contains("gateway")) {
+            knowledge(config, endpoints, folder, roles);
+        }
+        if (roles.contains("dispatch")) {
+            dispatch(config, endpoints);
+        }
+        if (roles.contains("prober")) {
+            services.add(new Prober(log, config));
+        }
+        if (roles.contains("postgres-sink")) {
+            services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
+        }
+        if (roles.contains("archive")) {
+            services.add(new ArchiveSink(log, folder.resolve("archive")));
+        }
+        if (roles.contains("gateway")) {
+            gateway(config, endpoints, view);
+        }
+    }
+
+    private void knowledge(MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles) {
+        MiniLmEmbedder embedder =
+                new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
+        shared.push(embedder);
+        LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
+        searcher = new Searcher(index, embedder, config.collections());
+        services.add(new IndexProjection(log, index));
+        if (roles.contains("retrieval")) {
+            EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
+            shared.push(cache);
+            services.add(new RetrievalWorker(log, config, searcher, cache));
+        }
+        if (roles.contains("knowledge")) {
+            services.add(new Normalizer(log));
+            services.add(new PassageWorker(log, embedder, index));
+        }
+    }
+
+    private void dispatch(MillraceConfig config, Endpoints endpoints) {
+        Cancellations cancellations = new Cancellations(log);
+        services.add(cancellations);
+        Optional<Claims> claims =
+                Optional.of(endpoints.redisUrl()).filter(url -> !url.isEmpty()).map(Claims::new);
+        claims.ifPresent(shared::push);
+        config.dispatchable()
+                .forEach(backend -> services.add(new DispatchWorker(log, config, backend, cancellations, claims)));
+    }
+
+    private void gateway(MillraceConfig config, Endpoints endpoints, Supplier<Map<String, Object>> view) {
+        Map<String, String> told = Map.of(
+                "kafka", endpoints.bootstrapServers(),
+                "registry", endpoints.registryUrl(),
+                "postgres", endpoints.jdbcUrl(),
+                // the password stays here
+                "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
+        Gateway made = new Gateway(
+                log,
+                config,
+                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
+                new Gateway.Surroundings(
+                        endpoints.jdbcUrl(),
+                        endpoints.user(),
+                        endpoints.password(),
+                        view,
+                        () -> List.copyOf(services),
+                        told));
+        services.add(made);
+        gateway = made;
+    }
+
+    private record KnowledgeSearch(Searcher searcher) implements SearchPort {
+        @Override
+        public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
+            return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
+                    .hits();
+        }
+
+        @Override
+        public boolean isVisible(String documentId) {
+            return searcher.index().hasDocument(documentId, null);
+        }
+    }
+
+    /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */
+    static void createTopics(MillraceConfig config, Endpoints endpoints) {
+        new TopicAdmin(config.log(endpoints.bootstrapServers())).createAndVerify(Topics.all(config.dispatchable()));
+    }
+
+    /** Registers the schemas of all topics, so that nobody waits for that later. */
+    public void registerSchemas(MillraceConfig config) {
+        try (ExecutorService parallel = Executors.newVirtualThreadPerTaskExecutor()) {
+            CompletableFuture.allOf(Topics.all(config.dispatchable()).stream()
+                            .map(topic -> CompletableFuture.runAsync(
+                                    () -> log.codecs().of(topic).prepare(), parallel))
+                            .toArray(CompletableFuture[]::new))
+                    .join();
+        } catch (CompletionException e) {
+            throw new UserException("the schemas cannot be registered: " + e.getMessage(), e);
+        }
+    }
+
+    /** Starts all, in parallel, and waits until they are ready. */
+    public void start() {
+        List<CompletableFuture<Void>> starting = services.stream()
+                .map(service -> CompletableFuture.runAsync(service::start))
+                .toList();
+        try {
+            CompletableFuture.allOf(starting.toArray(CompletableFuture[]::new)).get();
+        } catch (ExecutionException e) {
+            throw e.getCause() instanceof RuntimeException cause ? cause : new IllegalStateException(e.getCause());
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while services started", e);
+        }
+        long until = System.currentTimeMillis() + 60_000;
+        while (!services.stream().allMatch(Service::isReady)) {
+            if (System.currentTimeMillis() > until) {
+                throw new UserException("these did not become ready within 60 s: "
+                        + services.stream()
+                                .filter(service -> !service.isReady())
+                                .map(Service::name)
+                                .toList());
+            }
+            try {
+                Thread.sleep(20);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                throw new UserException("interrupted while services started", e);
+            }
+        }
+    }
+
+    /** The log of this process. */
+    public Log log() {
+        return log;
+    }
+
+    /** The gateway, where this process has it. */
+    public Optional<Gateway> gateway() {
+        return Optional.ofNullable(gateway);
+    }
+
+    /** The search, where this process has it. */
+    public Optional<Searcher> searcher() {
+        return Optional.ofNullable(searcher);
+    }
+
+    /** All of them. */
+    public List<Service> all() {
+        return List.copyOf(services);
+    }
+
+    @Override
+    public void close() {
+        // the gateway first, so that nothing new comes in; then the rest at once
+        Optional.ofNullable(gateway).ifPresent(Gateway::close);
+        try (ExecutorService parallel = Executors.newVirtualThreadPerTaskExecutor()) {
+            services.stream()
+                    .filter(service -> service != gateway)
+                    .forEach(service -> parallel.submit(() -> {
+                        try {
+                            service.close();
+                        } catch (RuntimeException e) {
+                            LOG.warn("{} did not stop in good order", service.name(), e);
+                        }
+                    }));
+        }
+        while (!shared.isEmpty()) {
+            try {
+                shared.pop().close();
+            } catch (Exception e) {
+                LOG.warn("something did not stop in good order", e);
+            }
+        }
+    }
+}
