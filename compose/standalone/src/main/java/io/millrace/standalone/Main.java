@@ -24,7 +24,8 @@ import picocli.CommandLine.Command;
             LogsCommand.class,
             ConfigCommand.class,
             PartsCommand.class,
-            ServiceCommand.class
+            ServiceCommand.class,
+            TrainCommand.class
         })
 public final class Main {
     private Main() {}

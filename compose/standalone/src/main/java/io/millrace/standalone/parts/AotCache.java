@@ -12,12 +12,17 @@ public final class AotCache {
     /** The folder of the caches; none when it is not set. */
     public static final String FOLDER_PROPERTY = "millrace.aot";
 
-    /** Set for a training run: caches are written at exit instead of read. */
+    /** {@code true} in a training run: caches are written at exit instead of read. */
     public static final String TRAIN_PROPERTY = "millrace.aot.train";
 
     static final String REGISTRY = "registry.aot";
 
     private AotCache() {}
+
+    /** Seconds that a JVM may take to exit: writing a cache takes ten, and more on a busy machine. */
+    static int patience() {
+        return Boolean.getBoolean(TRAIN_PROPERTY) ? 90 : Child.PATIENCE_SECONDS;
+    }
 
     /** JVM flags of a child that uses, or trains, this cache. */
     static List<String> flags(String name) {

@@ -26,17 +26,17 @@ import org.slf4j.LoggerFactory;
 final class Child {
     private static final Logger LOG = LoggerFactory.getLogger(Child.class);
 
-    /** Longest wait of the shell for a child that was asked to stop. */
-    private static final int PATIENCE_SECONDS = 6;
+    /** Longest wait for a child that was asked to stop, seconds. */
+    static final int PATIENCE_SECONDS = 6;
 
     private static final long LOG_LIMIT_BYTES = 10L << 20;
 
     /**
-     * Arguments: signal, pid file, command. The watcher must not hold the child's pipe ends, and a shell without job control gives
+     * Arguments: signal, seconds until KILL follows it, pid file, command. The watcher must not hold the child's pipe ends, and a shell without job control gives
      * background jobs /dev/null as input, hence descriptor 3.
      */
     private static final String WATCHDOG = """
-            signal=$1 pidfile=$2; shift 2
+            signal=$1 tries=$(($2 * 20)) pidfile=$3; shift 3
             trap '' INT HUP
             exec 3<&0
             "$@" </dev/null 3<&- &
@@ -45,7 +45,6 @@ final class Child {
             (
               read -r _ <&3
               kill -s "$signal" "$pid"
-              tries=%d
               while kill -0 "$pid" && [ "$tries" -gt 0 ]; do sleep 0.05; tries=$((tries - 1)); done
               kill -s KILL "$pid"
             ) >/dev/null 2>&1 &
@@ -54,25 +53,33 @@ final class Child {
             code=$?
             kill -s KILL "$watcher" 2>/dev/null
             exit "$code"
-            """.formatted(PATIENCE_SECONDS * 20);
+            """;
 
     private final String name;
     private final Process shell;
     private final Path record;
+    private final int patience;
 
-    private Child(String name, Process shell, Path record) {
+    private Child(String name, Process shell, Path record, int patience) {
         this.name = name;
         this.shell = shell;
         this.record = record;
+        this.patience = patience;
     }
 
     /**
      * Starts a command; its output goes to {@code logs/<name>.log}.
      *
      * @param signal what asks it to stop: TERM, or INT for PostgreSQL's fast shutdown
+     * @param patience seconds until it is killed when that does not help
      */
     static Child start(
-            DataFolder data, String name, String signal, List<String> command, Map<String, String> environment) {
+            DataFolder data,
+            String name,
+            String signal,
+            int patience,
+            List<String> command,
+            Map<String, String> environment) {
         Path record = data.folder("children").resolve(name);
         Path pidFile = data.folder("children").resolve(name + ".pid");
         Path log = logFile(data, name);
@@ -84,7 +91,14 @@ final class Child {
             List<String> watched = new ArrayList<>();
             // a session of its own, where there is setsid: Ctrl-C in a terminal is for us, and we stop things in order
             onPath("setsid").ifPresent(setsid -> watched.add(setsid.toString()));
-            watched.addAll(List.of("/bin/sh", "-c", WATCHDOG, "millrace-" + name, signal, pidFile.toString()));
+            watched.addAll(List.of(
+                    "/bin/sh",
+                    "-c",
+                    WATCHDOG,
+                    "millrace-" + name,
+                    signal,
+                    String.valueOf(patience),
+                    pidFile.toString()));
             watched.addAll(command);
             ProcessBuilder builder = new ProcessBuilder(watched)
                     .directory(data.root().toFile())
@@ -92,7 +106,7 @@ final class Child {
                     .redirectOutput(ProcessBuilder.Redirect.appendTo(log.toFile()));
             builder.environment().putAll(environment);
             Process shell = builder.start();
-            Child child = new Child(name, shell, record);
+            Child child = new Child(name, shell, record, patience);
             child.record(data, pidFile, signal);
             return child;
         } catch (IOException e) {
@@ -129,7 +143,7 @@ final class Child {
     void stop() {
         try {
             shell.getOutputStream().close();
-            if (!shell.waitFor(PATIENCE_SECONDS + 1, TimeUnit.SECONDS)) {
+            if (!shell.waitFor(patience + 1L, TimeUnit.SECONDS)) {
                 LOG.warn("{} did not stop and is killed", name);
                 List<ProcessHandle> below = shell.descendants().toList();
                 shell.destroyForcibly();

@@ -106,7 +106,7 @@ public final class PostgresPart implements Part {
             command.add("-c");
             command.add(setting);
         }
-        return Child.start(data, name(), "INT", command, Map.of());
+        return Child.start(data, name(), "INT", Child.PATIENCE_SECONDS, command, Map.of());
     }
 
     /** The folder of postgres and initdb: ours if they run here, else the machine's. */

@@ -63,6 +63,7 @@ public final class RedisPart implements Part {
                     data,
                     name(),
                     "TERM",
+                    Child.PATIENCE_SECONDS,
                     List.of(
                             binary().toString(),
                             data.root().resolve("redis.conf").toString()),

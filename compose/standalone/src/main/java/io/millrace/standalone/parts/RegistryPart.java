@@ -57,7 +57,7 @@ public final class RegistryPart implements Part {
             throw new UserException("the schema registry is not where -D" + HOME_PROPERTY + " says (" + home
                     + "): build with ./millrace, or set registry.url");
         }
-        child = Child.start(data, name(), "TERM", command(jar), environment());
+        child = Child.start(data, name(), "TERM", AotCache.patience(), command(jar), environment());
         await();
     }
 
