@@ -175,7 +175,11 @@ final class Exchange {
     static Failure failure(Reply reply) {
         Failure failure = reply.getFailure();
         return failure == null
-                ? Failure.newBuilder().setReason("backend_error").setMessage("no reason was given").setHttpStatus(502).build()
+                ? Failure.newBuilder()
+                        .setReason("backend_error")
+                        .setMessage("no reason was given")
+                        .setHttpStatus(502)
+                        .build()
                 : failure;
     }
 
@@ -194,7 +198,8 @@ final class Exchange {
         if (!answer.getBody().isEmpty()) {
             return answer.getBody();
         }
-        ObjectNode body = Fields.JSON.createObjectNode()
+        ObjectNode body = Fields.JSON
+                .createObjectNode()
                 .put("id", "chatcmpl-" + reply.getInteractionId())
                 .put("object", "chat.completion")
                 .put("created", created / 1000)
@@ -224,5 +229,4 @@ final class Exchange {
             return null;
         }
     }
-
 }

@@ -1,8 +1,8 @@
 package io.millrace.gateway;
 
+import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadConstraints;
-import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -166,8 +166,12 @@ final class Fields {
             throw ApiException.field(field, "must be an object");
         }
         Map<String, String> values = new HashMap<>();
-        node.properties().forEach(entry -> values.put(
-                entry.getKey(), entry.getValue().isTextual() ? entry.getValue().textValue() : entry.getValue().toString()));
+        node.properties()
+                .forEach(entry -> values.put(
+                        entry.getKey(),
+                        entry.getValue().isTextual()
+                                ? entry.getValue().textValue()
+                                : entry.getValue().toString()));
         return values;
     }
 }

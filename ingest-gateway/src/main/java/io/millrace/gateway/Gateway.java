@@ -72,11 +72,30 @@ public final class Gateway implements Service {
     private static final long GRACE_MS = 500;
 
     private static final Set<String> FEEDBACK_FIELDS = Set.of(
-            "interaction_id", "outcome", "user_feedback", "rating", "note", "query", "correction", "original_response", "tags", "model",
+            "interaction_id",
+            "outcome",
+            "user_feedback",
+            "rating",
+            "note",
+            "query",
+            "correction",
+            "original_response",
+            "tags",
+            "model",
             "variant");
     private static final Set<String> DOCUMENT_FIELDS = Set.of(
-            "content", "project", "relative_path", "title", "content_type", "source_trust_level", "source_url", "collection", "tags",
-            "metadata", "status", "checksum");
+            "content",
+            "project",
+            "relative_path",
+            "title",
+            "content_type",
+            "source_trust_level",
+            "source_url",
+            "collection",
+            "tags",
+            "metadata",
+            "status",
+            "checksum");
     private static final Set<String> SEARCH_FIELDS = Set.of("query", "mode", "collections", "limit", "score_threshold");
 
     /**
@@ -132,10 +151,14 @@ public final class Gateway implements Service {
         this.around = around;
         this.queries = new Queries(config);
         this.interactions = new Interactions(around.jdbcUrl(), around.user(), around.password());
-        this.replies = new LogTail<>("replies", Topics.REPLIES, LogTail.From.END, List.of(partition), log, this::onReply);
-        this.statuses = new LogTail<>("gateway-backends", Topics.BACKEND_STATUS, LogTail.From.BEGINNING, log, this::onStatus);
+        this.replies =
+                new LogTail<>("replies", Topics.REPLIES, LogTail.From.END, List.of(partition), log, this::onReply);
+        this.statuses =
+                new LogTail<>("gateway-backends", Topics.BACKEND_STATUS, LogTail.From.BEGINNING, log, this::onStatus);
         this.vertx = Vertx.vertx(new VertxOptions().setEventLoopPoolSize(2).setWorkerPoolSize(8));
-        this.latency = Timer.builder("hybrid.request.latency").publishPercentileHistogram().register(log.metrics());
+        this.latency = Timer.builder("hybrid.request.latency")
+                .publishPercentileHistogram()
+                .register(log.metrics());
         Gauge.builder("millrace.gateway.in.flight", open, Map::size).register(log.metrics());
     }
 
@@ -165,11 +188,17 @@ public final class Gateway implements Service {
                 .setCompressionSupported(false);
         HttpServer server = vertx.createHttpServer(options).requestHandler(router());
         try {
-            port = server.listen().toCompletionStage().toCompletableFuture().get(10, TimeUnit.SECONDS).actualPort();
+            port = server.listen()
+                    .toCompletionStage()
+                    .toCompletableFuture()
+                    .get(10, TimeUnit.SECONDS)
+                    .actualPort();
         } catch (ExecutionException e) {
             if (e.getCause() instanceof BindException) {
-                throw new IllegalStateException("port " + config.listen().port() + " is taken on " + config.listen().host()
-                        + ": stop what listens there, or choose another with --port", e);
+                throw new IllegalStateException(
+                        "port " + config.listen().port() + " is taken on "
+                                + config.listen().host() + ": stop what listens there, or choose another with --port",
+                        e);
             }
             throw new IllegalStateException("the gateway cannot listen: " + e.getCause(), e);
         } catch (TimeoutException e) {
@@ -183,7 +212,8 @@ public final class Gateway implements Service {
     private static void requireLoopback(String host) {
         try {
             if (!InetAddress.getByName(host).isLoopbackAddress()) {
-                throw new IllegalStateException("listen.host " + host + " is not a loopback address; there are no keys yet, so anybody could ask");
+                throw new IllegalStateException("listen.host " + host
+                        + " is not a loopback address; there are no keys yet, so anybody could ask");
             }
         } catch (UnknownHostException e) {
             throw new IllegalStateException("listen.host " + host + " is no address", e);
@@ -192,7 +222,10 @@ public final class Gateway implements Service {
 
     @Override
     public boolean isReady() {
-        return port != 0 && !closing && replies.caughtUp().isDone() && !replies.caughtUp().isCompletedExceptionally();
+        return port != 0
+                && !closing
+                && replies.caughtUp().isDone()
+                && !replies.caughtUp().isCompletedExceptionally();
     }
 
     /** Sends a synthetic query through the log; completes with its id when the final is back. */
@@ -209,12 +242,16 @@ public final class Gateway implements Service {
 
     private Router router() {
         Router router = Router.router(vertx);
-        router.route().handler(BodyHandler.create(false).setBodyLimit(config.limits().bodyBytes()));
+        router.route()
+                .handler(BodyHandler.create(false).setBodyLimit(config.limits().bodyBytes()));
         for (String prefix : List.of("", "/hybrid", "/aidb")) {
-            router.post(prefix + "/v1/chat/completions").handler(ctx -> ask(ctx, queries::chat, (query, response, reply) -> openAi(response, reply)));
+            router.post(prefix + "/v1/chat/completions")
+                    .handler(ctx -> ask(ctx, queries::chat, (query, response, reply) -> openAi(response, reply)));
             router.get(prefix + "/v1/models").handler(this::models);
             router.post(prefix + "/query").handler(ctx -> ask(ctx, queries::query, this::queryContract));
-            router.post(prefix + "/route").handler(ctx -> ask(ctx, queries::route, (query, response, reply) -> routeContract(response, reply)));
+            router.post(prefix + "/route")
+                    .handler(ctx ->
+                            ask(ctx, queries::route, (query, response, reply) -> routeContract(response, reply)));
             router.get(prefix + "/interactions/:id").handler(this::interaction);
             router.post(prefix + "/feedback/:id").handler(this::rate);
             router.post(prefix + "/feedback").handler(this::feedback);
@@ -227,46 +264,83 @@ public final class Gateway implements Service {
             router.get(prefix + "/health/startup").handler(this::ready);
             router.get(prefix + "/status").handler(this::status);
             router.get(prefix + "/stats").handler(this::stats);
-            router.get(prefix + "/config").handler(ctx -> json(ctx, 200, Fields.JSON.valueToTree(around.config().get())));
+            router.get(prefix + "/config")
+                    .handler(ctx -> json(
+                            ctx, 200, Fields.JSON.valueToTree(around.config().get())));
         }
         router.get("/metrics").handler(this::metrics);
         router.route().failureHandler(this::failed);
-        router.errorHandler(404, ctx -> problem(ctx, new ApiException(404, "not_found", "", "there is nothing at " + ctx.request().path())));
-        router.errorHandler(405, ctx -> problem(ctx, new ApiException(
-                405, "method_not_allowed", "", ctx.request().method() + " is not possible at " + ctx.request().path())));
+        router.errorHandler(
+                404,
+                ctx -> problem(
+                        ctx,
+                        new ApiException(
+                                404,
+                                "not_found",
+                                "",
+                                "there is nothing at " + ctx.request().path())));
+        router.errorHandler(
+                405,
+                ctx -> problem(
+                        ctx,
+                        new ApiException(
+                                405,
+                                "method_not_allowed",
+                                "",
+                                ctx.request().method() + " is not possible at "
+                                        + ctx.request().path())));
         return router;
     }
 
-    private void ask(
-            RoutingContext ctx, BiFunction<String, UnaryOperator<String>, Query> make, Contract write) {
+    private void ask(RoutingContext ctx, BiFunction<String, UnaryOperator<String>, Query> make, Contract write) {
         if (closing || open.size() >= config.limits().inFlight()) {
             throw new ApiException(503, "overloaded", "", "too many queries are in flight", 1);
         }
-        Query query = addressed(make.apply(body(ctx), name -> Optional.ofNullable(ctx.request().getHeader(name)).orElse("")));
+        Query query = addressed(make.apply(
+                body(ctx),
+                name -> Optional.ofNullable(ctx.request().getHeader(name)).orElse("")));
         String interaction = query.getInteractionId();
-        boolean async = Optional.ofNullable(ctx.request().getHeader("Prefer")).orElse("").contains("respond-async");
+        boolean async = Optional.ofNullable(ctx.request().getHeader("Prefer"))
+                .orElse("")
+                .contains("respond-async");
         Exchange exchange = null;
         if (!async) {
-            exchange = new Exchange(query, ctx.response(), ctx.vertx().getOrCreateContext(), config.limits().streamBacklog(), (response, reply) -> write.answer(query, response, reply), this::ended);
+            exchange = new Exchange(
+                    query,
+                    ctx.response(),
+                    ctx.vertx().getOrCreateContext(),
+                    config.limits().streamBacklog(),
+                    (response, reply) -> write.answer(query, response, reply),
+                    this::ended);
             open.put(interaction, exchange);
             long patience = query.getDeadlineAt() - System.currentTimeMillis() + GRACE_MS;
             vertx.setTimer(Math.max(1, patience), timer -> expire(interaction));
         }
         var context = ctx.vertx().getOrCreateContext();
-        log.producer().send(Topics.QUERIES, interaction, query).whenComplete((sent, error) -> context.runOnContext(v -> {
-            if (error != null) {
-                LOG.warn("a query could not be accepted: {}", error.toString());
-                open.remove(interaction);
-                problem(ctx, new ApiException(503, "log_unavailable", "", "the log does not take queries now", 2));
-            } else if (async) {
-                ctx.response().putHeader("Location", "/interactions/" + interaction);
-                json(ctx, 202, object().put("interaction_id", interaction).put("status", "accepted"));
-            }
-        }));
+        log.producer()
+                .send(Topics.QUERIES, interaction, query)
+                .whenComplete((sent, error) -> context.runOnContext(v -> {
+                    if (error != null) {
+                        LOG.warn("a query could not be accepted: {}", error.toString());
+                        open.remove(interaction);
+                        problem(
+                                ctx,
+                                new ApiException(503, "log_unavailable", "", "the log does not take queries now", 2));
+                    } else if (async) {
+                        ctx.response().putHeader("Location", "/interactions/" + interaction);
+                        json(
+                                ctx,
+                                202,
+                                object().put("interaction_id", interaction).put("status", "accepted"));
+                    }
+                }));
     }
 
     private Query addressed(Query query) {
-        return Query.newBuilder(query).setGatewayId(id).setReplyPartition(partition).build();
+        return Query.newBuilder(query)
+                .setGatewayId(id)
+                .setReplyPartition(partition)
+                .build();
     }
 
     private void onReply(LogRecord<Reply> record) {
@@ -294,7 +368,9 @@ public final class Gateway implements Service {
         latencySum.addAndGet(took);
         answered.incrementAndGet();
         routes.computeIfAbsent(reply.getRoute(), r -> new AtomicLong()).incrementAndGet();
-        log.metrics().counter("hybrid.route.decisions", "route", reply.getRoute(), "kind", reply.getKind()).increment();
+        log.metrics()
+                .counter("hybrid.route.decisions", "route", reply.getRoute(), "kind", reply.getKind())
+                .increment();
     }
 
     private void ended(Exchange exchange, boolean gone) {
@@ -350,12 +426,16 @@ public final class Gateway implements Service {
         Answer answer = reply.getAnswer();
         if (answer == null) {
             Failure failure = Exchange.failure(reply);
-            problem(failureHead(response, failure), failure.getHttpStatus(), failure.getReason(), "", failure.getMessage());
+            problem(
+                    failureHead(response, failure),
+                    failure.getHttpStatus(),
+                    failure.getReason(),
+                    "",
+                    failure.getMessage());
             return;
         }
         String mode = query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval();
-        ObjectNode body = object()
-                .put("route", mode)
+        ObjectNode body = object().put("route", mode)
                 .put("backend", locality(reply))
                 .put("response", answer.getText())
                 .put("latency_ms", System.currentTimeMillis() - Ids.millisOf(reply.getInteractionId()))
@@ -376,7 +456,9 @@ public final class Gateway implements Service {
             }
             collections.add(hit.getCollection());
         }
-        results.set("collections", Fields.JSON.valueToTree(collections.stream().sorted().toList()));
+        results.set(
+                "collections",
+                Fields.JSON.valueToTree(collections.stream().sorted().toList()));
         response.putHeader("Content-Type", "application/json").end(body.toString());
     }
 
@@ -384,11 +466,15 @@ public final class Gateway implements Service {
         Answer answer = reply.getAnswer();
         if (answer == null) {
             Failure failure = Exchange.failure(reply);
-            problem(failureHead(response, failure), failure.getHttpStatus(), failure.getReason(), "", failure.getMessage());
+            problem(
+                    failureHead(response, failure),
+                    failure.getHttpStatus(),
+                    failure.getReason(),
+                    "",
+                    failure.getMessage());
             return;
         }
-        ObjectNode body = object()
-                .put("response", answer.getText())
+        ObjectNode body = object().put("response", answer.getText())
                 .put("route", reply.getRoute())
                 .put("confidence", reply.getConfidence())
                 .put("confidence_kind", reply.getConfidenceKind())
@@ -409,8 +495,7 @@ public final class Gateway implements Service {
     }
 
     private static ObjectNode decision(Reply reply) {
-        return object()
-                .put("route", reply.getRoute())
+        return object().put("route", reply.getRoute())
                 .put("reason", reply.getReason())
                 .put("backend", reply.getBackend())
                 .put("deployment", reply.getDeployment())
@@ -423,8 +508,7 @@ public final class Gateway implements Service {
     }
 
     private static ObjectNode item(Hit hit, double score, String unit) {
-        ObjectNode item = object()
-                .put("collection", hit.getCollection())
+        ObjectNode item = object().put("collection", hit.getCollection())
                 .put("id", hit.getPassageId())
                 .put("score", score)
                 .put("unit", unit)
@@ -454,7 +538,11 @@ public final class Gateway implements Service {
         config.models().values().forEach(model -> names.addAll(model.aliases()));
         names.addAll(config.backends().keySet());
         names.add("extractive");
-        names.forEach(name -> data.addObject().put("id", name).put("object", "model").put("created", 0).put("owned_by", "millrace"));
+        names.forEach(name -> data.addObject()
+                .put("id", name)
+                .put("object", "model")
+                .put("created", 0)
+                .put("owned_by", "millrace"));
         json(ctx, 200, body);
     }
 
@@ -483,7 +571,8 @@ public final class Gateway implements Service {
                     || System.currentTimeMillis() - Ids.millisOf(interaction)
                             < config.routing().deadline().toMillis();
             if (recent) {
-                return () -> json(ctx, 202, object().put("interaction_id", interaction).put("status", "in_progress"));
+                return () -> json(
+                        ctx, 202, object().put("interaction_id", interaction).put("status", "in_progress"));
             }
             throw new ApiException(404, "not_found", "id", "id: there is no interaction " + interaction);
         });
@@ -496,17 +585,21 @@ public final class Gateway implements Service {
         if (rating == 0) {
             throw ApiException.field("rating", "is required and must be 1 or -1");
         }
-        record(ctx, "recorded", feedback(interaction)
-                .setRating(rating)
-                .setNote(fields.string("note", "", 1_000))
-                .setQuery(fields.string("query", "", 500)));
+        record(
+                ctx,
+                "recorded",
+                feedback(interaction)
+                        .setRating(rating)
+                        .setNote(fields.string("note", "", 1_000))
+                        .setQuery(fields.string("query", "", 500)));
     }
 
     private void feedback(RoutingContext ctx) {
         Fields fields = Fields.parse(body(ctx)).only(FEEDBACK_FIELDS);
         boolean byOutcome = fields.has("outcome");
         if (!byOutcome && !fields.has("rating") && !fields.has("correction")) {
-            throw new ApiException(400, "missing_feedback_fields", "outcome", "outcome: outcome, rating or correction is required");
+            throw new ApiException(
+                    400, "missing_feedback_fields", "outcome", "outcome: outcome, rating or correction is required");
         }
         String interaction = fields.string("interaction_id", "", 100);
         if (byOutcome || !interaction.isEmpty()) {
@@ -515,19 +608,25 @@ public final class Gateway implements Service {
             fields.required("query", 500);
         }
         String field = byOutcome ? "user_feedback" : "rating";
-        record(ctx, byOutcome ? "updated" : "recorded", feedback(interaction)
-                .setRating(fields.has(field) ? fields.integer(field, 0, -1, 1) : null)
-                .setOutcome(byOutcome ? fields.oneOf("outcome", "", Set.of("success", "partial", "failure")) : "")
-                .setNote(fields.string("note", "", 1_000))
-                .setCorrection(fields.string("correction", "", 50_000))
-                .setOriginalResponse(fields.string("original_response", "", 50_000))
-                .setQuery(fields.string("query", "", 500))
-                .setTags(fields.strings("tags", 50)));
+        record(
+                ctx,
+                byOutcome ? "updated" : "recorded",
+                feedback(interaction)
+                        .setRating(fields.has(field) ? fields.integer(field, 0, -1, 1) : null)
+                        .setOutcome(
+                                byOutcome ? fields.oneOf("outcome", "", Set.of("success", "partial", "failure")) : "")
+                        .setNote(fields.string("note", "", 1_000))
+                        .setCorrection(fields.string("correction", "", 50_000))
+                        .setOriginalResponse(fields.string("original_response", "", 50_000))
+                        .setQuery(fields.string("query", "", 500))
+                        .setTags(fields.strings("tags", 50)));
     }
 
     private static Feedback.Builder feedback(String interaction) {
         return Feedback.newBuilder()
-                .setEnvelope(Envelope.newBuilder().setOccurredAt(System.currentTimeMillis()).build())
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(System.currentTimeMillis())
+                        .build())
                 .setFeedbackId(Ids.next())
                 .setInteractionId(interaction);
     }
@@ -552,7 +651,9 @@ public final class Gateway implements Service {
         String source = fields.string("project", "api", 200);
         String path = fields.string("relative_path", "", 1_000);
         RawDocument raw = RawDocument.newBuilder()
-                .setEnvelope(Envelope.newBuilder().setOccurredAt(System.currentTimeMillis()).build())
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(System.currentTimeMillis())
+                        .build())
                 .setSource(source)
                 .setPath(path.isEmpty() ? "inline/" + Ids.checksum(content).substring(0, 16) : path)
                 .setTitle(fields.string("title", "", 500))
@@ -567,7 +668,9 @@ public final class Gateway implements Service {
         String document = Ids.content(raw.getEnvelope().getTenant(), source, raw.getPath());
         boolean wait = "true".equals(ctx.request().getParam("wait"));
         acknowledged(ctx, log.producer().send(Topics.RAW_API, source + "/" + raw.getPath(), raw), () -> {
-            ObjectNode answer = object().put("status", "accepted").put("document_id", document).put("message", "on its way to the index");
+            ObjectNode answer = object().put("status", "accepted")
+                    .put("document_id", document)
+                    .put("message", "on its way to the index");
             if (!wait) {
                 json(ctx, 202, answer);
                 return;
@@ -580,7 +683,8 @@ public final class Gateway implements Service {
                     visible = search.isVisible(document);
                 }
                 boolean done = visible;
-                return () -> json(ctx, done ? 200 : 202, done ? answer.put("status", "ok").put("message", "searchable") : answer);
+                return () -> json(
+                        ctx, done ? 200 : 202, done ? answer.put("status", "ok").put("message", "searchable") : answer);
             });
         });
     }
@@ -596,7 +700,8 @@ public final class Gateway implements Service {
         double threshold = fields.number("score_threshold", 0, -1, 1);
         blocking(ctx, () -> {
             List<Hit> hits = search.search(text, mode, collections, limit, threshold);
-            ObjectNode body = object().put("query", text).put("search_mode", mode).put("total", hits.size());
+            ObjectNode body =
+                    object().put("query", text).put("search_mode", mode).put("total", hits.size());
             ArrayNode results = body.putArray("results");
             hits.forEach(hit -> results.add(item(hit, hit.getScore(), hit.getUnit())));
             return () -> json(ctx, 200, body);
@@ -617,7 +722,8 @@ public final class Gateway implements Service {
                 node.set("details", Fields.JSON.valueToTree(new TreeMap<>(details)));
             }
         }
-        body.put("status", !ready ? "unhealthy" : degraded ? "degraded" : "healthy").put("service", "millrace");
+        body.put("status", !ready ? "unhealthy" : degraded ? "degraded" : "healthy")
+                .put("service", "millrace");
         body.set("services", services);
         body.set("collections", Fields.JSON.valueToTree(config.collections()));
         json(ctx, 200, body);
@@ -655,8 +761,7 @@ public final class Gateway implements Service {
     }
 
     private static ObjectNode backend(BackendStatus status) {
-        return object()
-                .put("deployment", status.getDeployment())
+        return object().put("deployment", status.getDeployment())
                 .put("backend", status.getBackend())
                 .put("locality", status.getLocality())
                 .put("status", status.getHealthy() ? "healthy" : status.getLoading() ? "loading" : "unhealthy")
@@ -672,7 +777,8 @@ public final class Gateway implements Service {
         long total = answered.get();
         long local = routed("local") + routed("local_with_fallback");
         long remote = routed("remote");
-        ObjectNode body = object().put("total_queries", total).put("local_route", local).put("remote_route", remote);
+        ObjectNode body =
+                object().put("total_queries", total).put("local_route", local).put("remote_route", remote);
         // no data is null and not 0 %
         body.put("local_percentage", local + remote == 0 ? null : 100.0 * local / (local + remote));
         body.put("average_latency_ms", total == 0 ? null : (double) latencySum.get() / total);
@@ -690,7 +796,9 @@ public final class Gateway implements Service {
 
     private void metrics(RoutingContext ctx) {
         String text = log.metrics() instanceof PrometheusMeterRegistry prometheus ? prometheus.scrape() : "";
-        ctx.response().putHeader("Content-Type", "text/plain; version=0.0.4; charset=utf-8").end(text);
+        ctx.response()
+                .putHeader("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                .end(text);
     }
 
     // ---- plumbing
@@ -739,7 +847,13 @@ public final class Gateway implements Service {
         if (failure instanceof ApiException known) {
             problem(ctx, known);
         } else if (ctx.statusCode() == 413) {
-            problem(ctx, new ApiException(413, "too_large", "body", "body: is larger than " + config.limits().bodyBytes() + " bytes"));
+            problem(
+                    ctx,
+                    new ApiException(
+                            413,
+                            "too_large",
+                            "body",
+                            "body: is larger than " + config.limits().bodyBytes() + " bytes"));
         } else if (ctx.statusCode() >= 400 && ctx.statusCode() < 500) {
             problem(ctx, new ApiException(ctx.statusCode(), "invalid_request", "", "the request is malformed"));
         } else {
@@ -764,18 +878,25 @@ public final class Gateway implements Service {
                     .put("type", error.status() >= 500 ? "server_error" : "invalid_request_error")
                     .put("code", error.code())
                     .put("param", error.field().isEmpty() ? null : error.field());
-            response.setStatusCode(error.status()).putHeader("Content-Type", "application/json").end(body.toString());
+            response.setStatusCode(error.status())
+                    .putHeader("Content-Type", "application/json")
+                    .end(body.toString());
         } else {
             problem(response, error.status(), error.code(), error.field(), error.text());
         }
     }
 
     private static void problem(HttpServerResponse response, int status, String code, String field, String detail) {
-        ObjectNode body = object().put("type", "about:blank").put("title", code).put("status", status).put("detail", detail);
+        ObjectNode body = object().put("type", "about:blank")
+                .put("title", code)
+                .put("status", status)
+                .put("detail", detail);
         if (!field.isEmpty()) {
             body.put("field", field);
         }
-        response.setStatusCode(status).putHeader("Content-Type", "application/problem+json").end(body.toString());
+        response.setStatusCode(status)
+                .putHeader("Content-Type", "application/problem+json")
+                .end(body.toString());
     }
 
     private static HttpServerResponse failureHead(HttpServerResponse response, Failure failure) {
@@ -788,7 +909,10 @@ public final class Gateway implements Service {
 
     private static void json(RoutingContext ctx, int status, com.fasterxml.jackson.databind.JsonNode body) {
         if (!ctx.response().ended()) {
-            ctx.response().setStatusCode(status).putHeader("Content-Type", "application/json").end(body.toString());
+            ctx.response()
+                    .setStatusCode(status)
+                    .putHeader("Content-Type", "application/json")
+                    .end(body.toString());
         }
     }
 
@@ -799,12 +923,13 @@ public final class Gateway implements Service {
     @Override
     public void close() {
         closing = true;
-        open.values().forEach(exchange -> exchange.fail(Failure.newBuilder()
-                .setReason("stopping")
-                .setMessage("the gateway stops; the interaction goes on in the log")
-                .setHttpStatus(503)
-                .setRetryAfterMs(5_000)
-                .build()));
+        open.values()
+                .forEach(exchange -> exchange.fail(Failure.newBuilder()
+                        .setReason("stopping")
+                        .setMessage("the gateway stops; the interaction goes on in the log")
+                        .setHttpStatus(503)
+                        .setRetryAfterMs(5_000)
+                        .build()));
         try {
             vertx.close().toCompletionStage().toCompletableFuture().get(3, TimeUnit.SECONDS);
         } catch (ExecutionException | TimeoutException e) {

@@ -43,7 +43,11 @@ final class Interactions implements AutoCloseable {
     /** An interaction with its decisions and feedback; empty when it has not ended, or never was. */
     Optional<ObjectNode> find(String id) throws SQLException {
         try (Connection connection = database.getConnection()) {
-            ArrayNode found = records(connection, "SELECT record FROM interactions WHERE interaction_id = ?::uuid AND accepted_at = ?", id, true);
+            ArrayNode found = records(
+                    connection,
+                    "SELECT record FROM interactions WHERE interaction_id = ?::uuid AND accepted_at = ?",
+                    id,
+                    true);
             if (found.isEmpty()) {
                 return Optional.empty();
             }
@@ -51,8 +55,18 @@ final class Interactions implements AutoCloseable {
             all.set("interaction", found.get(0));
             all.set(
                     "decisions",
-                    records(connection, "SELECT record FROM decisions WHERE interaction_id = ?::uuid AND accepted_at = ? ORDER BY attempt", id, true));
-            all.set("feedback", records(connection, "SELECT record FROM feedback WHERE interaction_id = ? ORDER BY created_at", id, false));
+                    records(
+                            connection,
+                            "SELECT record FROM decisions WHERE interaction_id = ?::uuid AND accepted_at = ? ORDER BY attempt",
+                            id,
+                            true));
+            all.set(
+                    "feedback",
+                    records(
+                            connection,
+                            "SELECT record FROM feedback WHERE interaction_id = ?::uuid ORDER BY created_at",
+                            id,
+                            false));
             return Optional.of(all);
         }
     }

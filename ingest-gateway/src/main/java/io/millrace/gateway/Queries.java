@@ -15,11 +15,38 @@ import java.util.function.UnaryOperator;
 /** Makes queries of requests. Whatever is wrong is an {@link ApiException} that names the field. */
 final class Queries {
     private static final Set<String> QUERY_FIELDS = Set.of(
-            "query", "prompt", "mode", "prefer_local", "force_local", "force_remote", "context", "limit", "keyword_limit",
-            "score_threshold", "generate_response", "agent_type", "agent_id", "session_id", "priority", "max_tokens", "collections",
-            "llm_timeout_s", "enable_cache", "debug", "store", "model");
-    private static final Set<String> ROUTE_FIELDS =
-            Set.of("query", "context", "prefer_local", "force_local", "force_remote", "session_id", "max_tokens", "collections", "store");
+            "query",
+            "prompt",
+            "mode",
+            "prefer_local",
+            "force_local",
+            "force_remote",
+            "context",
+            "limit",
+            "keyword_limit",
+            "score_threshold",
+            "generate_response",
+            "agent_type",
+            "agent_id",
+            "session_id",
+            "priority",
+            "max_tokens",
+            "collections",
+            "llm_timeout_s",
+            "enable_cache",
+            "debug",
+            "store",
+            "model");
+    private static final Set<String> ROUTE_FIELDS = Set.of(
+            "query",
+            "context",
+            "prefer_local",
+            "force_local",
+            "force_remote",
+            "session_id",
+            "max_tokens",
+            "collections",
+            "store");
     private static final Set<String> MODES = Set.of("auto", "keyword", "semantic", "hybrid");
     private static final int MAX_TEXT = 16 * 1024 * 1024;
 
@@ -56,10 +83,12 @@ final class Queries {
         if (last.isBlank()) {
             throw ApiException.field("messages", "the last user message is empty");
         }
-        boolean tools = fields.json().path("tools").isArray() && !fields.json().path("tools").isEmpty();
+        boolean tools = fields.json().path("tools").isArray()
+                && !fields.json().path("tools").isEmpty();
         String format = fields.json().path("response_format").path("type").asText("");
         double temperature = fields.number("temperature", -1, 0, 2);
-        int maxTokens = fields.integer("max_tokens", fields.integer("max_completion_tokens", 0, 1, 10_000_000), 0, 10_000_000);
+        int maxTokens =
+                fields.integer("max_tokens", fields.integer("max_completion_tokens", 0, 1, 10_000_000), 0, 10_000_000);
         boolean localOnly = policy.localOnly() || "true".equals(header.apply("x-millrace-local-only"));
         return base("chat", header)
                 .setText(Sanitizer.sanitize(last))
@@ -118,7 +147,8 @@ final class Queries {
     }
 
     private Query.Builder asked(String api, Fields fields, String name, UnaryOperator<String> header) {
-        String question = Sanitizer.sanitize(fields.required(name, config.limits().queryChars()));
+        String question =
+                Sanitizer.sanitize(fields.required(name, config.limits().queryChars()));
         if (question.isBlank()) {
             throw ApiException.field(name, "is required and must not be empty");
         }
@@ -169,14 +199,18 @@ final class Queries {
     void known(String collection) {
         if (!config.collections().contains(collection)) {
             throw ApiException.field(
-                    "collection", "there is no " + collection + "; there are " + String.join(", ", config.collections()));
+                    "collection",
+                    "there is no " + collection + "; there are " + String.join(", ", config.collections()));
         }
     }
 
     private ModelPolicy policy(String model) {
         return config.model(model)
                 .orElseThrow(() -> new ApiException(
-                        404, "model_not_found", "model", "model: there is no " + model + "; GET /v1/models lists what there is"));
+                        404,
+                        "model_not_found",
+                        "model",
+                        "model: there is no " + model + "; GET /v1/models lists what there is"));
     }
 
     private static String content(JsonNode content, int index) {

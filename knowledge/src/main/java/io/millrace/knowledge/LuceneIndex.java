@@ -84,7 +84,8 @@ public final class LuceneIndex implements VectorIndex {
 
     private LuceneIndex(FSDirectory directory, String made) throws IOException {
         this.made = made;
-        IndexWriterConfig config = new IndexWriterConfig(analyzer).setRAMBufferSizeMB(32).setCommitOnClose(false);
+        IndexWriterConfig config =
+                new IndexWriterConfig(analyzer).setRAMBufferSizeMB(32).setCommitOnClose(false);
         config.setCodec(new Lucene104Codec() {
             @Override
             public KnnVectorsFormat getKnnVectorsFormatForField(String field) {
@@ -113,7 +114,11 @@ public final class LuceneIndex implements VectorIndex {
                     if (made.equals(data.get("made"))) {
                         return new LuceneIndex(FSDirectory.open(folder), made);
                     }
-                    LOG.info("the vector index in {} was made by {}, not {}: it is rebuilt", folder, data.get("made"), made);
+                    LOG.info(
+                            "the vector index in {} was made by {}, not {}: it is rebuilt",
+                            folder,
+                            data.get("made"),
+                            made);
                 }
             } catch (IOException | RuntimeException e) {
                 LOG.warn("the vector index in {} cannot be opened and is rebuilt: {}", folder, e.toString());
@@ -142,8 +147,10 @@ public final class LuceneIndex implements VectorIndex {
         document.add(new StringField(COLLECTION, passage.getCollection(), Field.Store.NO));
         document.add(new StringField(QUARANTINED, String.valueOf(passage.getQuarantined()), Field.Store.NO));
         document.add(new TextField(TEXT, passage.getText(), Field.Store.NO));
-        document.add(new TextField(TITLE, passage.getTitle() + " " + passage.getPath().replaceAll("[/._-]", " "), Field.Store.NO));
-        document.add(new KnnFloatVectorField(VECTOR, Vectors.fromBytes(passage.getVector()), VectorSimilarityFunction.COSINE));
+        document.add(new TextField(
+                TITLE, passage.getTitle() + " " + passage.getPath().replaceAll("[/._-]", " "), Field.Store.NO));
+        document.add(new KnnFloatVectorField(
+                VECTOR, Vectors.fromBytes(passage.getVector()), VectorSimilarityFunction.COSINE));
         document.add(new StoredField(RECORD, encode(passage)));
         try {
             writer.updateDocument(new Term(ID, passage.getPassageId()), document);
@@ -190,7 +197,9 @@ public final class LuceneIndex implements VectorIndex {
         if (data != null) {
             data.forEach(entry -> {
                 if (entry.getKey().startsWith("offset.")) {
-                    offsets.put(Integer.valueOf(entry.getKey().substring("offset.".length())), Long.valueOf(entry.getValue()));
+                    offsets.put(
+                            Integer.valueOf(entry.getKey().substring("offset.".length())),
+                            Long.valueOf(entry.getValue()));
                 }
             });
         }
@@ -200,7 +209,8 @@ public final class LuceneIndex implements VectorIndex {
     @Override
     public List<Scored> nearest(float[] vector, int limit, List<String> collections) {
         // Lucene's score of a cosine is (1 + cosine) / 2
-        return search(new KnnFloatVectorQuery(VECTOR, vector, limit, filter(collections)), limit, score -> 2.0 * score - 1.0);
+        return search(
+                new KnnFloatVectorQuery(VECTOR, vector, limit, filter(collections)), limit, score -> 2.0 * score - 1.0);
     }
 
     @Override
@@ -268,8 +278,8 @@ public final class LuceneIndex implements VectorIndex {
 
     @Override
     public String version() {
-        return read(searcher -> made + "|"
-                + (searcher.getIndexReader() instanceof DirectoryReader reader ? reader.getVersion() : 0));
+        return read(searcher ->
+                made + "|" + (searcher.getIndexReader() instanceof DirectoryReader reader ? reader.getVersion() : 0));
     }
 
     @Override
@@ -312,7 +322,9 @@ public final class LuceneIndex implements VectorIndex {
             }
             List<Scored> found = new ArrayList<>();
             for (ScoreDoc hit : searcher.search(query, limit).scoreDocs) {
-                BytesRef record = searcher.storedFields().document(hit.doc, Set.of(RECORD)).getBinaryValue(RECORD);
+                BytesRef record = searcher.storedFields()
+                        .document(hit.doc, Set.of(RECORD))
+                        .getBinaryValue(RECORD);
                 found.add(new Scored(decode(record), unit.of(hit.score)));
             }
             return found;
@@ -323,7 +335,10 @@ public final class LuceneIndex implements VectorIndex {
         BooleanQuery.Builder filter =
                 new BooleanQuery.Builder().add(new TermQuery(new Term(QUARANTINED, "false")), Occur.FILTER);
         if (!collections.isEmpty()) {
-            filter.add(new TermInSetQuery(COLLECTION, collections.stream().map(BytesRef::new).toList()), Occur.FILTER);
+            filter.add(
+                    new TermInSetQuery(
+                            COLLECTION, collections.stream().map(BytesRef::new).toList()),
+                    Occur.FILTER);
         }
         return filter.build();
     }

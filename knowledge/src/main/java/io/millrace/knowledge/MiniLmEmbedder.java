@@ -32,8 +32,11 @@ public final class MiniLmEmbedder implements Embedder, AutoCloseable {
                 // an empty text is no text to the library
                 return List.of(model.embed(nonEmpty(texts.get(0))).content().vector());
             }
-            List<TextSegment> segments = texts.stream().map(text -> TextSegment.from(nonEmpty(text))).toList();
-            return model.embedAll(segments).content().stream().map(embedding -> embedding.vector()).toList();
+            List<TextSegment> segments =
+                    texts.stream().map(text -> TextSegment.from(nonEmpty(text))).toList();
+            return model.embedAll(segments).content().stream()
+                    .map(embedding -> embedding.vector())
+                    .toList();
         } catch (RuntimeException e) {
             throw new EmbeddingException("the embedding model failed: " + e.getMessage(), e);
         }

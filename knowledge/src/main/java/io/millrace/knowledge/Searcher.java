@@ -163,7 +163,9 @@ public final class Searcher {
         record Ranked(Candidate candidate, double score) {}
         return candidates.stream()
                 .map(c -> new Ranked(c, score.applyAsDouble(c)))
-                .sorted(Comparator.comparingDouble(Ranked::score).reversed().thenComparing(r -> r.candidate.passage.getPassageId()))
+                .sorted(Comparator.comparingDouble(Ranked::score)
+                        .reversed()
+                        .thenComparing(r -> r.candidate.passage.getPassageId()))
                 .limit(request.limit())
                 .map(r -> hit(r.candidate, r.score, unit))
                 .toList();
@@ -176,7 +178,8 @@ public final class Searcher {
     }
 
     private interface Part {
-        @Nullable Double of(Candidate candidate);
+        @Nullable
+        Double of(Candidate candidate);
     }
 
     private static ToDoubleFunction<Candidate> standardized(List<Candidate> candidates, Part part) {
@@ -191,8 +194,10 @@ public final class Searcher {
             return c -> 0;
         }
         double mean = values.stream().mapToDouble(v -> v).average().orElse(0);
-        double deviation = Math.sqrt(
-                values.stream().mapToDouble(v -> (v - mean) * (v - mean)).average().orElse(0));
+        double deviation = Math.sqrt(values.stream()
+                .mapToDouble(v -> (v - mean) * (v - mean))
+                .average()
+                .orElse(0));
         double lowest = values.stream().mapToDouble(v -> v).min().orElse(0);
         double scale = deviation == 0 ? 1 : deviation;
         return c -> {

@@ -66,7 +66,8 @@ public final class ConfigLoader {
     private final Map<String, Entry> values = new HashMap<>();
     private final Map<String, String> env;
     private final Map<String, Backend> backends = new TreeMap<>();
-    private final Map<String, ModelPolicy> models = new TreeMap<>(MillraceConfig.defaults().models());
+    private final Map<String, ModelPolicy> models =
+            new TreeMap<>(MillraceConfig.defaults().models());
     private final Map<String, String> origins = new TreeMap<>();
 
     private ConfigLoader(Map<String, String> env) {
@@ -87,7 +88,8 @@ public final class ConfigLoader {
         /** Effective values with their origins, secrets masked; for {@code /config} and {@code config show}. */
         public Map<String, Object> view() {
             Map<String, Object> view = new TreeMap<>();
-            values.forEach((key, value) -> view.put(key, Map.of("value", value, "origin", origins.getOrDefault(key, "default"))));
+            values.forEach((key, value) ->
+                    view.put(key, Map.of("value", value, "origin", origins.getOrDefault(key, "default"))));
             return view;
         }
     }
@@ -114,12 +116,19 @@ public final class ConfigLoader {
             shown.put(setting.key(), entry == null ? setting.fallback() : entry.value);
             loader.origins.put(setting.key(), entry == null ? "default" : entry.origin);
         }
-        config.backends().values().forEach(backend -> backend.deployments().forEach(deployment -> shown.put(
-                "backends." + backend.name() + "." + deployment.name(),
-                backend.kind() + " " + deployment.url() + (deployment.key().isPresent() ? " key " + deployment.key() : ""))));
-        config.models().values().forEach(model -> shown.put(
-                "models." + model.name(),
-                "backend " + (model.backend().isEmpty() ? "by routing" : model.backend()) + ", retrieval " + model.retrieval()));
+        config.backends()
+                .values()
+                .forEach(backend -> backend.deployments()
+                        .forEach(deployment -> shown.put(
+                                "backends." + backend.name() + "." + deployment.name(),
+                                backend.kind() + " " + deployment.url()
+                                        + (deployment.key().isPresent() ? " key " + deployment.key() : ""))));
+        config.models()
+                .values()
+                .forEach(model -> shown.put(
+                        "models." + model.name(),
+                        "backend " + (model.backend().isEmpty() ? "by routing" : model.backend()) + ", retrieval "
+                                + model.retrieval()));
         return new Loaded(config, shown, loader.origins);
     }
 
@@ -165,7 +174,8 @@ public final class ConfigLoader {
             return;
         }
         String value = node instanceof SequenceNode list
-                ? String.join(",", list.getValue().stream().map(ConfigLoader::scalar).toList())
+                ? String.join(
+                        ",", list.getValue().stream().map(ConfigLoader::scalar).toList())
                 : scalar(node);
         values.put(key, new Entry(value, at));
     }
@@ -220,11 +230,17 @@ public final class ConfigLoader {
     private void backend(Path file, String name, Node key, Map<String, Node> fields) {
         String at = at(file, key) + ": backends." + name;
         only(file, "backends." + name, fields, Set.of("kind", "locality", "deployments"));
-        if (!name.matches("[a-z0-9][a-z0-9-]{0,40}") || Set.of("builtin", "extractive").contains(name)) {
-            errors.add(at + ": a backend's name is lower-case letters, digits and dashes, and not builtin or extractive");
+        if (!name.matches("[a-z0-9][a-z0-9-]{0,40}")
+                || Set.of("builtin", "extractive").contains(name)) {
+            errors.add(
+                    at + ": a backend's name is lower-case letters, digits and dashes, and not builtin or extractive");
             return;
         }
-        Kind kind = oneOf(at + ".kind", text(fields, "kind", "openai"), Map.of("openai", Kind.OPENAI, "llama.cpp", Kind.LLAMA_CPP), Kind.OPENAI);
+        Kind kind = oneOf(
+                at + ".kind",
+                text(fields, "kind", "openai"),
+                Map.of("openai", Kind.OPENAI, "llama.cpp", Kind.LLAMA_CPP),
+                Kind.OPENAI);
         Locality locality = oneOf(
                 at + ".locality",
                 text(fields, "locality", kind == Kind.LLAMA_CPP ? "local" : "remote"),
@@ -253,26 +269,61 @@ public final class ConfigLoader {
                 "backends." + backend + ".deployments",
                 fields,
                 Set.of(
-                        "name", "url", "model", "key-env", "key-file", "input-price", "output-price", "context-length", "capabilities",
-                        "concurrency", "timeout"));
+                        "name",
+                        "url",
+                        "model",
+                        "key-env",
+                        "key-file",
+                        "input-price",
+                        "output-price",
+                        "context-length",
+                        "capabilities",
+                        "concurrency",
+                        "timeout"));
         String url = text(fields, "url", "");
         checkUrl(path + ".url", url);
         Set<String> capabilities = new HashSet<>(Set.of("json", "tools"));
         if (fields.get("capabilities") instanceof SequenceNode list) {
             capabilities.clear();
             list.getValue().forEach(each -> capabilities.add(scalar(each)));
-            capabilities.stream().filter(c -> !CAPABILITIES.contains(c)).forEach(c -> errors.add(path + ".capabilities: there is no " + c));
+            capabilities.stream()
+                    .filter(c -> !CAPABILITIES.contains(c))
+                    .forEach(c -> errors.add(path + ".capabilities: there is no " + c));
         }
         return new Deployment(
                 text(fields, "name", index == 0 ? backend : backend + "-" + (index + 1)),
                 url,
                 text(fields, "model", ""),
                 key(path, fields),
-                parse(path + ".input-price", fields, "input-price", "0", Setting.number("", 0, 0, 1e6, "").parser(), 0.0),
-                parse(path + ".output-price", fields, "output-price", "0", Setting.number("", 0, 0, 1e6, "").parser(), 0.0),
-                parse(path + ".context-length", fields, "context-length", "0", Setting.integer("", 0, 0, 100_000_000, "").parser(), 0),
+                parse(
+                        path + ".input-price",
+                        fields,
+                        "input-price",
+                        "0",
+                        Setting.number("", 0, 0, 1e6, "").parser(),
+                        0.0),
+                parse(
+                        path + ".output-price",
+                        fields,
+                        "output-price",
+                        "0",
+                        Setting.number("", 0, 0, 1e6, "").parser(),
+                        0.0),
+                parse(
+                        path + ".context-length",
+                        fields,
+                        "context-length",
+                        "0",
+                        Setting.integer("", 0, 0, 100_000_000, "").parser(),
+                        0),
                 capabilities,
-                parse(path + ".concurrency", fields, "concurrency", "4", Setting.integer("", 4, 1, 10_000, "").parser(), 4),
+                parse(
+                        path + ".concurrency",
+                        fields,
+                        "concurrency",
+                        "4",
+                        Setting.integer("", 4, 1, 10_000, "").parser(),
+                        4),
                 parse(path + ".timeout", fields, "timeout", "120s", Setting::parseDuration, Duration.ofMinutes(2)));
     }
 
@@ -326,16 +377,21 @@ public final class ConfigLoader {
             Settings.ALL.stream()
                     .filter(setting -> setting.variable().equals(variable))
                     .findFirst()
-                    .ifPresentOrElse(
-                            setting -> values.put(setting.key(), new Entry(value, variable)),
-                            () -> {
-                                // a key's own variable, named by key-env, may well begin with our name
-                                if (backends.isEmpty() || !variable.contains("KEY")) {
-                                    errors.add(variable + ": is no setting; see docs/configuration.md");
-                                }
-                            });
+                    .ifPresentOrElse(setting -> values.put(setting.key(), new Entry(value, variable)), () -> {
+                        // a key's own variable, named by key-env, may well begin with our name
+                        if (backends.isEmpty() || !variable.contains("KEY")) {
+                            errors.add(variable + ": is no setting; see docs/configuration.md");
+                        }
+                    });
         });
-        shortcut("local", Kind.LLAMA_CPP, Locality.LOCAL, env.getOrDefault("MILLRACE_LOCAL_URL", ""), "MILLRACE_LOCAL_URL", "", "");
+        shortcut(
+                "local",
+                Kind.LLAMA_CPP,
+                Locality.LOCAL,
+                env.getOrDefault("MILLRACE_LOCAL_URL", ""),
+                "MILLRACE_LOCAL_URL",
+                "",
+                "");
         shortcut(
                 "remote",
                 Kind.OPENAI,
@@ -346,13 +402,23 @@ public final class ConfigLoader {
                 env.getOrDefault("MILLRACE_REMOTE_MODEL", ""));
     }
 
-    private void shortcut(String name, Kind kind, Locality locality, String url, String variable, String key, String model) {
+    private void shortcut(
+            String name, Kind kind, Locality locality, String url, String variable, String key, String model) {
         if (url.isEmpty() || backends.containsKey(name)) {
             return;
         }
         checkUrl(variable, url);
         Deployment deployment = new Deployment(
-                name, url, model, new Secret(key), 0, 0, 0, Set.of("json", "tools"), locality == Locality.LOCAL ? 4 : 64, Duration.ofMinutes(2));
+                name,
+                url,
+                model,
+                new Secret(key),
+                0,
+                0,
+                0,
+                Set.of("json", "tools"),
+                locality == Locality.LOCAL ? 4 : 64,
+                Duration.ofMinutes(2));
         backends.put(name, new Backend(name, locality, kind, List.of(deployment)));
         origins.put("backends." + name + "." + name, variable);
     }
@@ -361,8 +427,8 @@ public final class ConfigLoader {
         double local = value(Settings.LOCAL, 0.85);
         double fallback = value(Settings.FALLBACK, 0.70);
         if (fallback > local - 0.05 + 1e-9) {
-            errors.add(origin(Settings.FALLBACK) + ": routing.fallback " + fallback + " must be at most routing.local − 0.05 (" + local + " from "
-                    + origin(Settings.LOCAL) + ")");
+            errors.add(origin(Settings.FALLBACK) + ": routing.fallback " + fallback
+                    + " must be at most routing.local − 0.05 (" + local + " from " + origin(Settings.LOCAL) + ")");
         }
         String host = value(Settings.LISTEN_HOST, "127.0.0.1");
         if (!host.equals("localhost") && !host.equals("::1") && !host.startsWith("127.")) {
@@ -374,11 +440,13 @@ public final class ConfigLoader {
             errors.add(origin(Settings.POSTGRES_PASSWORD_ENV) + ": there is no variable " + passwordEnv);
         }
         Set<String> names = new HashSet<>();
-        backends.values().forEach(backend -> backend.deployments().forEach(deployment -> {
-            if (!names.add(deployment.name())) {
-                errors.add("backends." + backend.name() + ": deployment " + deployment.name() + " is named twice");
-            }
-        }));
+        backends.values()
+                .forEach(backend -> backend.deployments().forEach(deployment -> {
+                    if (!names.add(deployment.name())) {
+                        errors.add(
+                                "backends." + backend.name() + ": deployment " + deployment.name() + " is named twice");
+                    }
+                }));
         Set<String> known = new HashSet<>(backends.keySet());
         known.addAll(Set.of("", "local", "remote", "extractive"));
         Map<String, String> aliases = new HashMap<>();
@@ -454,7 +522,13 @@ public final class ConfigLoader {
         return entry == null ? "default" : entry.origin;
     }
 
-    private <T> T parse(String path, Map<String, Node> fields, String field, String fallback, Function<String, T> parser, T whenWrong) {
+    private <T> T parse(
+            String path,
+            Map<String, Node> fields,
+            String field,
+            String fallback,
+            Function<String, T> parser,
+            T whenWrong) {
         try {
             return parser.apply(text(fields, field, fallback));
         } catch (IllegalArgumentException e) {
@@ -491,7 +565,8 @@ public final class ConfigLoader {
     private void only(Path file, String path, Map<String, Node> fields, Set<String> known) {
         fields.forEach((field, node) -> {
             if (field.equals("key")) {
-                errors.add(at(file, node) + ": " + path + ".key: a key does not belong into the file; name a variable with key-env or a file with"
+                errors.add(at(file, node) + ": " + path
+                        + ".key: a key does not belong into the file; name a variable with key-env or a file with"
                         + " key-file");
             } else if (!known.contains(field)) {
                 errors.add(at(file, node) + ": " + path + "." + field + " is no setting; there are "

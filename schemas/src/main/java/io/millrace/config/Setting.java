@@ -69,9 +69,16 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
     }
 
     static Setting<List<String>> names(String key, List<String> fallback, String doc) {
-        return new Setting<>(key, String.join(",", fallback), "names", doc, value -> value.isBlank()
-                ? List.of()
-                : Pattern.compile("\\s*,\\s*").splitAsStream(value.strip()).toList());
+        return new Setting<>(
+                key,
+                String.join(",", fallback),
+                "names",
+                doc,
+                value -> value.isBlank()
+                        ? List.of()
+                        : Pattern.compile("\\s*,\\s*")
+                                .splitAsStream(value.strip())
+                                .toList());
     }
 
     /** A duration such as {@code 500ms}, {@code 2s}, {@code 10m}, {@code 1h}. */
@@ -79,14 +86,13 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
         Matcher matcher = QUANTITY.matcher(value.strip());
         if (matcher.matches()) {
             double amount = Double.parseDouble(matcher.group(1));
-            double millis =
-                    switch (matcher.group(2)) {
-                        case "ms" -> amount;
-                        case "s" -> amount * 1e3;
-                        case "m" -> amount * 6e4;
-                        case "h" -> amount * 3.6e6;
-                        default -> -1;
-                    };
+            double millis = switch (matcher.group(2)) {
+                case "ms" -> amount;
+                case "s" -> amount * 1e3;
+                case "m" -> amount * 6e4;
+                case "h" -> amount * 3.6e6;
+                default -> -1;
+            };
             if (millis >= 0 && millis < 1e15) {
                 return Duration.ofMillis(Math.round(millis));
             }
@@ -98,14 +104,13 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
         Matcher matcher = QUANTITY.matcher(value.strip());
         if (matcher.matches()) {
             double amount = Double.parseDouble(matcher.group(1));
-            double bytes =
-                    switch (matcher.group(2)) {
-                        case "", "B" -> amount;
-                        case "KiB" -> amount * 1024;
-                        case "MiB" -> amount * 1024 * 1024;
-                        case "GiB" -> amount * 1024 * 1024 * 1024;
-                        default -> -1;
-                    };
+            double bytes = switch (matcher.group(2)) {
+                case "", "B" -> amount;
+                case "KiB" -> amount * 1024;
+                case "MiB" -> amount * 1024 * 1024;
+                case "GiB" -> amount * 1024 * 1024 * 1024;
+                default -> -1;
+            };
             if (bytes >= 0 && bytes < 1e15) {
                 return (long) bytes;
             }

@@ -86,7 +86,8 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         List<TopicPartition> assignment = new ArrayList<>();
         partitions.forEach(
                 partition -> assignment.add(new TopicPartition(log.settings().name(topic), partition)));
-        this.thread = Thread.ofPlatform().name("tail-" + step).daemon(true).unstarted(() -> run(assignment, from, offsets));
+        this.thread =
+                Thread.ofPlatform().name("tail-" + step).daemon(true).unstarted(() -> run(assignment, from, offsets));
     }
 
     /** Starts reading; returns at once. */

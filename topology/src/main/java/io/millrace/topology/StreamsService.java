@@ -44,7 +44,8 @@ public final class StreamsService implements Service {
     public static StreamsService routing(Log log, MillraceConfig config, Path stateDir) {
         Properties properties = common(log, RoutingTopology.APPLICATION, stateDir);
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.AT_LEAST_ONCE);
-        // Commits bound what is read again after a crash; repeated records re-emit stored bytes, so a second of them is cheap.
+        // Commits bound what is read again after a crash; repeated records re-emit stored bytes, so a second of them is
+        // cheap.
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
         return new StreamsService(
                 "routing", new RoutingTopology(log.settings(), log.codecs(), config).get(), properties, log);
@@ -57,7 +58,8 @@ public final class StreamsService implements Service {
         // This is the ledger's latency: readers of interactions see a record when its transaction commits.
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
         properties.put(
-                StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG), ClientConfig.TRANSACTION_TIMEOUT_MS);
+                StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
+                ClientConfig.TRANSACTION_TIMEOUT_MS);
         return new StreamsService("ledger", new LedgerTopology(log.settings(), log.codecs()).get(), properties, log);
     }
 
@@ -66,7 +68,8 @@ public final class StreamsService implements Service {
         properties.put(StreamsConfig.APPLICATION_ID_CONFIG, log.settings().group(application));
         properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, log.settings().bootstrapServers());
         properties.put(StreamsConfig.STATE_DIR_CONFIG, stateDir.toString());
-        properties.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, (int) log.settings().replication());
+        properties.put(
+                StreamsConfig.REPLICATION_FACTOR_CONFIG, (int) log.settings().replication());
         properties.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
         // A cache would hold records back until the commit.
         properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
@@ -76,8 +79,11 @@ public final class StreamsService implements Service {
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 0);
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.ACKS_CONFIG), "all");
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.MAX_REQUEST_SIZE_CONFIG), 32 * 1024 * 1024);
-        properties.put(StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG), ClientConfig.SESSION_TIMEOUT_MS);
-        properties.put(StreamsConfig.consumerPrefix(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG), ClientConfig.HEARTBEAT_MS);
+        properties.put(
+                StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG),
+                ClientConfig.SESSION_TIMEOUT_MS);
+        properties.put(
+                StreamsConfig.consumerPrefix(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG), ClientConfig.HEARTBEAT_MS);
         properties.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
         return properties;
     }

@@ -46,9 +46,9 @@ public final class ServiceCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         TreeSet<String> chosen = new TreeSet<>(roles);
-        if (!Services.ROLES.containsAll(chosen)) {
-            chosen.removeAll(Services.ROLES);
-            throw new UserException("there is no role " + chosen + "; there are " + new TreeSet<>(Services.ROLES));
+        if (!Roles.ALL.containsAll(chosen)) {
+            chosen.removeAll(Roles.ALL);
+            throw new UserException("there is no role " + chosen + "; there are " + new TreeSet<>(Roles.ALL));
         }
         Map<String, String> flags = new HashMap<>();
         if (port != null) {

@@ -59,11 +59,16 @@ public final class Standalone implements AutoCloseable {
             requireFree(config.listen());
             Parts parts = keep(new Parts(data, config, say));
             endpoints = parts.endpoints();
-            parts.start(() -> Services.createTopics(config, parts.endpoints()));
+            parts.start(() -> {
+                if (config.kafka().bootstrapServers().isEmpty()) {
+                    Services.dismissMembers(config, parts.endpoints());
+                }
+                Services.createTopics(config, parts.endpoints());
+            });
             parts.endpoints().write(data);
             say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));
 
-            services = keep(new Services(config, endpoints, data.root(), Services.ROLES, loaded::view));
+            services = keep(new Services(config, endpoints, data.root(), Roles.ALL, loaded::view));
             gateway = services.gateway().orElseThrow();
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);

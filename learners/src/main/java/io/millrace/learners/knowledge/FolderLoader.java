@@ -45,7 +45,10 @@ public final class FolderLoader {
     public List<Loaded> load(Path folder, String name, String collection) throws IOException {
         List<Path> files;
         try (Stream<Path> walk = Files.walk(folder)) {
-            files = walk.filter(Files::isRegularFile).filter(FolderLoader::isText).sorted().toList();
+            files = walk.filter(Files::isRegularFile)
+                    .filter(FolderLoader::isText)
+                    .sorted()
+                    .toList();
         }
         String source = "folder:" + name;
         List<Loaded> loaded = new ArrayList<>();

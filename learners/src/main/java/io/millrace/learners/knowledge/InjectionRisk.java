@@ -31,7 +31,8 @@ final class InjectionRisk {
     private InjectionRisk() {}
 
     static double of(String text) {
-        long found = PHRASES.stream().filter(phrase -> phrase.matcher(text).find()).count();
+        long found =
+                PHRASES.stream().filter(phrase -> phrase.matcher(text).find()).count();
         return Math.min(1, found / ENOUGH);
     }
 

@@ -57,8 +57,9 @@ public final class PassageWorker implements Service {
         List<CompletableFuture<?>> sent = new ArrayList<>();
         for (int from = 0; from < chunks.size(); from += BATCH) {
             List<Chunk> batch = chunks.subList(from, Math.min(chunks.size(), from + BATCH));
-            List<float[]> vectors = embedder.embed(
-                    batch.stream().map(chunk -> chunk.title() + "\n" + chunk.text()).toList());
+            List<float[]> vectors = embedder.embed(batch.stream()
+                    .map(chunk -> chunk.title() + "\n" + chunk.text())
+                    .toList());
             for (int i = 0; i < batch.size(); i++) {
                 Passage passage = passage(document, batch.get(i), vectors.get(i), chunks.size());
                 surplus.remove(passage.getPassageId());

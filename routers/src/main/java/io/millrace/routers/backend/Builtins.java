@@ -30,15 +30,23 @@ public final class Builtins {
         List<Hit> hits = dispatch.getHits();
         StringBuilder text = new StringBuilder();
         if (hits.isEmpty()) {
-            text.append("Nothing in the knowledge matches this question. It was searched as it is; ")
+            text.append("Nothing in the knowledge matches this question, and ")
                     .append(why(dispatch))
-                    .append(" Add documents with `millrace up --knowledge DIR`.");
+                    .append(". Add documents with `millrace up --knowledge DIR`.");
         } else {
-            text.append("From the knowledge, without a model (").append(why(dispatch)).append("):\n");
+            text.append("From the knowledge, without a model (")
+                    .append(why(dispatch))
+                    .append("):\n");
             Set<String> asked = words(dispatch.getQuery().getText());
             for (int i = 0; i < Math.min(PASSAGES, hits.size()); i++) {
                 Hit hit = hits.get(i);
-                text.append("\n[").append(i + 1).append("] ").append(hit.getTitle()).append(" (").append(hit.getPath()).append(")\n");
+                text.append("\n[")
+                        .append(i + 1)
+                        .append("] ")
+                        .append(hit.getTitle())
+                        .append(" (")
+                        .append(hit.getPath())
+                        .append(")\n");
                 text.append(extract(hit.getText(), asked)).append('\n');
             }
         }
@@ -52,12 +60,16 @@ public final class Builtins {
 
     private static String why(Dispatch dispatch) {
         return dispatch.getReason().equals("forced_extractive")
-                ? "extracts were asked for."
-                : "no model is configured that may answer it: set MILLRACE_LOCAL_URL or MILLRACE_REMOTE_URL.";
+                ? "extracts were asked for"
+                : "no model is configured that may answer it: set MILLRACE_LOCAL_URL or MILLRACE_REMOTE_URL";
     }
 
     private static Answer answer(String text, String model) {
-        return Answer.newBuilder().setText(text).setFinishReason("stop").setModel(model).build();
+        return Answer.newBuilder()
+                .setText(text)
+                .setFinishReason("stop")
+                .setModel(model)
+                .build();
     }
 
     /** The paragraphs that share most words with the question, in their order, up to a bound. */

@@ -73,7 +73,8 @@ public final class ChatModel {
      * @throws BackendException typed, when there is none
      * @throws InterruptedException when the attempt is aborted
      */
-    public Result ask(Dispatch dispatch, Deployment deployment, Duration timeout) throws BackendException, InterruptedException {
+    public Result ask(Dispatch dispatch, Deployment deployment, Duration timeout)
+            throws BackendException, InterruptedException {
         ObjectNode request = request(dispatch, deployment);
         request.put("stream", false);
         request.remove("stream_options");
@@ -94,7 +95,8 @@ public final class ChatModel {
     public Result stream(Dispatch dispatch, Deployment deployment, Duration timeout, Deltas deltas)
             throws BackendException, InterruptedException {
         ObjectNode request = request(dispatch, deployment);
-        boolean usageWanted = request.path("stream_options").path("include_usage").asBoolean(false);
+        boolean usageWanted =
+                request.path("stream_options").path("include_usage").asBoolean(false);
         request.put("stream", true);
         request.putObject("stream_options").put("include_usage", true);
         Stream state = new Stream(usageWanted);
@@ -114,7 +116,8 @@ public final class ChatModel {
             throw broken(e);
         }
         if (state.finish.isEmpty()) {
-            throw new BackendException(FailureReason.STREAM_BROKEN, "the stream ended without a finish reason", 502, true);
+            throw new BackendException(
+                    FailureReason.STREAM_BROKEN, "the stream ended without a finish reason", 502, true);
         }
         return new Result(state.answer(deployment, request), state.last);
     }
@@ -205,13 +208,16 @@ public final class ChatModel {
             // right before the question: models weigh what is near, and a system prompt of the client stays first
             ObjectNode context = JSON.createObjectNode()
                     .put("role", "system")
-                    .put("content", "Use these passages where they help, and cite them as [n]:\n\n" + dispatch.getContext());
+                    .put(
+                            "content",
+                            "Use these passages where they help, and cite them as [n]:\n\n" + dispatch.getContext());
             messages.insert(Math.max(0, messages.size() - 1), context);
         }
         return request;
     }
 
-    private InputStream open(ObjectNode body, Deployment deployment, Duration timeout) throws BackendException, InterruptedException {
+    private InputStream open(ObjectNode body, Deployment deployment, Duration timeout)
+            throws BackendException, InterruptedException {
         HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(deployment.base() + "/v1/chat/completions"))
                 .timeout(timeout)
                 .header("Content-Type", "application/json")
@@ -226,7 +232,8 @@ public final class ChatModel {
             throw new BackendException(
                     FailureReason.BACKEND_UNREACHABLE, deployment.name() + " cannot be reached", 502, true);
         } catch (HttpTimeoutException e) {
-            throw new BackendException(FailureReason.BACKEND_TIMEOUT, deployment.name() + " did not answer in time", 504, true);
+            throw new BackendException(
+                    FailureReason.BACKEND_TIMEOUT, deployment.name() + " did not answer in time", 504, true);
         } catch (IOException e) {
             throw broken(e);
         }
@@ -245,15 +252,22 @@ public final class ChatModel {
         } catch (IOException e) {
             message = deployment.name() + " answered HTTP " + status;
         }
-        long retryAfter = response.headers().firstValue("Retry-After").map(ChatModel::seconds).orElse(0L) * 1000;
+        long retryAfter = response.headers()
+                        .firstValue("Retry-After")
+                        .map(ChatModel::seconds)
+                        .orElse(0L)
+                * 1000;
         return switch (status) {
-            case 429, 503 -> new BackendException(
-                    FailureReason.OVERLOADED, message, 503, retryAfter == 0 ? 5_000 : retryAfter, true);
+            case 429, 503 ->
+                new BackendException(
+                        FailureReason.OVERLOADED, message, 503, retryAfter == 0 ? 5_000 : retryAfter, true);
             // another deployment has another key and another bill; the client's request is fine
             case 401, 402, 403 -> new BackendException(FailureReason.BACKEND_REJECTED, message, 502, true);
-            default -> status >= 500
-                    ? new BackendException(FailureReason.BACKEND_ERROR, message, 502, true)
-                    : new BackendException(FailureReason.BACKEND_REJECTED, message, status >= 400 ? status : 502, false);
+            default ->
+                status >= 500
+                        ? new BackendException(FailureReason.BACKEND_ERROR, message, 502, true)
+                        : new BackendException(
+                                FailureReason.BACKEND_REJECTED, message, status >= 400 ? status : 502, false);
         };
     }
 
@@ -262,7 +276,8 @@ public final class ChatModel {
         JsonNode choice = json.path("choices").path(0);
         JsonNode message = choice.path("message");
         if (!message.isObject()) {
-            throw new BackendException(FailureReason.BACKEND_GARBAGE, "the answer has no message: " + shorten(body), 502, true);
+            throw new BackendException(
+                    FailureReason.BACKEND_GARBAGE, "the answer has no message: " + shorten(body), 502, true);
         }
         JsonNode usage = json.path("usage");
         boolean estimated = !usage.isObject();

@@ -18,8 +18,8 @@ public final class Clock implements Service {
 
     private final Log log;
     private final AtomicLong sequence = new AtomicLong();
-    private final ScheduledExecutorService timer =
-            Executors.newSingleThreadScheduledExecutor(Thread.ofPlatform().name("clock").daemon().factory());
+    private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
+            Thread.ofPlatform().name("clock").daemon().factory());
     private volatile long lastAckNanos;
 
     public Clock(Log log) {
@@ -41,13 +41,16 @@ public final class Clock implements Service {
         long count = sequence.incrementAndGet();
         for (int partition = 0; partition < log.settings().partitions(Topics.TICKS); partition++) {
             Tick tick = new Tick(Envelope.newBuilder().setOccurredAt(now).build(), partition, count);
-            log.producer().send(Topics.TICKS, partition, String.valueOf(partition), tick).thenRun(() -> lastAckNanos = System.nanoTime());
+            log.producer()
+                    .send(Topics.TICKS, partition, String.valueOf(partition), tick)
+                    .thenRun(() -> lastAckNanos = System.nanoTime());
         }
     }
 
     @Override
     public boolean isReady() {
-        return lastAckNanos != 0 && System.nanoTime() - lastAckNanos < Duration.ofSeconds(5).toNanos();
+        return lastAckNanos != 0
+                && System.nanoTime() - lastAckNanos < Duration.ofSeconds(5).toNanos();
     }
 
     @Override

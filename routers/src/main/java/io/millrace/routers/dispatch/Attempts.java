@@ -34,7 +34,12 @@ final class Attempts {
     private final Map<String, Semaphore> slots = new HashMap<>();
     private final Map<String, CircuitBreaker> circuits = new HashMap<>();
 
-    Attempts(Log log, MillraceConfig config, String worker, ChatModel model, Optional<Claims> claims,
+    Attempts(
+            Log log,
+            MillraceConfig config,
+            String worker,
+            ChatModel model,
+            Optional<Claims> claims,
             ScheduledExecutorService alarms) {
         this.log = log;
         this.config = config;
@@ -51,10 +56,12 @@ final class Attempts {
                 .waitDurationInOpenState(config.dispatch().breakerOpen())
                 .permittedNumberOfCallsInHalfOpenState(2)
                 .build();
-        config.backends().values().forEach(backend -> backend.deployments().forEach(deployment -> {
-            slots.put(deployment.name(), new Semaphore(deployment.concurrency(), true));
-            circuits.put(deployment.name(), CircuitBreaker.of(deployment.name(), breaker));
-        }));
+        config.backends()
+                .values()
+                .forEach(backend -> backend.deployments().forEach(deployment -> {
+                    slots.put(deployment.name(), new Semaphore(deployment.concurrency(), true));
+                    circuits.put(deployment.name(), CircuitBreaker.of(deployment.name(), breaker));
+                }));
     }
 
     MillraceConfig config() {
@@ -106,7 +113,9 @@ final class Attempts {
     Completion.Builder completion(Dispatch dispatch, String kind) {
         long now = System.currentTimeMillis();
         return Completion.newBuilder()
-                .setEnvelope(Envelope.newBuilder(dispatch.getEnvelope()).setOccurredAt(now).build())
+                .setEnvelope(Envelope.newBuilder(dispatch.getEnvelope())
+                        .setOccurredAt(now)
+                        .build())
                 .setInteractionId(dispatch.getInteractionId())
                 .setAttempt(dispatch.getAttempt())
                 .setKind(kind)

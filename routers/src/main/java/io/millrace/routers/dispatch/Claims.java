@@ -51,7 +51,10 @@ public final class Claims implements AutoCloseable {
         try {
             String set = connection()
                     .async()
-                    .set("millrace:claim:" + interactionId + ":" + attempt, worker, SetArgs.Builder.nx().ex(KEEP))
+                    .set(
+                            "millrace:claim:" + interactionId + ":" + attempt,
+                            worker,
+                            SetArgs.Builder.nx().ex(KEEP))
                     .get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
             return "OK".equals(set) ? Claim.MINE : Claim.TAKEN;
         } catch (ExecutionException | TimeoutException | RuntimeException e) {

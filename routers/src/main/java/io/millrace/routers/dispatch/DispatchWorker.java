@@ -78,7 +78,8 @@ public final class DispatchWorker implements Service {
      * @param backend a configured backend, or {@link Topics#BUILTIN}
      * @param claims empty where there is no Redis
      */
-    public DispatchWorker(Log log, MillraceConfig config, String backend, Cancellations cancellations, Optional<Claims> claims) {
+    public DispatchWorker(
+            Log log, MillraceConfig config, String backend, Cancellations cancellations, Optional<Claims> claims) {
         this.log = log;
         this.config = config;
         this.backend = backend;
@@ -90,8 +91,11 @@ public final class DispatchWorker implements Service {
         this.watch = Executors.newSingleThreadScheduledExecutor(
                 Thread.ofPlatform().name("lease-" + backend).daemon().factory());
         this.attempts = new Attempts(log, config, worker, new ChatModel(), claims, watch);
-        this.thread = Thread.ofPlatform().name("dispatch-" + backend).daemon(true).unstarted(this::run);
-        Gauge.builder("millrace.dispatch.in.flight", running, Map::size).tag("backend", backend).register(log.metrics());
+        this.thread =
+                Thread.ofPlatform().name("dispatch-" + backend).daemon(true).unstarted(this::run);
+        Gauge.builder("millrace.dispatch.in.flight", running, Map::size)
+                .tag("backend", backend)
+                .register(log.metrics());
     }
 
     @Override
@@ -105,7 +109,8 @@ public final class DispatchWorker implements Service {
                 .filter(execution -> execution.interactionId().equals(id))
                 .forEach(execution -> execution.abort(Execution.Abort.CANCELLED)));
         long period = config.dispatch().heartbeat().toMillis();
-        watch.scheduleAtFixedRate(() -> running.values().forEach(Execution::heartbeat), period, period, TimeUnit.MILLISECONDS);
+        watch.scheduleAtFixedRate(
+                () -> running.values().forEach(Execution::heartbeat), period, period, TimeUnit.MILLISECONDS);
         thread.start();
     }
 
@@ -135,7 +140,8 @@ public final class DispatchWorker implements Service {
         }
     }
 
-    private KafkaShareConsumer<byte[], byte[]> subscribe() throws InterruptedException, ExecutionException, TimeoutException {
+    private KafkaShareConsumer<byte[], byte[]> subscribe()
+            throws InterruptedException, ExecutionException, TimeoutException {
         String group = log.settings().group("dispatch-" + backend);
         configure(log.settings(), group);
         Map<String, Object> settings = new HashMap<>(ClientConfig.consumer(log.settings()));
@@ -152,12 +158,15 @@ public final class DispatchWorker implements Service {
     /** Group settings belong to the broker; every worker sets the same. */
     private static void configure(LogSettings settings, String group)
             throws InterruptedException, ExecutionException, TimeoutException {
-        try (Admin admin = Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, settings.bootstrapServers()))) {
+        try (Admin admin =
+                Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, settings.bootstrapServers()))) {
             ConfigResource resource = new ConfigResource(ConfigResource.Type.GROUP, group);
             // latest, the default, would skip work that was there before the first worker
             AlterConfigOp earliest =
                     new AlterConfigOp(new ConfigEntry("share.auto.offset.reset", "earliest"), AlterConfigOp.OpType.SET);
-            admin.incrementalAlterConfigs(Map.of(resource, List.of(earliest))).all().get(10, TimeUnit.SECONDS);
+            admin.incrementalAlterConfigs(Map.of(resource, List.of(earliest)))
+                    .all()
+                    .get(10, TimeUnit.SECONDS);
         }
     }
 
@@ -218,7 +227,8 @@ public final class DispatchWorker implements Service {
         int concurrency = config.backends().values().stream()
                 .filter(candidate -> candidate.name().equals(backend))
                 .flatMap(candidate -> candidate.deployments().stream())
-                .mapToInt(Deployment::concurrency).sum();
+                .mapToInt(Deployment::concurrency)
+                .sum();
         return concurrency + config.dispatch().queue();
     }
 

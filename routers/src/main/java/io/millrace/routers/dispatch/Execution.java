@@ -92,7 +92,9 @@ final class Execution {
             abort(Abort.LEASE_LOST);
             return;
         }
-        attempts.complete(attempts.completion(dispatch, CompletionKind.HEARTBEAT).setContentSent(contentSent).build())
+        attempts.complete(attempts.completion(dispatch, CompletionKind.HEARTBEAT)
+                        .setContentSent(contentSent)
+                        .build())
                 .thenRun(() -> leaseNanos = Math.max(leaseNanos, now));
     }
 
@@ -104,7 +106,12 @@ final class Execution {
                 throw new InterruptedException("aborted before it began");
             }
             if (overloaded) {
-                throw new BackendException(FailureReason.OVERLOADED, dispatch.getBackend() + " is busy and its queue is full", 503, 5_000, true);
+                throw new BackendException(
+                        FailureReason.OVERLOADED,
+                        dispatch.getBackend() + " is busy and its queue is full",
+                        503,
+                        5_000,
+                        true);
             }
             work();
         } catch (BackendException e) {
@@ -113,7 +120,8 @@ final class Execution {
             aborted();
         } catch (ExecutionException | TimeoutException e) {
             // the log did not acknowledge: nothing was told to the client, and the lease ends this attempt
-            LOG.error("attempt {} of {} could not be recorded: {}", dispatch.getAttempt(), interactionId(), e.toString());
+            LOG.error(
+                    "attempt {} of {} could not be recorded: {}", dispatch.getAttempt(), interactionId(), e.toString());
         } catch (RuntimeException e) {
             LOG.error("attempt {} of {} failed unexpectedly", dispatch.getAttempt(), interactionId(), e);
             fail(Failure.newBuilder()
@@ -132,7 +140,8 @@ final class Execution {
         switch (dispatch.getRoute()) {
             case Route.EXTRACTIVE -> answer(Builtins.extractive(dispatch), List.of(), true, null);
             case Route.EVIDENCE -> answer(Builtins.evidence(), List.of(), true, null);
-            case Route.CACHE, Route.DELIVER -> answer(Objects.requireNonNull(dispatch.getAnswer()), List.of(), true, null);
+            case Route.CACHE, Route.DELIVER ->
+                answer(Objects.requireNonNull(dispatch.getAnswer()), List.of(), true, null);
             case Route.REJECT -> reject(Objects.requireNonNull(dispatch.getFailure()));
             default -> ask();
         }
@@ -142,17 +151,25 @@ final class Execution {
         Deployment deployment = attempts.config()
                 .deployment(dispatch.getDeployment())
                 .orElseThrow(() -> new BackendException(
-                        FailureReason.BACKEND_UNREACHABLE, dispatch.getDeployment() + " is not configured here", 502, true));
+                        FailureReason.BACKEND_UNREACHABLE,
+                        dispatch.getDeployment() + " is not configured here",
+                        502,
+                        true));
         CircuitBreaker circuit = attempts.circuit(deployment);
         if (!circuit.tryAcquirePermission()) {
             throw new BackendException(
-                    FailureReason.CIRCUIT_OPEN, deployment.name() + " failed too often and is left alone for a while", 503, 5_000, true);
+                    FailureReason.CIRCUIT_OPEN,
+                    deployment.name() + " failed too often and is left alone for a while",
+                    503,
+                    5_000,
+                    true);
         }
         long called = System.nanoTime();
         try {
             if (!attempts.slots(deployment).tryAcquire(Math.max(0, remainingMs() - MARGIN_MS), TimeUnit.MILLISECONDS)) {
                 circuit.releasePermission();
-                throw new BackendException(FailureReason.DEADLINE_EXCEEDED, "no slot became free before the deadline", 504, false);
+                throw new BackendException(
+                        FailureReason.DEADLINE_EXCEEDED, "no slot became free before the deadline", 504, false);
             }
         } catch (InterruptedException e) {
             circuit.releasePermission();
@@ -176,7 +193,11 @@ final class Execution {
             }
             throw e;
         } catch (InterruptedException e) {
-            circuit.releasePermission();
+            if (abort.get() == Abort.TIMEOUT) {
+                circuit.onError(System.nanoTime() - called, TimeUnit.NANOSECONDS, e);
+            } else {
+                circuit.releasePermission();
+            }
             throw e;
         } finally {
             attempts.slots(deployment).release();
@@ -207,7 +228,8 @@ final class Execution {
         }
     }
 
-    private ChatModel.Result call(Deployment deployment, Duration timeout) throws BackendException, InterruptedException {
+    private ChatModel.Result call(Deployment deployment, Duration timeout)
+            throws BackendException, InterruptedException {
         boolean direct = dispatch.getQuery().getStream() && dispatch.getQualityBar() == null;
         if (!direct) {
             return attempts.model().ask(dispatch, deployment, timeout);
@@ -231,7 +253,9 @@ final class Execution {
         firstTokenMs = elapsedMs();
         contentSent = true;
         try {
-            attempts.complete(attempts.completion(dispatch, CompletionKind.HEARTBEAT).setContentSent(true).build())
+            attempts.complete(attempts.completion(dispatch, CompletionKind.HEARTBEAT)
+                            .setContentSent(true)
+                            .build())
                     .get(5, TimeUnit.SECONDS);
         } catch (ExecutionException | TimeoutException e) {
             contentSent = false;
@@ -292,7 +316,8 @@ final class Execution {
 
     private void reject(Failure failure) throws InterruptedException, ExecutionException, TimeoutException {
         boolean cancelled = failure.getReason().equals(FailureReason.CANCELLED);
-        record(ended(cancelled ? CompletionKind.CANCELLED : CompletionKind.FAILED, true).setFailure(failure));
+        record(ended(cancelled ? CompletionKind.CANCELLED : CompletionKind.FAILED, true)
+                .setFailure(failure));
         error(failure);
     }
 
@@ -306,7 +331,11 @@ final class Execution {
         } catch (InterruptedException e) {
             aborted();
         } catch (ExecutionException | TimeoutException e) {
-            LOG.error("the failure of attempt {} of {} could not be recorded: {}", dispatch.getAttempt(), interactionId(), e.toString());
+            LOG.error(
+                    "the failure of attempt {} of {} could not be recorded: {}",
+                    dispatch.getAttempt(),
+                    interactionId(),
+                    e.toString());
         }
     }
 
@@ -336,21 +365,37 @@ final class Execution {
                         .setHttpStatus(504)
                         .build());
             } else {
-                LOG.warn("attempt {} of {} is given up: {}", dispatch.getAttempt(), interactionId(), reason == null ? "stopping" : reason);
+                LOG.warn(
+                        "attempt {} of {} is given up: {}",
+                        dispatch.getAttempt(),
+                        interactionId(),
+                        reason == null ? "stopping" : reason);
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         } catch (ExecutionException | TimeoutException e) {
-            LOG.error("the end of attempt {} of {} could not be recorded: {}", dispatch.getAttempt(), interactionId(), e.toString());
+            LOG.error(
+                    "the end of attempt {} of {} could not be recorded: {}",
+                    dispatch.getAttempt(),
+                    interactionId(),
+                    e.toString());
         }
     }
 
     private void delta(String data) {
-        attempts.send(dispatch, attempts.reply(dispatch, ReplyKind.DELTA, sequence++).setData(data).build());
+        attempts.send(
+                dispatch,
+                attempts.reply(dispatch, ReplyKind.DELTA, sequence++)
+                        .setData(data)
+                        .build());
     }
 
     private void error(Failure failure) {
-        attempts.send(dispatch, attempts.reply(dispatch, ReplyKind.ERROR, sequence++).setFailure(failure).build());
+        attempts.send(
+                dispatch,
+                attempts.reply(dispatch, ReplyKind.ERROR, sequence++)
+                        .setFailure(failure)
+                        .build());
     }
 
     private Completion.Builder ended(String kind, boolean terminal) {
@@ -363,7 +408,8 @@ final class Execution {
     }
 
     /** Puts the end on the log and waits until it is there. */
-    private void record(Completion.Builder completion) throws InterruptedException, ExecutionException, TimeoutException {
+    private void record(Completion.Builder completion)
+            throws InterruptedException, ExecutionException, TimeoutException {
         attempts.complete(completion.build()).get(10, TimeUnit.SECONDS);
     }
 

@@ -68,7 +68,9 @@ public final class Prober implements Service {
     public void start() {
         for (Backend backend : config.backends().values()) {
             for (Deployment deployment : backend.deployments()) {
-                Duration period = backend.locality() == Locality.REMOTE ? REMOTE_EVERY : config.dispatch().probe();
+                Duration period = backend.locality() == Locality.REMOTE
+                        ? REMOTE_EVERY
+                        : config.dispatch().probe();
                 timer.scheduleWithFixedDelay(
                         () -> Thread.startVirtualThread(() -> publish(probe(backend, deployment))),
                         0,
@@ -163,7 +165,8 @@ public final class Prober implements Service {
     }
 
     private HttpResponse<String> get(Deployment deployment, String path) throws IOException, InterruptedException {
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(deployment.base() + path)).timeout(TIMEOUT);
+        HttpRequest.Builder request =
+                HttpRequest.newBuilder(URI.create(deployment.base() + path)).timeout(TIMEOUT);
         if (deployment.key().isPresent()) {
             request.header("Authorization", "Bearer " + deployment.key().value());
         }
@@ -191,7 +194,9 @@ public final class Prober implements Service {
         if (before != null && same && now - before.getEnvelope().getOccurredAt() < REPEAT.toMillis()) {
             return;
         }
-        boolean turned = before == null || before.getHealthy() != status.getHealthy() || before.getLoading() != status.getLoading();
+        boolean turned = before == null
+                || before.getHealthy() != status.getHealthy()
+                || before.getLoading() != status.getLoading();
         BackendStatus published = BackendStatus.newBuilder(status)
                 .setEnvelope(Envelope.newBuilder().setOccurredAt(now).build())
                 .setChangedAt(turned || before == null ? now : before.getChangedAt())

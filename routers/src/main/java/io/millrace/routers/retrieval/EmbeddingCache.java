@@ -55,7 +55,8 @@ public final class EmbeddingCache implements AutoCloseable {
 
     /** The vector of a text, from the cache or from the model. */
     float[] embed(Embedder embedder, String variant, String text) throws InterruptedException {
-        String key = "millrace:embedding:" + embedder.fingerprint() + ":e1:v" + (variant.isEmpty() ? "0" : variant) + ":" + Ids.checksum(text);
+        String key = "millrace:embedding:" + embedder.fingerprint() + ":e1:v" + (variant.isEmpty() ? "0" : variant)
+                + ":" + Ids.checksum(text);
         byte[] cached = get(key);
         if (cached != null && cached.length == embedder.dimension() * Float.BYTES) {
             return Vectors.fromBytes(ByteBuffer.wrap(cached));

@@ -43,7 +43,8 @@ public final class RetrievalWorker implements Service {
         this.config = config;
         this.searcher = searcher;
         this.cache = cache;
-        this.worker = new LogWorker<>("retrieval", Topics.QUERIES, log, config.retrieval().concurrency(), this::retrieve);
+        this.worker = new LogWorker<>(
+                "retrieval", Topics.QUERIES, log, config.retrieval().concurrency(), this::retrieve);
     }
 
     @Override
@@ -90,7 +91,9 @@ public final class RetrievalWorker implements Service {
                 .setInteractionId(query.getInteractionId())
                 .setQuery(query)
                 .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
-        log.producer().send(Topics.RETRIEVALS, query.getInteractionId(), retrieval.build()).get();
+        log.producer()
+                .send(Topics.RETRIEVALS, query.getInteractionId(), retrieval.build())
+                .get();
     }
 
     private static void degrade(Query query, Retrieval.Builder retrieval, String part, Throwable error) {
@@ -104,8 +107,10 @@ public final class RetrievalWorker implements Service {
         float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
         int limit = Math.clamp(query.getLimit(), 1, 50);
         Searcher.Result found = searcher.search(
-                new Searcher.Request(query.getText(), mode, query.getCollections(), limit, query.getScoreThreshold()), vector);
-        retrieval.setMode(mode)
+                new Searcher.Request(query.getText(), mode, query.getCollections(), limit, query.getScoreThreshold()),
+                vector);
+        retrieval
+                .setMode(mode)
                 .setHits(found.hits())
                 .setContextScore(found.contextScore())
                 .setScoreModel(ContextScore.VERSION)
@@ -115,8 +120,11 @@ public final class RetrievalWorker implements Service {
         if (cache.isDown()) {
             retrieval.setDegraded(List.of("redis"));
         }
-        retrieval.setTokensBefore(found.hits().stream().mapToInt(hit -> tokens(hit.getText())).sum());
-        boolean add = query.getAddContext() && !query.getTools() && found.contextScore() >= config.retrieval().minContextScore();
+        retrieval.setTokensBefore(
+                found.hits().stream().mapToInt(hit -> tokens(hit.getText())).sum());
+        boolean add = query.getAddContext()
+                && !query.getTools()
+                && found.contextScore() >= config.retrieval().minContextScore();
         if (add) {
             String context = context(found.hits());
             retrieval.setContext(context).setTokensAfter(tokens(context));

@@ -40,7 +40,8 @@ public final class Table<V extends SpecificRecord> {
     }
 
     /** Adds the global store of a topic and returns its reader. */
-    public static <V extends SpecificRecord> Table<V> add(Topology topology, String store, String topic, AvroCodec<V> codec) {
+    public static <V extends SpecificRecord> Table<V> add(
+            Topology topology, String store, String topic, AvroCodec<V> codec) {
         topology.addGlobalStore(
                 Stores.keyValueStoreBuilder(Stores.inMemoryKeyValueStore(store), Serdes.String(), Serdes.ByteArray())
                         .withLoggingDisabled(),

@@ -80,7 +80,8 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     @Override
     public void init(ProcessorContext<String, byte[]> context) {
         super.init(context);
-        late = context.metrics().addRateTotalSensor("ledger", context.taskId().toString(), "late-ends", Sensor.RecordingLevel.INFO);
+        late = context.metrics()
+                .addRateTotalSensor("ledger", context.taskId().toString(), "late-ends", Sensor.RecordingLevel.INFO);
         KeyValueStore<String, LedgerState> store = context.getStateStore(LedgerTopology.STORE);
         entries = store;
         try (var all = store.all()) {
@@ -157,7 +158,12 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         }
         List<EvidenceRef> evidence = retrieval.getHits().stream()
                 .map(hit -> new EvidenceRef(
-                        hit.getPassageId(), hit.getDocumentId(), hit.getCollection(), hit.getPath(), hit.getScore(), hit.getUnit()))
+                        hit.getPassageId(),
+                        hit.getDocumentId(),
+                        hit.getCollection(),
+                        hit.getPath(),
+                        hit.getScore(),
+                        hit.getUnit()))
                 .toList();
         Interaction interaction = Interaction.newBuilder(state.getInteraction())
                 .setContextScore(retrieval.getContextScore())
@@ -167,13 +173,18 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setEvidence(evidence)
                 .setDegraded(retrieval.getDegraded())
                 .build();
-        return LedgerState.newBuilder(state).setInteraction(interaction).setRetrievalSeen(true).build();
+        return LedgerState.newBuilder(state)
+                .setInteraction(interaction)
+                .setRetrievalSeen(true)
+                .build();
     }
 
     private static LedgerState decided(LedgerState state, Decision decision) {
         Interaction before = state.getInteraction();
         int at = indexOf(before.getAttempts(), decision.getAttempt());
-        Attempt known = at < 0 ? Attempt.newBuilder().setEnd("open").build() : before.getAttempts().get(at);
+        Attempt known = at < 0
+                ? Attempt.newBuilder().setEnd("open").build()
+                : before.getAttempts().get(at);
         Attempt attempt = Attempt.newBuilder(known)
                 .setAttempt(decision.getAttempt())
                 .setRoute(decision.getRoute())
@@ -208,7 +219,8 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         }
         Interaction before = state.getInteraction();
         int at = indexOf(before.getAttempts(), completion.getAttempt());
-        Attempt known = at < 0 ? Attempt.newBuilder().build() : before.getAttempts().get(at);
+        Attempt known =
+                at < 0 ? Attempt.newBuilder().build() : before.getAttempts().get(at);
         Answer answer = completion.getAnswer();
         Attempt attempt = Attempt.newBuilder(known)
                 .setAttempt(completion.getAttempt())
@@ -229,10 +241,14 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                             switch (completion.getKind()) {
                                 case CompletionKind.ANSWERED -> Outcome.ANSWERED;
                                 case CompletionKind.CANCELLED -> Outcome.CANCELLED;
-                                default -> completion.getFailure() != null
-                                                && completion.getFailure().getReason().equals(FailureReason.CANCELLED)
-                                        ? Outcome.CANCELLED
-                                        : Outcome.FAILED;
+                                default ->
+                                    completion.getFailure() != null
+                                                    && completion
+                                                            .getFailure()
+                                                            .getReason()
+                                                            .equals(FailureReason.CANCELLED)
+                                            ? Outcome.CANCELLED
+                                            : Outcome.FAILED;
                             })
                     .setAnswer(answer)
                     .setFailure(completion.getFailure())
@@ -254,7 +270,8 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         boolean whole = state.getQuerySeen()
                 && state.getRetrievalSeen()
                 && !interaction.getAttempts().isEmpty()
-                && interaction.getAttempts().stream().noneMatch(attempt -> attempt.getRoute().isEmpty());
+                && interaction.getAttempts().stream()
+                        .noneMatch(attempt -> attempt.getRoute().isEmpty());
         if (state.getEnded() && whole) {
             close(id, state);
         } else {
@@ -306,7 +323,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         List<Attempt> attempts = made.getAttempts();
         Attempt last = attempts.isEmpty() ? Attempt.newBuilder().build() : attempts.get(attempts.size() - 1);
         Interaction terminal = Interaction.newBuilder(made)
-                .setEnvelope(Envelope.newBuilder(made.getEnvelope()).setOccurredAt(now).build())
+                .setEnvelope(Envelope.newBuilder(made.getEnvelope())
+                        .setOccurredAt(now)
+                        .build())
                 .setRoute(last.getRoute())
                 .setBackend(last.getBackend())
                 .setDeployment(last.getDeployment())
@@ -341,13 +360,19 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     }
 
     private void schedule(String id, LedgerState state) {
-        due.set(id, state.getClosed() || !state.getQuerySeen() ? state.getForgetAt() : state.getDeadlineAt() + GRACE_MS);
+        due.set(
+                id,
+                state.getClosed() || !state.getQuerySeen() ? state.getForgetAt() : state.getDeadlineAt() + GRACE_MS);
     }
 
     private void bury(Record<String, byte[]> record, RecordMetadata at, UndecodableException error) {
         byte[] key = record.key() == null ? null : record.key().getBytes(StandardCharsets.UTF_8);
         DeadLetter letter = DeadLetters.letter(
-                new ConsumerRecord<>(at.topic(), at.partition(), at.offset(), key, record.value()), "ledger", error, 1, now);
+                new ConsumerRecord<>(at.topic(), at.partition(), at.offset(), key, record.value()),
+                "ledger",
+                error,
+                1,
+                now);
         String letterKey = record.key() == null ? "" : record.key();
         context().forward(new Record<>(letterKey, letters.encode(letter), now), LedgerTopology.DEAD_LETTERS_SINK);
     }

@@ -63,10 +63,12 @@ public record LedgerTopology(LogSettings log, Codecs codecs) implements Supplier
     }
 
     private static void source(Topology topology, String name, String topic) {
-        topology.addSource(name, Serdes.String().deserializer(), Serdes.ByteArray().deserializer(), topic);
+        topology.addSource(
+                name, Serdes.String().deserializer(), Serdes.ByteArray().deserializer(), topic);
     }
 
     private static void sink(Topology topology, String name, String topic) {
-        topology.addSink(name, topic, Serdes.String().serializer(), Serdes.ByteArray().serializer(), LEDGER);
+        topology.addSink(
+                name, topic, Serdes.String().serializer(), Serdes.ByteArray().serializer(), LEDGER);
     }
 }

@@ -29,7 +29,8 @@ public interface Confidence {
     record Prior(double remotePrior) implements Confidence {
         @Override
         public Estimate estimate(List<Feature> features, OptionalDouble contextScore) {
-            return new Estimate(contextScore, OptionalDouble.of(remotePrior), contextScore.isPresent() ? "prior" : "none", "");
+            return new Estimate(
+                    contextScore, OptionalDouble.of(remotePrior), contextScore.isPresent() ? "prior" : "none", "");
         }
     }
 }

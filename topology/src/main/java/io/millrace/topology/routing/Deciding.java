@@ -37,7 +37,12 @@ public final class Deciding {
         this.maxAttempts = maxAttempts;
     }
 
-    private record Choice(String route, String backend, String deployment, String reason, @Nullable Failure failure) {
+    private record Choice(
+            String route,
+            String backend,
+            String deployment,
+            String reason,
+            @Nullable Failure failure) {
         static Choice builtin(String route, String reason) {
             return new Choice(route, Topics.BUILTIN, "", reason, null);
         }
@@ -158,13 +163,16 @@ public final class Deciding {
         }
         boolean byLocality = wanted.equals(LOCAL) || wanted.equals(REMOTE);
         boolean leaves = wanted.equals(REMOTE)
-                || in.getDeployments().stream().anyMatch(d -> d.getBackend().equals(wanted) && d.getLocality().equals(REMOTE));
+                || in.getDeployments().stream()
+                        .anyMatch(d ->
+                                d.getBackend().equals(wanted) && d.getLocality().equals(REMOTE));
         if (leaves && in.getLocalOnly()) {
             return Choice.reject(
                     Reasons.EGRESS_DENIED,
                     failure(
                             FailureReason.EGRESS_DENIED,
-                            "this query may not leave the machine (" + in.getLocalOnlyReason() + "), and " + wanted + " is remote",
+                            "this query may not leave the machine (" + in.getLocalOnlyReason() + "), and " + wanted
+                                    + " is remote",
                             403));
         }
         if (wanted.equals(LOCAL) && !has(in, LOCAL)) {
@@ -181,7 +189,9 @@ public final class Deciding {
         return in.getDeployments().stream()
                 .filter(d -> d.getBackend().equals(wanted) && d.getHealthy())
                 .findFirst()
-                .or(() -> in.getDeployments().stream().filter(d -> d.getBackend().equals(wanted)).findFirst())
+                .or(() -> in.getDeployments().stream()
+                        .filter(d -> d.getBackend().equals(wanted))
+                        .findFirst())
                 .map(d -> Choice.to(d, leaves ? Route.REMOTE : Route.LOCAL, Reasons.FORCED_BACKEND))
                 .orElseGet(() -> Choice.builtin(Route.EXTRACTIVE, Reasons.NO_MODEL_CONFIGURED));
     }
@@ -193,13 +203,15 @@ public final class Deciding {
         }
         List<AttemptSeen> attempts = in.getAttempts();
         AttemptSeen last = attempts.get(attempts.size() - 1);
-        boolean holdsAnswer = attempts.stream().anyMatch(attempt -> attempt.getEnd().equals("withheld"));
+        boolean holdsAnswer =
+                attempts.stream().anyMatch(attempt -> attempt.getEnd().equals("withheld"));
         if (last.getContentSent()) {
             return Choice.reject(Reasons.CONTENT_SENT, failureOf(last));
         }
         boolean full = attempts.size() >= maxAttempts;
         if (last.getEnd().equals("withheld")) {
-            Optional<DeploymentSeen> remote = full || in.getLocalOnly() ? Optional.empty() : untried(in, REMOTE, d -> true);
+            Optional<DeploymentSeen> remote =
+                    full || in.getLocalOnly() ? Optional.empty() : untried(in, REMOTE, d -> true);
             return remote.map(d -> Choice.to(d, Route.REMOTE, Reasons.QUALITY_BELOW_BAR))
                     .orElseGet(() -> Choice.builtin(Route.DELIVER, Reasons.WITHHELD_RELEASED));
         }
@@ -222,7 +234,8 @@ public final class Deciding {
             return Optional.of(Choice.to(sibling.get(), route, Reasons.NEXT_DEPLOYMENT));
         }
         boolean wasLocal = in.getDeployments().stream()
-                .anyMatch(d -> d.getDeployment().equals(last.getDeployment()) && d.getLocality().equals(LOCAL));
+                .anyMatch(d -> d.getDeployment().equals(last.getDeployment())
+                        && d.getLocality().equals(LOCAL));
         // a client that named a side or a backend gets that or an error, never another one's answer
         if (!in.getBackend().isEmpty()) {
             return Optional.empty();
@@ -240,12 +253,13 @@ public final class Deciding {
 
     private static Optional<Choice> over(DecisionInputs in) {
         if (in.getCancelled()) {
-            return Optional.of(Choice.reject(
-                    Reasons.CANCELLED, failure(FailureReason.CANCELLED, "the client went away", 499)));
+            return Optional.of(
+                    Choice.reject(Reasons.CANCELLED, failure(FailureReason.CANCELLED, "the client went away", 499)));
         }
         if (in.getNow() >= in.getDeadlineAt()) {
             return Optional.of(Choice.reject(
-                    Reasons.DEADLINE_EXCEEDED, failure(FailureReason.DEADLINE_EXCEEDED, "the deadline has passed", 504)));
+                    Reasons.DEADLINE_EXCEEDED,
+                    failure(FailureReason.DEADLINE_EXCEEDED, "the deadline has passed", 504)));
         }
         return Optional.empty();
     }
@@ -277,7 +291,8 @@ public final class Deciding {
                 Reasons.LOCAL_UNHEALTHY,
                 Failure.newBuilder()
                         .setReason(FailureReason.LOCAL_UNHEALTHY)
-                        .setMessage("no " + locality + " deployment answers its probe, and nothing else may take this query")
+                        .setMessage("no " + locality
+                                + " deployment answers its probe, and nothing else may take this query")
                         .setHttpStatus(503)
                         .setRetryAfterMs(RETRY_AFTER_MS)
                         .setRetryable(true)
@@ -294,14 +309,16 @@ public final class Deciding {
                 .findFirst();
     }
 
-    private static Optional<DeploymentSeen> untried(DecisionInputs in, String locality, Predicate<DeploymentSeen> able) {
+    private static Optional<DeploymentSeen> untried(
+            DecisionInputs in, String locality, Predicate<DeploymentSeen> able) {
         return in.getDeployments().stream()
                 .filter(d -> d.getLocality().equals(locality) && d.getHealthy() && able.test(d) && untried(in, d))
                 .findFirst();
     }
 
     private static boolean untried(DecisionInputs in, DeploymentSeen deployment) {
-        return in.getAttempts().stream().noneMatch(attempt -> attempt.getDeployment().equals(deployment.getDeployment()));
+        return in.getAttempts().stream()
+                .noneMatch(attempt -> attempt.getDeployment().equals(deployment.getDeployment()));
     }
 
     private static Failure failureOf(AttemptSeen attempt) {
@@ -315,6 +332,10 @@ public final class Deciding {
     }
 
     private static Failure failure(String reason, String message, int status) {
-        return Failure.newBuilder().setReason(reason).setMessage(message).setHttpStatus(status).build();
+        return Failure.newBuilder()
+                .setReason(reason)
+                .setMessage(message)
+                .setHttpStatus(status)
+                .build();
     }
 }

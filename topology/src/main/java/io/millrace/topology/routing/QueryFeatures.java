@@ -17,7 +17,9 @@ final class QueryFeatures {
 
     private static final List<Type> TYPES = List.of(
             type("code", "implement|refactor|debug|fix.*bug|write.*function|write.*class|write.*script|add.*feature"),
-            type("reasoning", "\\bwhy\\b|how does|explain|analy[sz]e|compare|\\bdesign\\b|architect|strategy|trade.?off"),
+            type(
+                    "reasoning",
+                    "\\bwhy\\b|how does|explain|analy[sz]e|compare|\\bdesign\\b|architect|strategy|trade.?off"),
             type("format", "\\bformat\\b|convert|extract|\\bjson\\b|\\byaml\\b|\\bcsv\\b|\\bparse|transform|output as"),
             type("lookup", "what is|what are|define|who is|when was|where is|\\bwhich\\b|list the|list all"));
 
@@ -39,7 +41,11 @@ final class QueryFeatures {
 
     static String typeOf(String text) {
         String head = text.substring(0, Math.min(text.length(), LOOK_AT)).toLowerCase(Locale.ROOT);
-        return TYPES.stream().filter(t -> t.pattern.matcher(head).find()).map(Type::name).findFirst().orElse("synthesize");
+        return TYPES.stream()
+                .filter(t -> t.pattern.matcher(head).find())
+                .map(Type::name)
+                .findFirst()
+                .orElse("synthesize");
     }
 
     private static Type type(String name, String regex) {

@@ -160,19 +160,27 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private void completed(String id, Completion completion, long timestamp) {
         RoutingState state = store().get(id);
         // a completion of an attempt that is not the current one is late: a decision has followed it already
-        if (state == null || state.getDone() || completion.getAttempt() != state.getDecisions().size()) {
+        if (state == null
+                || state.getDone()
+                || completion.getAttempt() != state.getDecisions().size()) {
             return;
         }
         switch (completion.getKind()) {
-            case CompletionKind.STARTED, CompletionKind.HEARTBEAT -> save(
-                    id,
-                    RoutingState.newBuilder(state)
-                            .setLeaseAt(Math.max(timestamp, state.getLeaseAt()))
-                            .setContentSent(state.getContentSent() || completion.getContentSent())
-                            .build());
+            case CompletionKind.STARTED, CompletionKind.HEARTBEAT ->
+                save(
+                        id,
+                        RoutingState.newBuilder(state)
+                                .setLeaseAt(Math.max(timestamp, state.getLeaseAt()))
+                                .setContentSent(state.getContentSent() || completion.getContentSent())
+                                .build());
             case CompletionKind.ANSWERED, CompletionKind.FAILED, CompletionKind.WITHHELD, CompletionKind.CANCELLED -> {
                 if (completion.getTerminal()) {
-                    save(id, RoutingState.newBuilder(state).setDone(true).setLeaseAt(0).build());
+                    save(
+                            id,
+                            RoutingState.newBuilder(state)
+                                    .setDone(true)
+                                    .setLeaseAt(0)
+                                    .build());
                 } else {
                     RoutingState.Builder next = RoutingState.newBuilder(state);
                     if (completion.getKind().equals(CompletionKind.WITHHELD)) {
@@ -192,7 +200,12 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
         RoutingState state = store().get(id);
         if (state == null) {
             // the cancel overtook the retrieval; remembered for a while
-            save(id, RoutingState.newBuilder().setCancelled(true).setDeadlineAt(now + CANCEL_WAIT_MS).build());
+            save(
+                    id,
+                    RoutingState.newBuilder()
+                            .setCancelled(true)
+                            .setDeadlineAt(now + CANCEL_WAIT_MS)
+                            .build());
         } else if (!state.getCancelled()) {
             // a running attempt is ended by its worker, which reads commands too
             save(id, RoutingState.newBuilder(state).setCancelled(true).build());
@@ -209,7 +222,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 schedule(id, state);
                 continue;
             }
-            Decision decision = decisions.decode(bytes(state.getDecisions().get(state.getDecisions().size() - 1)));
+            Decision decision = decisions.decode(
+                    bytes(state.getDecisions().get(state.getDecisions().size() - 1)));
             AttemptSeen lost = AttemptSeen.newBuilder()
                     .setAttempt(decision.getAttempt())
                     .setRoute(decision.getRoute())
@@ -234,13 +248,16 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private void endAttempt(String id, RoutingState.Builder next, RoutingState state, AttemptSeen ended) {
         List<AttemptSeen> attempts = new ArrayList<>(state.getAttempts());
         attempts.add(ended);
-        RoutingState moved = next.setAttempts(attempts).setLeaseAt(0).setContentSent(false).build();
+        RoutingState moved =
+                next.setAttempts(attempts).setLeaseAt(0).setContentSent(false).build();
         decide(id, moved, retrievals.decode(bytes(state.getRetrieval())));
     }
 
     private void decide(String id, RoutingState state, Retrieval retrieval) {
         DecisionInputs inputs = inputs(state, retrieval);
-        Envelope envelope = Envelope.newBuilder(retrieval.getQuery().getEnvelope()).setOccurredAt(now).build();
+        Envelope envelope = Envelope.newBuilder(retrieval.getQuery().getEnvelope())
+                .setOccurredAt(now)
+                .build();
         Decision decision = deciding.decide(envelope, id, inputs);
         Dispatch dispatch = dispatch(decision, state, retrieval);
         byte[] decisionBytes = decisions.encode(decision);
@@ -275,11 +292,13 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private DecisionInputs inputs(RoutingState state, Retrieval retrieval) {
         Query query = retrieval.getQuery();
         List<Feature> features = QueryFeatures.of(query, retrieval.getContextScore());
-        OptionalDouble score =
-                retrieval.getContextScore() == null ? OptionalDouble.empty() : OptionalDouble.of(retrieval.getContextScore());
+        OptionalDouble score = retrieval.getContextScore() == null
+                ? OptionalDouble.empty()
+                : OptionalDouble.of(retrieval.getContextScore());
         Confidence.Estimate estimate = confidence.estimate(features, score);
         KeyValueStore<String, byte[]> configs = context().getStateStore(RoutingTopology.CONFIG_TABLE);
         Optional<RoutingConfig> override = live.get(configs, "default");
+        boolean remoteOff = override.isPresent() && !override.get().getRemoteEnabled();
         CachedAnswer cached = retrieval.getCached();
         return DecisionInputs.newBuilder()
                 .setNow(now)
@@ -288,8 +307,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setCachedKind(cached == null ? "" : cached.getKind())
                 .setBackend(query.getBackend())
                 .setPreferLocal(query.getPreferLocal())
-                .setLocalOnly(query.getLocalOnly() || override.map(o -> !o.getRemoteEnabled()).orElse(false))
-                .setLocalOnlyReason(query.getLocalOnly() ? query.getLocalOnlyReason() : "config")
+                .setLocalOnly(query.getLocalOnly() || remoteOff)
+                .setLocalOnlyReason(query.getLocalOnly() ? query.getLocalOnlyReason() : remoteOff ? "config" : "")
                 .setStructured(query.getStructured())
                 .setTools(query.getTools())
                 .setGenerate(query.getGenerate())
@@ -326,7 +345,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                         .setDeployment(deployment.name())
                         .setLocality(backend.locality() == Locality.REMOTE ? "remote" : "local")
                         // what was never probed counts as healthy: the worker finds out
-                        .setHealthy(known.map(s -> s.getHealthy() || s.getLoading()).orElse(true))
+                        .setHealthy(
+                                known.map(s -> s.getHealthy() || s.getLoading()).orElse(true))
                         .setLoading(known.map(BackendStatus::getLoading).orElse(false))
                         .setJson(deployment.capabilities().contains("json"))
                         .setTools(deployment.capabilities().contains("tools"))
@@ -343,9 +363,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private static Dispatch dispatch(Decision decision, RoutingState state, Retrieval retrieval) {
         CachedAnswer cached = retrieval.getCached();
         boolean fromCache = decision.getRoute().equals(Route.CACHE) && cached != null;
-        Answer answer = fromCache
-                ? cached.getAnswer()
-                : decision.getRoute().equals(Route.DELIVER) ? state.getWithheld() : null;
+        Answer answer =
+                fromCache ? cached.getAnswer() : decision.getRoute().equals(Route.DELIVER) ? state.getWithheld() : null;
         boolean judged = decision.getRoute().equals(Route.LOCAL_WITH_FALLBACK);
         return Dispatch.newBuilder()
                 .setEnvelope(decision.getEnvelope())
@@ -404,7 +423,11 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private void bury(Record<String, byte[]> record, RecordMetadata at, UndecodableException error) {
         byte[] key = record.key() == null ? null : record.key().getBytes(java.nio.charset.StandardCharsets.UTF_8);
         DeadLetter letter = DeadLetters.letter(
-                new ConsumerRecord<>(at.topic(), at.partition(), at.offset(), key, record.value()), "routing", error, 1, now);
+                new ConsumerRecord<>(at.topic(), at.partition(), at.offset(), key, record.value()),
+                "routing",
+                error,
+                1,
+                now);
         String letterKey = record.key() == null ? "" : record.key();
         context().forward(new Record<>(letterKey, letters.encode(letter), now), RoutingTopology.DEAD_LETTERS_SINK);
     }

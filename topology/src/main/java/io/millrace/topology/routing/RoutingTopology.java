@@ -75,17 +75,21 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
                 TICKS_SOURCE);
         topology.addStateStore(
                 Stores.keyValueStoreBuilder(
-                                Stores.inMemoryKeyValueStore(OPEN_STORE), Serdes.String(), BinarySerde.of(RoutingState.class))
+                                Stores.inMemoryKeyValueStore(OPEN_STORE),
+                                Serdes.String(),
+                                BinarySerde.of(RoutingState.class))
                         .withLoggingEnabled(java.util.Map.of()),
                 ROUTER);
         sink(topology, DECISIONS_SINK, log.name(Topics.DECISIONS));
         sink(topology, DEAD_LETTERS_SINK, log.name(Topics.DEAD_LETTERS));
-        config.dispatchable().forEach(backend -> sink(topology, dispatchSink(backend), log.name(Topics.dispatch(backend))));
+        config.dispatchable()
+                .forEach(backend -> sink(topology, dispatchSink(backend), log.name(Topics.dispatch(backend))));
         return topology;
     }
 
     private static void source(Topology topology, String name, String topic) {
-        topology.addSource(name, Serdes.String().deserializer(), Serdes.ByteArray().deserializer(), topic);
+        topology.addSource(
+                name, Serdes.String().deserializer(), Serdes.ByteArray().deserializer(), topic);
     }
 
     private static void sink(Topology topology, String name, String topic) {
