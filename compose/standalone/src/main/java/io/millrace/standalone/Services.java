@@ -31,9 +31,10 @@ import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresSink;
-import io.millrace.standalone.Parts.Endpoints;
+import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -42,19 +43,27 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.GroupListing;
+import org.apache.kafka.clients.admin.ListGroupsOptions;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
+import org.apache.kafka.common.KafkaFuture;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** The services of one process, by role, and how they are put together. */
 public final class Services implements AutoCloseable {
-    /** The roles a process can have; alone, or all at once. */
-    public static final Set<String> ROLES =
-            Set.of("gateway", "retrieval", "routing", "ledger", "dispatch", "prober", "clock", "knowledge", "sinks");
-
     private static final Logger LOG = LoggerFactory.getLogger(Services.class);
+
+    private static final Duration READY_WITHIN = Duration.ofSeconds(60);
 
     private final Log log;
     private final List<Service> services = new ArrayList<>();
@@ -102,8 +111,10 @@ public final class Services implements AutoCloseable {
         if (roles.contains("prober")) {
             services.add(new Prober(log, config));
         }
-        if (roles.contains("sinks")) {
+        if (roles.contains("postgres-sink")) {
             services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
+        }
+        if (roles.contains("archive")) {
             services.add(new ArchiveSink(log, folder.resolve("archive")));
         }
         if (roles.contains("gateway")) {
@@ -175,12 +186,20 @@ public final class Services implements AutoCloseable {
     }
 
     /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */
-    public void prepare(MillraceConfig config) {
-        new TopicAdmin(log.settings()).createAndVerify(Topics.all(config.dispatchable()));
+    static void createTopics(MillraceConfig config, Endpoints endpoints) {
+        new TopicAdmin(config.log(endpoints.bootstrapServers())).createAndVerify(Topics.all(config.dispatchable()));
+    }
+
+    /** Registers the schemas of all topics, so that nobody waits for that later. */
+    public void registerSchemas(MillraceConfig config) {
         try (ExecutorService parallel = Executors.newVirtualThreadPerTaskExecutor()) {
-            Topics.all(config.dispatchable())
-                    .forEach(topic ->
-                            parallel.submit(() -> log.codecs().of(topic).prepare()));
+            CompletableFuture.allOf(Topics.all(config.dispatchable()).stream()
+                            .map(topic -> CompletableFuture.runAsync(
+                                    () -> log.codecs().of(topic).prepare(), parallel))
+                            .toArray(CompletableFuture[]::new))
+                    .join();
+        } catch (CompletionException e) {
+            throw new UserException("the schemas cannot be registered: " + e.getMessage(), e);
         }
     }
 
@@ -190,25 +209,63 @@ public final class Services implements AutoCloseable {
                 .map(service -> CompletableFuture.runAsync(service::start))
                 .toList();
         try {
-            CompletableFuture.allOf(starting.toArray(CompletableFuture[]::new)).join();
-        } catch (java.util.concurrent.CompletionException e) {
-            throw e.getCause() instanceof RuntimeException cause ? cause : e;
+            CompletableFuture.allOf(starting.toArray(CompletableFuture[]::new)).get();
+        } catch (ExecutionException e) {
+            throw e.getCause() instanceof RuntimeException cause ? cause : new IllegalStateException(e.getCause());
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while services started", e);
         }
-        long until = System.currentTimeMillis() + 60_000;
-        while (!services.stream().allMatch(Service::isReady)) {
-            if (System.currentTimeMillis() > until) {
-                throw new UserException("these did not become ready within 60 s: "
-                        + services.stream()
-                                .filter(service -> !service.isReady())
-                                .map(Service::name)
-                                .toList());
+        awaitReady();
+    }
+
+    private void awaitReady() {
+        long began = System.nanoTime();
+        List<Service> waiting = new ArrayList<>(services);
+        while (!waiting.isEmpty()) {
+            for (Service service : List.copyOf(waiting)) {
+                if (service.isReady()) {
+                    waiting.remove(service);
+                    LOG.info("{} is ready after {} ms", service.name(), (System.nanoTime() - began) / 1_000_000);
+                }
+            }
+            if (System.nanoTime() - began > READY_WITHIN.toNanos()) {
+                throw new UserException("these did not become ready within " + READY_WITHIN.toSeconds() + " s: "
+                        + waiting.stream().map(Service::name).toList());
             }
             try {
-                Thread.sleep(20);
+                Thread.sleep(10);
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
-                throw new UserException("interrupted while services started");
+                throw new UserException("interrupted while services started", e);
             }
+        }
+    }
+
+    /**
+     * Takes the members of our groups out of them, for the start of an instance that is the only one: what a killed run left would
+     * hold its partitions until its session ends, 6 s, and Streams does not leave even when it is closed.
+     */
+    static void dismissMembers(MillraceConfig config, Endpoints endpoints) {
+        String ours = config.log(endpoints.bootstrapServers()).group("");
+        try (Admin admin =
+                Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, endpoints.bootstrapServers()))) {
+            List<KafkaFuture<Void>> dismissed =
+                    admin.listGroups(ListGroupsOptions.forConsumerGroups()).all().get(10, TimeUnit.SECONDS).stream()
+                            .map(GroupListing::groupId)
+                            .filter(group -> group.startsWith(ours))
+                            .map(group -> admin.removeMembersFromConsumerGroup(
+                                            group, new RemoveMembersFromConsumerGroupOptions())
+                                    .all())
+                            .toList();
+            for (KafkaFuture<Void> each : dismissed) {
+                each.get(10, TimeUnit.SECONDS);
+            }
+        } catch (ExecutionException | TimeoutException e) {
+            LOG.warn("the members of an earlier run could not be dismissed; their sessions will end", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while it started", e);
         }
     }
 

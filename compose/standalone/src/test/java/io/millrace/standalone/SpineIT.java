@@ -73,7 +73,7 @@ class SpineIT {
         standalone = Standalone.start(
                 ConfigLoader.load(Optional.of(config), Map.of("TEST_KEY", "k-123"), Map.of("listen.port", "0")),
                 folder.resolve("data"),
-                Path.of(System.getProperty("millrace.registry")),
+                List.of(),
                 line -> {});
     }
 
@@ -398,7 +398,7 @@ class SpineIT {
         org.assertj.core.api.Assertions.assertThatThrownBy(() -> Standalone.start(
                         ConfigLoader.load(Optional.empty(), Map.of(), Map.of("listen.port", "0")),
                         folder.resolve("data"),
-                        Path.of(System.getProperty("millrace.registry")),
+                        List.of(),
                         line -> {}))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("is held by");
@@ -513,7 +513,7 @@ class SpineIT {
     }
 
     private static String sql(String select) throws SQLException {
-        Parts.Endpoints at = standalone.endpoints();
+        io.millrace.standalone.parts.Endpoints at = standalone.endpoints();
         try (var connection = DriverManager.getConnection(at.jdbcUrl(), at.user(), at.password());
                 var rows = connection.createStatement().executeQuery(select)) {
             return rows.next() ? String.valueOf(rows.getString(1)) : "";
