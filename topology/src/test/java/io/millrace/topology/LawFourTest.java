@@ -79,7 +79,12 @@ class LawFourTest {
                 d.postgres(),
                 d.redis(),
                 Map.of(
-                        "local", new Backend("local", Locality.LOCAL, Kind.LLAMA_CPP, List.of(deployment("l1"), deployment("l2"))),
+                        "local",
+                                new Backend(
+                                        "local",
+                                        Locality.LOCAL,
+                                        Kind.LLAMA_CPP,
+                                        List.of(deployment("l1"), deployment("l2"))),
                         "remote", new Backend("remote", Locality.REMOTE, Kind.OPENAI, List.of(deployment("r1")))),
                 d.models(),
                 d.routing(),
@@ -90,7 +95,8 @@ class LawFourTest {
     }
 
     private static Deployment deployment(String name) {
-        return new Deployment(name, "http://x", "", Secret.NONE, 0, 0, 0, Set.of("json", "tools"), 4, Duration.ofSeconds(10));
+        return new Deployment(
+                name, "http://x", "", Secret.NONE, 0, 0, 0, Set.of("json", "tools"), 4, Duration.ofSeconds(10));
     }
 
     @SuppressWarnings("ArrayRecordComponent") // never compared
@@ -130,13 +136,18 @@ class LawFourTest {
             int times = random.nextInt(10) == 0 ? 2 : 1;
             for (int i = 0; i < times; i++) {
                 Written written = new Written(log.name(topic), key, bytes, now);
-                boolean forRouting = Set.of("t.retrievals", "t.completions", "t.commands").contains(written.topic);
-                boolean forLedger = Set.of("t.queries", "t.retrievals", "t.decisions", "t.completions").contains(written.topic);
+                boolean forRouting =
+                        Set.of("t.retrievals", "t.completions", "t.commands").contains(written.topic);
+                boolean forLedger = Set.of("t.queries", "t.retrievals", "t.decisions", "t.completions")
+                        .contains(written.topic);
                 if (forRouting) {
-                    toRouting.computeIfAbsent(written.topic, t -> new ArrayDeque<>()).add(written);
+                    toRouting
+                            .computeIfAbsent(written.topic, t -> new ArrayDeque<>())
+                            .add(written);
                 }
                 if (forLedger) {
-                    toLedger.computeIfAbsent(written.topic, t -> new ArrayDeque<>()).add(written);
+                    toLedger.computeIfAbsent(written.topic, t -> new ArrayDeque<>())
+                            .add(written);
                 }
             }
         }
@@ -165,7 +176,8 @@ class LawFourTest {
 
         private void deliver(TopologyTestDriver driver, Map<String, Deque<Written>> queues, int count) {
             for (int i = 0; i < count; i++) {
-                List<Deque<Written>> waiting = queues.values().stream().filter(q -> !q.isEmpty()).toList();
+                List<Deque<Written>> waiting =
+                        queues.values().stream().filter(q -> !q.isEmpty()).toList();
                 if (waiting.isEmpty()) {
                     return;
                 }
@@ -179,7 +191,8 @@ class LawFourTest {
                     pipe(driver, queue.poll());
                 }
             });
-            byte[] tick = codecs.of(Topics.TICKS).encode(new Tick(Envelope.newBuilder().setOccurredAt(now).build(), 0, 1L));
+            byte[] tick = codecs.of(Topics.TICKS)
+                    .encode(new Tick(Envelope.newBuilder().setOccurredAt(now).build(), 0, 1L));
             pipe(driver, new Written("t.ticks", "0", tick, now));
         }
 
@@ -190,10 +203,12 @@ class LawFourTest {
                 read(driver, "t.decisions").forEach(this::onDecision);
                 for (String backend : config.dispatchable()) {
                     read(driver, "t.dispatch." + backend)
-                            .forEach(d -> onDispatch(codecs.of(Topics.dispatch(backend)).decode(d.value)));
+                            .forEach(d -> onDispatch(
+                                    codecs.of(Topics.dispatch(backend)).decode(d.value)));
                 }
             } else {
-                read(driver, "t.interactions").forEach(i -> closed.add(codecs.of(Topics.INTERACTIONS).decode(i.value)));
+                read(driver, "t.interactions")
+                        .forEach(i -> closed.add(codecs.of(Topics.INTERACTIONS).decode(i.value)));
             }
             assertThat(read(driver, "t.dead-letters")).isEmpty();
         }
@@ -204,7 +219,8 @@ class LawFourTest {
         }
 
         private List<KeyValue<String, byte[]>> read(TopologyTestDriver driver, String topic) {
-            return driver.createOutputTopic(topic, new StringDeserializer(), new ByteArrayDeserializer()).readKeyValuesToList();
+            return driver.createOutputTopic(topic, new StringDeserializer(), new ByteArrayDeserializer())
+                    .readKeyValuesToList();
         }
 
         private void ask(String id) {
@@ -218,30 +234,43 @@ class LawFourTest {
                     .build();
             write(Topics.QUERIES, id, query);
             if (random.nextInt(12) == 0) {
-                after(random.nextInt(3_000), () -> write(Topics.COMMANDS, id, Command.newBuilder().setKind("cancel").setTarget(id).build()));
+                after(
+                        random.nextInt(3_000),
+                        () -> write(
+                                Topics.COMMANDS,
+                                id,
+                                Command.newBuilder()
+                                        .setKind("cancel")
+                                        .setTarget(id)
+                                        .build()));
             }
             if (random.nextInt(15) == 0) {
                 // retrieval dies with it
                 return;
             }
-            after(random.nextInt(300), () -> write(
-                    Topics.RETRIEVALS,
-                    id,
-                    Retrieval.newBuilder()
-                            .setEnvelope(query.getEnvelope())
-                            .setInteractionId(id)
-                            .setQuery(query)
-                            .setContextScore(random.nextDouble())
-                            .build()));
+            after(
+                    random.nextInt(300),
+                    () -> write(
+                            Topics.RETRIEVALS,
+                            id,
+                            Retrieval.newBuilder()
+                                    .setEnvelope(query.getEnvelope())
+                                    .setInteractionId(id)
+                                    .setQuery(query)
+                                    .setContextScore(random.nextDouble())
+                                    .build()));
         }
 
         private void onDecision(KeyValue<String, byte[]> record) {
             decisions++;
             Decision decision = codecs.of(Topics.DECISIONS).decode(record.value);
-            byte[] again = codecs.of(Topics.DECISIONS).encode(new Deciding(config.routing().maxAttempts()).recompute(decision));
+            byte[] again = codecs.of(Topics.DECISIONS)
+                    .encode(new Deciding(config.routing().maxAttempts()).recompute(decision));
             assertThat(again).as("recomputed from its record").isEqualTo(record.value);
             byte[] before = decided.putIfAbsent(record.key + ":" + decision.getAttempt(), record.value);
-            assertThat(before == null || Arrays.equals(before, record.value)).as("the same bytes for a repeated input").isTrue();
+            assertThat(before == null || Arrays.equals(before, record.value))
+                    .as("the same bytes for a repeated input")
+                    .isTrue();
             write(Topics.DECISIONS, record.key, decision);
         }
 
@@ -273,9 +302,17 @@ class LawFourTest {
                 } else if (!builtin && luck < 35) {
                     complete(dispatch, "failed", false, c -> c.setFailure(failure()));
                 } else if (!builtin && luck < 42) {
-                    complete(dispatch, "failed", true, c -> c.setFailure(failure()).setContentSent(true));
+                    complete(
+                            dispatch,
+                            "failed",
+                            true,
+                            c -> c.setFailure(failure()).setContentSent(true));
                 } else if (dispatch.getQualityBar() != null && luck < 70) {
-                    complete(dispatch, "withheld", false, c -> c.setAnswer(Answer.newBuilder().setText("meh").build()));
+                    complete(
+                            dispatch,
+                            "withheld",
+                            false,
+                            c -> c.setAnswer(Answer.newBuilder().setText("meh").build()));
                 } else {
                     answer(dispatch);
                 }
@@ -284,7 +321,11 @@ class LawFourTest {
 
         private void answer(Dispatch dispatch) {
             if (now < dispatch.getQuery().getDeadlineAt()) {
-                complete(dispatch, "answered", true, c -> c.setAnswer(Answer.newBuilder().setText("yes").build()));
+                complete(
+                        dispatch,
+                        "answered",
+                        true,
+                        c -> c.setAnswer(Answer.newBuilder().setText("yes").build()));
             }
         }
 
@@ -296,7 +337,11 @@ class LawFourTest {
                     .build();
         }
 
-        private void complete(Dispatch dispatch, String kind, boolean terminal, java.util.function.Consumer<Completion.Builder> fill) {
+        private void complete(
+                Dispatch dispatch,
+                String kind,
+                boolean terminal,
+                java.util.function.Consumer<Completion.Builder> fill) {
             Completion.Builder completion = Completion.newBuilder()
                     .setEnvelope(Envelope.newBuilder().setOccurredAt(now).build())
                     .setInteractionId(dispatch.getInteractionId())
@@ -331,7 +376,9 @@ class LawFourTest {
             for (Interaction interaction : world.closed) {
                 Completion end = world.firstEnd.get(interaction.getInteractionId());
                 if (end != null && end.getKind().equals("answered")) {
-                    assertThat(interaction.getOutcome()).as("what a client may hold is no failure").isEqualTo("answered");
+                    assertThat(interaction.getOutcome())
+                            .as("what a client may hold is no failure")
+                            .isEqualTo("answered");
                 }
                 if (interaction.getOutcome().equals("failed")) {
                     assertThat(interaction.getFailure()).isNotNull();

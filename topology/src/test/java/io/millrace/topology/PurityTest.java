@@ -34,7 +34,10 @@ class PurityTest {
     @ArchTest
     static final ArchRule HAS_NO_CLOCK_AND_NO_CHANCE = noClasses()
             .that()
-            .resideInAnyPackage("io.millrace.topology.routing..", "io.millrace.topology.ledger..", "io.millrace.topology.internal..")
+            .resideInAnyPackage(
+                    "io.millrace.topology.routing..",
+                    "io.millrace.topology.ledger..",
+                    "io.millrace.topology.internal..")
             .should()
             .callMethod(System.class, "currentTimeMillis")
             .orShould()

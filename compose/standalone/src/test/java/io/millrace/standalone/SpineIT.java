@@ -12,6 +12,8 @@ import io.millrace.bench.stub.StubUpstream;
 import io.millrace.bench.stub.StubUpstream.Mode;
 import io.millrace.config.ConfigLoader;
 import io.millrace.log.Topics;
+import io.millrace.schema.RoutingConfig;
+import io.millrace.schema.Thresholds;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -234,25 +236,47 @@ class SpineIT {
                 .equals("cancelled"));
     }
 
+    /** The thresholds are changed on the log, without a restart, so that any evidence falls between them. */
     @Test
-    void shouldWithholdABadLocalAnswerAndTakeTheRemoteOne() throws Exception {
+    void shouldWithholdABadLocalAnswerAndTakeTheRemoteOneWhenThresholdsAreMoved() throws Exception {
         document(
-                "fallback.md",
+                "lever.md",
                 "# The blue lever\n\nThe blue lever in the mill opens the upper sluice gate by two notches.");
         local.mode(Mode.REFUSAL);
-        await(() -> route("What does the blue lever in the mill do?")
-                        .path("decision")
-                        .path("context_score")
-                        .asDouble()
-                > 0);
+        String question = "{\"query\":\"What does the blue lever in the mill open?\",\"generate_response\":true}";
+        var producer = standalone.services().log().producer();
+        RoutingConfig moved = RoutingConfig.newBuilder()
+                .setVersion(7L)
+                .setThresholds(new Thresholds(0.9999, 0.0001, 0.8, 0.0))
+                .build();
+        producer.send(Topics.ROUTING_CONFIG, "default", moved).join();
+        try {
+            await(() -> recorded(JSON.readTree(post("/query", question).body())
+                                    .path("interaction_id")
+                                    .asText())
+                            .at("/decisions/0/inputs/config_version")
+                            .asLong()
+                    == 7);
 
-        JsonNode answer = middling("What does the blue lever open?");
+            JsonNode answer = JSON.readTree(post("/query", question).body());
 
-        assertThat(answer.path("response").asText()).startsWith("remote: ");
-        JsonNode record = recorded(answer.path("interaction_id").asText());
-        assertThat(record.at("/interaction/attempts/0/route").asText()).isEqualTo("local_with_fallback");
-        assertThat(record.at("/interaction/attempts/0/end").asText()).isEqualTo("withheld");
-        assertThat(record.at("/interaction/attempts/1/reason").asText()).isEqualTo("quality_below_bar");
+            assertThat(answer.path("response").asText()).startsWith("remote: ");
+            JsonNode record = recorded(answer.path("interaction_id").asText());
+            assertThat(record.at("/interaction/attempts/0/route").asText()).isEqualTo("local_with_fallback");
+            assertThat(record.at("/interaction/attempts/0/end").asText()).isEqualTo("withheld");
+            assertThat(record.at("/interaction/attempts/1/reason").asText()).isEqualTo("quality_below_bar");
+
+            remote.mode(Mode.BAD_REQUEST);
+            JsonNode released = JSON.readTree(post("/query", question).body());
+
+            assertThat(released.path("response").asText()).startsWith("I'm sorry");
+            assertThat(recorded(released.path("interaction_id").asText())
+                            .at("/interaction/attempts/2/reason")
+                            .asText())
+                    .isEqualTo("withheld_released");
+        } finally {
+            producer.tombstone(Topics.ROUTING_CONFIG, "default").join();
+        }
     }
 
     @Test
@@ -405,28 +429,6 @@ class SpineIT {
     }
 
     // ---- how it is asked
-
-    /** Asks until the score falls between the thresholds; the wording decides, so the threshold is met by asking less and less well. */
-    private static JsonNode middling(String question) throws Exception {
-        for (String asked : List.of(
-                question,
-                "blue lever gate",
-                "lever opens what in which mill of yore and why",
-                "levers and sluices",
-                "about gates")) {
-            JsonNode answer = JSON.readTree(post("/query", "{\"query\":\"" + asked + "\",\"generate_response\":true}")
-                    .body());
-            JsonNode record = recorded(answer.path("interaction_id").asText());
-            if (record.at("/interaction/attempts/0/route").asText().equals("local_with_fallback")) {
-                return answer;
-            }
-        }
-        throw new AssertionError("no question came between the thresholds");
-    }
-
-    private static JsonNode route(String question) throws Exception {
-        return JSON.readTree(post("/query", "{\"query\":\"" + question + "\"}").body());
-    }
 
     private static void document(String path, String content) throws Exception {
         String body = JSON.createObjectNode()
