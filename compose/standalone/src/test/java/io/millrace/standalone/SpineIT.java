@@ -425,7 +425,7 @@ class SpineIT {
                         List.of(),
                         line -> {}))
                 .isInstanceOf(UserException.class)
-                .hasMessageContaining("is held by");
+                .hasMessageContaining("is in use by pid");
     }
 
     // ---- how it is asked
