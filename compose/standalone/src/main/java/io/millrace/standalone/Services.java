@@ -33,6 +33,8 @@ import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresSink;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
+import io.millrace.topology.ledger.LedgerTopology;
+import io.millrace.topology.routing.RoutingTopology;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -52,8 +54,7 @@ import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
-import org.apache.kafka.clients.admin.GroupListing;
-import org.apache.kafka.clients.admin.ListGroupsOptions;
+import org.apache.kafka.clients.admin.ListTopicsOptions;
 import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.common.KafkaFuture;
 import org.slf4j.Logger;
@@ -62,6 +63,15 @@ import org.slf4j.LoggerFactory;
 /** The services of one process, by role, and how they are put together. */
 public final class Services implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Services.class);
+
+    /** Groups whose members hold partitions. */
+    private static final List<String> GROUPS = List.of(
+            "retrieval",
+            "normalizer",
+            "passages",
+            "sink-postgres",
+            RoutingTopology.APPLICATION,
+            LedgerTopology.APPLICATION);
 
     private static final Duration READY_WITHIN = Duration.ofSeconds(60);
 
@@ -244,22 +254,31 @@ public final class Services implements AutoCloseable {
 
     /**
      * Takes the members of our groups out of them, for the start of an instance that is the only one: what a killed run left would
-     * hold its partitions until its session ends, 6 s, and Streams does not leave even when it is closed.
+     * hold its partitions until its session ends, 6 s, and Streams does not leave even when it is closed. Asked by name: a broker
+     * that has just started lists no groups, and says nothing of it.
      */
     static void dismissMembers(MillraceConfig config, Endpoints endpoints) {
-        String ours = config.log(endpoints.bootstrapServers()).group("");
+        LogSettings settings = config.log(endpoints.bootstrapServers());
         try (Admin admin =
                 Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, endpoints.bootstrapServers()))) {
-            List<KafkaFuture<Void>> dismissed =
-                    admin.listGroups(ListGroupsOptions.forConsumerGroups()).all().get(10, TimeUnit.SECONDS).stream()
-                            .map(GroupListing::groupId)
-                            .filter(group -> group.startsWith(ours))
-                            .map(group -> admin.removeMembersFromConsumerGroup(
-                                            group, new RemoveMembersFromConsumerGroupOptions())
-                                    .all())
-                            .toList();
+            if (!admin.listTopics(new ListTopicsOptions().listInternal(true))
+                    .names()
+                    .get(10, TimeUnit.SECONDS)
+                    .contains("__consumer_offsets")) {
+                return;
+            }
+            List<KafkaFuture<Void>> dismissed = GROUPS.stream()
+                    .map(group -> admin.removeMembersFromConsumerGroup(
+                                    settings.group(group), new RemoveMembersFromConsumerGroupOptions())
+                            .all())
+                    .toList();
             for (KafkaFuture<Void> each : dismissed) {
-                each.get(10, TimeUnit.SECONDS);
+                try {
+                    each.get(10, TimeUnit.SECONDS);
+                } catch (ExecutionException e) {
+                    // also when there is no such group yet; at worst its sessions have to end
+                    LOG.debug("the members of an earlier run were not dismissed", e);
+                }
             }
         } catch (ExecutionException | TimeoutException e) {
             LOG.warn("the members of an earlier run could not be dismissed; their sessions will end", e);
