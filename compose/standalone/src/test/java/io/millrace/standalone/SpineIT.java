@@ -359,15 +359,15 @@ class SpineIT {
             /query               | {"query":"x","unknown":1}                               | 400 | unknown
             /query               | {"query":"x","limit":1e99}                              | 400 | limit
             /query               | {"query":"x","force_local":true,"force_remote":true}    | 400 | force_remote
-            /query               | {"query":"x","collections":["nope"]}                    | 400 | collection
-            /search              | {"query":"x","collections":["nope"]}                    | 400 | collection
+            /query               | {"query":"x","collections":["nope"]}                    | 400 | collections[0]
+            /search              | {"query":"x","collections":["nope"]}                    | 400 | collections[0]
             /documents           | {"content":""}                                          | 400 | content
             /documents           | {"content":"x","collection":"nope"}                     | 400 | collection
-            /feedback/nonsense   | {"rating":1}                                            | 400 | interaction_id
-            /feedback            | {}                                                      | 400 | outcome
+            /feedback/nonsense   | {"rating":1}                                            | 400 | id
+            /feedback            | {}                                                      | 400 | interaction_id
             /v1/chat/completions | {"model":"nope","messages":[{"role":"user","content":"x"}]} | 404 | model
             /v1/chat/completions | {"model":"millrace","messages":[]}                      | 400 | messages
-            /v1/chat/completions | {"model":"millrace","messages":[{"role":"user"}]}       | 400 | messages[0].content
+            /v1/chat/completions | {"model":"millrace","messages":[{"role":"user"}]}       | 400 | messages
             """)
     void shouldNameTheFieldWhenTheRequestIsWrong(String path, String body, int status, String field) throws Exception {
         HttpResponse<String> response = post(path, body);
