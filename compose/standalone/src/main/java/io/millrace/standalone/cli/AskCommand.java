@@ -60,7 +60,7 @@ public final class AskCommand implements Callable<Integer> {
             for (JsonNode hit : answer.path("results").path("combined_results")) {
                 System.out.println("[" + number++ + "] "
                         + hit.path("payload").path("title").asText() + " ("
-                        + hit.path("source").asText() + ")");
+                        + hit.path("payload").path("path").asText() + ")");
             }
         }
         System.out.println();

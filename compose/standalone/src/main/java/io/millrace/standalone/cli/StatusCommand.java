@@ -21,11 +21,14 @@ public final class StatusCommand implements Callable<Integer> {
     public Integer call() {
         JsonNode status = Instance.good(instance.get("/status"));
         List<String> waiting = new ArrayList<>();
-        status.path("services").properties().forEach(service -> {
-            if (!service.getValue().asBoolean()) {
-                waiting.add(service.getKey());
+        for (JsonNode service : status.path("services")) {
+            if (!service.path("ready").asBoolean()) {
+                waiting.add(service.path("name").asText());
             }
-        });
+        }
+        if (status.path("services").isEmpty()) {
+            waiting.add("no service is reported");
+        }
         if (json) {
             System.out.println(status.toPrettyString());
             return waiting.isEmpty() ? 0 : 1;
@@ -35,7 +38,10 @@ public final class StatusCommand implements Callable<Integer> {
         status.path("endpoints")
                 .properties()
                 .forEach(part -> System.out.printf(
-                        "%-10s %s%n", part.getKey(), part.getValue().asText()));
+                        "%-10s %s%s%n",
+                        part.getKey(),
+                        part.getValue().path("url").asText(),
+                        part.getValue().path("reachable").asBoolean() ? "" : " (not reachable)"));
         if (status.path("backends").isEmpty()) {
             System.out.println("backends   none: answers are extracts. Set MILLRACE_LOCAL_URL or MILLRACE_REMOTE_URL.");
         }
