@@ -1,239 +1,192 @@
 package io.millrace.gateway;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.config.MillraceConfig;
 import io.millrace.config.MillraceConfig.ModelPolicy;
 import io.millrace.id.Ids;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Query;
 import io.millrace.text.Sanitizer;
+import io.vertx.core.http.HttpServerRequest;
+import io.vertx.core.json.JsonArray;
+import io.vertx.core.json.JsonObject;
+import java.util.HashMap;
 import java.util.List;
-import java.util.Set;
-import java.util.function.UnaryOperator;
+import java.util.Map;
 
-/** Makes queries of requests. Whatever is wrong is an {@link ApiException} that names the field. */
+/** Makes queries for the log out of requests that are valid. */
 final class Queries {
-    private static final Set<String> QUERY_FIELDS = Set.of(
-            "query",
-            "prompt",
-            "mode",
-            "prefer_local",
-            "force_local",
-            "force_remote",
-            "context",
-            "limit",
-            "keyword_limit",
-            "score_threshold",
-            "generate_response",
-            "agent_type",
-            "agent_id",
-            "session_id",
-            "priority",
-            "max_tokens",
-            "collections",
-            "llm_timeout_s",
-            "enable_cache",
-            "debug",
-            "store",
-            "model");
-    private static final Set<String> ROUTE_FIELDS = Set.of(
-            "query",
-            "context",
-            "prefer_local",
-            "force_local",
-            "force_remote",
-            "session_id",
-            "max_tokens",
-            "collections",
-            "store");
-    private static final Set<String> MODES = Set.of("auto", "keyword", "semantic", "hybrid");
-    private static final int MAX_TEXT = 16 * 1024 * 1024;
+    /** What is asked for when a client names no model. */
+    static final String DEFAULT_MODEL = "millrace";
+
+    private static final String EXTRACTIVE = "extractive";
+    private static final String PING = "ping";
 
     private final MillraceConfig config;
+    private final String gatewayId;
+    private final int replyPartition;
+    private final Map<String, ModelPolicy> models;
 
-    Queries(MillraceConfig config) {
+    Queries(MillraceConfig config, String gatewayId, int replyPartition) {
         this.config = config;
+        this.gatewayId = gatewayId;
+        this.replyPartition = replyPartition;
+        this.models = models(config);
     }
 
-    /** {@code POST /v1/chat/completions}. Unknown fields stay in the body and are forwarded. */
-    Query chat(String text, UnaryOperator<String> header) {
-        Fields fields = Fields.parse(text);
-        String model = fields.required("model", 200);
-        ModelPolicy policy = policy(model);
-        JsonNode messages = fields.json().path("messages");
-        if (!messages.isArray() || messages.isEmpty()) {
-            throw ApiException.field("messages", "is required and must be a list of at least one message");
+    /** Everything that a request may name as model, aliases included. */
+    static Map<String, ModelPolicy> models(MillraceConfig config) {
+        Map<String, ModelPolicy> known = new HashMap<>();
+        config.models().forEach((name, policy) -> {
+            known.put(name, policy);
+            policy.aliases().forEach(alias -> known.putIfAbsent(alias, policy));
+        });
+        config.backends()
+                .keySet()
+                .forEach(name -> config.model(name).ifPresent(policy -> known.putIfAbsent(name, policy)));
+        config.model(EXTRACTIVE).ifPresent(policy -> known.putIfAbsent(EXTRACTIVE, policy));
+        return Map.copyOf(known);
+    }
+
+    /** @param body the request's JSON as it came */
+    Query chat(HttpServerRequest request, ChatRequest chat, String body) {
+        String model = chat.model().isEmpty() ? DEFAULT_MODEL : chat.model();
+        ModelPolicy policy = models.get(model);
+        if (policy == null) {
+            throw Problem.field(
+                    404,
+                    "model_not_found",
+                    "model",
+                    "the model " + quoted(model) + " does not exist; see GET /v1/models");
         }
-        int users = 0;
-        String last = "";
-        for (int i = 0; i < messages.size(); i++) {
-            JsonNode message = messages.get(i);
-            if (!message.isObject() || !message.path("role").isTextual()) {
-                throw ApiException.field("messages[" + i + "].role", "is required and must be a string");
-            }
-            if (message.path("role").textValue().equals("user")) {
-                users++;
-                last = content(message.path("content"), i);
-            }
-        }
-        if (users == 0) {
-            throw ApiException.field("messages", "must hold a message of role user");
-        }
-        if (last.isBlank()) {
-            throw ApiException.field("messages", "the last user message is empty");
-        }
-        boolean tools = fields.json().path("tools").isArray()
-                && !fields.json().path("tools").isEmpty();
-        String format = fields.json().path("response_format").path("type").asText("");
-        double temperature = fields.number("temperature", -1, 0, 2);
-        int maxTokens =
-                fields.integer("max_tokens", fields.integer("max_completion_tokens", 0, 1, 10_000_000), 0, 10_000_000);
-        boolean localOnly = policy.localOnly() || "true".equals(header.apply("x-millrace-local-only"));
-        return base("chat", header)
-                .setText(Sanitizer.sanitize(last))
-                .setBody(text)
+        boolean asked = Headers.flag(request, Headers.LOCAL_ONLY);
+        return start(request, "chat")
+                .setText(chat.text())
+                .setBody(body)
                 .setModel(model)
                 .setBackend(policy.backend())
-                .setLocalOnly(localOnly)
-                .setLocalOnlyReason(policy.localOnly() ? "model" : localOnly ? "request" : "")
-                .setStructured(format.startsWith("json"))
-                .setTools(tools)
-                .setStream(fields.bool("stream", false))
-                .setRetrieval(policy.retrieval())
-                .setAddContext(policy.addContext())
-                .setLimit(config.retrieval().limit())
-                .setStore(fields.bool("store", true))
-                .setMaxTokens(maxTokens)
-                .setTemperature(temperature < 0 ? null : temperature)
+                .setLocalOnly(asked || policy.localOnly())
+                .setLocalOnlyReason(asked ? "request" : policy.localOnly() ? "model" : "")
+                .setStructured(chat.structured())
+                .setTools(chat.tools())
+                .setStream(chat.stream())
+                // a question of images only has nothing to search for
+                .setRetrieval(chat.text().isBlank() ? "off" : policy.retrieval())
+                .setAddContext(policy.addContext() && !chat.tools())
+                .setStore(chat.store())
+                .setMaxTokens(chat.maxTokens())
+                .setTemperature(chat.temperature())
                 .build();
     }
 
-    /** {@code POST /query}, the predecessor's contract. */
-    Query query(String text, UnaryOperator<String> header) {
-        Fields fields = Fields.parse(text).only(QUERY_FIELDS);
-        String name = fields.has("query") || !fields.has("prompt") ? "query" : "prompt";
-        return asked("query", fields, name, header)
-                .setRetrieval(fields.oneOf("mode", "auto", MODES))
-                .setLimit(fields.integer("limit", config.retrieval().limit(), 1, 50))
-                .setKeywordLimit(fields.integer("keyword_limit", 5, 1, 50))
-                .setScoreThreshold(fields.number("score_threshold", 0, -1, 1))
-                .setGenerate(fields.bool("generate_response", false))
-                .build();
-    }
-
-    /** {@code POST /route}, the orchestration seed's contract. */
-    Query route(String text, UnaryOperator<String> header) {
-        Fields fields = Fields.parse(text).only(ROUTE_FIELDS);
-        return asked("route", fields, "query", header)
-                .setRetrieval("auto")
-                .setLimit(config.retrieval().limit())
-                .build();
-    }
-
-    /** The query that shows, before the gateway says ready, that an answer comes through the log. */
-    Query probe() {
-        return base("probe", name -> "")
-                .setEnvelope(Envelope.newBuilder()
-                        .setOccurredAt(System.currentTimeMillis())
-                        .setSynthetic(true)
-                        .build())
-                .setText("probe")
-                .setBody("{}")
-                .setModel("millrace")
-                .setRetrieval("off")
-                .setGenerate(false)
-                .build();
-    }
-
-    private Query.Builder asked(String api, Fields fields, String name, UnaryOperator<String> header) {
-        String question =
-                Sanitizer.sanitize(fields.required(name, config.limits().queryChars()));
-        if (question.isBlank()) {
-            throw ApiException.field(name, "is required and must not be empty");
+    /** The body of /query or /route, valid by the contract. */
+    Query ask(HttpServerRequest request, JsonObject body, Face face) {
+        boolean named = body.containsKey("query");
+        String field = named || !body.containsKey("prompt") ? "query" : "prompt";
+        String text = Sanitizer.sanitize(body.getString(field, ""));
+        if (text.isBlank()) {
+            throw Problem.invalid(field, field + " must not be empty");
         }
-        boolean forceLocal = fields.bool("force_local", false);
-        boolean forceRemote = fields.bool("force_remote", false);
+        boolean forceLocal = body.getBoolean("force_local", false);
+        boolean forceRemote = body.getBoolean("force_remote", false);
         if (forceLocal && forceRemote) {
-            throw ApiException.field("force_remote", "cannot be set together with force_local");
+            throw Problem.invalid("force_remote", "force_local and force_remote exclude each other");
         }
-        ModelPolicy policy = policy(fields.string("model", "millrace", 200));
-        int maxTokens = fields.integer("max_tokens", 0, 1, 10_000_000);
-        ObjectNode body = Fields.JSON.createObjectNode().put("model", policy.name());
-        body.putArray("messages").addObject().put("role", "user").put("content", question);
-        if (maxTokens > 0) {
-            body.put("max_tokens", maxTokens);
+        boolean asked = Headers.flag(request, Headers.LOCAL_ONLY) || body.getBoolean("local_only", false);
+        boolean generate = body.getBoolean("generate_response", face == Face.ROUTE);
+        Query.Builder query = start(request, face == Face.ROUTE ? "route" : "query")
+                .setText(text)
+                .setBody(chatBody(text, body).encode())
+                .setModel(DEFAULT_MODEL)
+                .setBackend(forceLocal ? "local" : forceRemote ? "remote" : "")
+                .setPreferLocal(body.getBoolean("prefer_local", true))
+                .setLocalOnly(asked)
+                .setLocalOnlyReason(asked ? "request" : "")
+                .setGenerate(generate)
+                .setRetrieval(body.getString("mode", "auto"))
+                .setAddContext(true)
+                .setCollections(strings(body.getJsonArray("collections")))
+                .setLimit(body.getInteger("limit", config.retrieval().limit()))
+                .setKeywordLimit(
+                        body.getInteger("keyword_limit", config.retrieval().limit()))
+                .setScoreThreshold(body.getDouble("score_threshold", 0.0))
+                .setStore(body.getBoolean("store", true))
+                .setMaxTokens(body.getInteger("max_tokens", 0))
+                .setSessionId(body.getString("session_id", ""));
+        if (body.getBoolean("enable_cache", false)) {
+            query.setCache(true);
         }
-        List<String> collections = fields.strings("collections", 100);
-        collections.forEach(this::known);
-        boolean localOnly = policy.localOnly() || "true".equals(header.apply("x-millrace-local-only"));
-        return base(api, header)
-                .setText(question)
-                .setBody(body.toString())
-                .setModel(policy.name())
-                .setBackend(forceLocal ? "local" : forceRemote ? "remote" : policy.backend())
-                .setPreferLocal(fields.bool("prefer_local", true))
-                .setLocalOnly(localOnly)
-                .setLocalOnlyReason(localOnly ? "request" : "")
-                .setAddContext(policy.addContext())
-                .setCollections(collections)
-                .setStore(fields.bool("store", true))
-                .setMaxTokens(maxTokens)
-                .setSessionId(fields.string("session_id", "", 200));
+        Double seconds = body.getDouble("llm_timeout_s");
+        if (seconds != null) {
+            query.setDeadlineAt(query.getEnvelope().getOccurredAt() + Math.round(seconds * 1_000));
+        }
+        return query.build();
     }
 
-    private Query.Builder base(String api, UnaryOperator<String> header) {
+    /** A synthetic query that asks no model and searches nothing: what it measures is the way through the log. */
+    Query probe() {
         long now = System.currentTimeMillis();
         return Query.newBuilder()
                 .setEnvelope(Envelope.newBuilder()
                         .setOccurredAt(now)
-                        .setTraceId(traceId(header.apply("traceparent")))
-                        .setSynthetic("true".equals(header.apply("x-millrace-synthetic")))
+                        .setSynthetic(true)
+                        .build())
+                .setInteractionId(Ids.next())
+                .setApi("probe")
+                .setGatewayId(gatewayId)
+                .setReplyPartition(replyPartition)
+                .setDeadlineAt(now + config.routing().deadline().toMillis())
+                .setText(PING)
+                .setBody(chatBody(PING, new JsonObject()).encode())
+                .setModel(DEFAULT_MODEL)
+                .setGenerate(false)
+                .setRetrieval("off")
+                .build();
+    }
+
+    private Query.Builder start(HttpServerRequest request, String api) {
+        long now = System.currentTimeMillis();
+        return Query.newBuilder()
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(now)
+                        .setTraceId(Headers.traceId(request))
+                        .setSynthetic(Headers.flag(request, Headers.SYNTHETIC))
                         .build())
                 .setInteractionId(Ids.next())
                 .setApi(api)
-                .setDeadlineAt(now + config.routing().deadline().toMillis());
+                .setGatewayId(gatewayId)
+                .setReplyPartition(replyPartition)
+                .setDeadlineAt(now + config.routing().deadline().toMillis())
+                .setCache(Headers.flag(request, Headers.CACHE))
+                .setIdempotencyKey(Headers.idempotencyKey(request));
     }
 
-    /** Refuses a collection that is not configured. */
-    void known(String collection) {
-        if (!config.collections().contains(collection)) {
-            throw ApiException.field(
-                    "collection",
-                    "there is no " + collection + "; there are " + String.join(", ", config.collections()));
+    private JsonObject chatBody(String text, JsonObject body) {
+        JsonArray messages = new JsonArray();
+        JsonObject context = body.getJsonObject("context");
+        if (context != null && !context.isEmpty()) {
+            String encoded = context.encode();
+            int most = 4 * config.limits().queryChars();
+            if (encoded.length() > most) {
+                throw Problem.invalid("context", "context must have at most " + most + " characters as JSON");
+            }
+            messages.add(new JsonObject()
+                    .put("role", "system")
+                    .put("content", "Context that the caller gave, as JSON:\n" + encoded));
         }
+        messages.add(new JsonObject().put("role", "user").put("content", text));
+        JsonObject chat = new JsonObject().put("model", DEFAULT_MODEL).put("messages", messages);
+        Integer maxTokens = body.getInteger("max_tokens");
+        return maxTokens == null ? chat : chat.put("max_tokens", maxTokens);
     }
 
-    private ModelPolicy policy(String model) {
-        return config.model(model)
-                .orElseThrow(() -> new ApiException(
-                        404,
-                        "model_not_found",
-                        "model",
-                        "model: there is no " + model + "; GET /v1/models lists what there is"));
+    static List<String> strings(@org.jspecify.annotations.Nullable JsonArray array) {
+        return array == null
+                ? List.of()
+                : array.stream().map(String.class::cast).distinct().toList();
     }
 
-    private static String content(JsonNode content, int index) {
-        if (content.isTextual()) {
-            return bounded(content.textValue());
-        }
-        if (content.isArray()) {
-            StringBuilder text = new StringBuilder();
-            content.forEach(part -> text.append(part.path("text").asText("")).append('\n'));
-            return bounded(text.toString().strip());
-        }
-        throw ApiException.field("messages[" + index + "].content", "must be a string or a list of parts");
-    }
-
-    private static String bounded(String text) {
-        if (text.length() > MAX_TEXT) {
-            throw ApiException.field("messages", "the last user message is too long");
-        }
-        return text;
-    }
-
-    private static String traceId(String traceparent) {
-        String[] parts = traceparent.split("-", -1);
-        return parts.length == 4 && parts[1].matches("[0-9a-f]{32}") ? parts[1] : "";
+    /** A client's word in a message, bounded. */
+    static String quoted(String word) {
+        return '"' + (word.length() > 100 ? word.substring(0, 100) + "…" : word) + '"';
     }
 }

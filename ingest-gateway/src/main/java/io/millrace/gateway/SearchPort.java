@@ -3,16 +3,23 @@ package io.millrace.gateway;
 import io.millrace.schema.Hit;
 import java.util.List;
 
-/** Search over the knowledge, as the gateway needs it. Calls block and are made off the event loop. */
+/** The knowledge as the gateway sees it. Calls block and come from worker threads; what they throw is answered as 503. */
 public interface SearchPort {
     /**
-     * Hits, best first.
-     *
+     * @param query sanitized text, not blank
      * @param mode keyword, semantic or hybrid
-     * @param collections to search; empty for all
+     * @param collections configured names; empty means all
+     * @param limit most hits, 1..50
      */
-    List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine);
+    record Request(String query, String mode, List<String> collections, int limit) {
+        public Request {
+            collections = List.copyOf(collections);
+        }
+    }
 
-    /** Whether this document is searchable now. */
+    /** Passages, best first. */
+    List<Hit> search(Request request);
+
+    /** Whether searches find passages of this document now. */
     boolean isVisible(String documentId);
 }

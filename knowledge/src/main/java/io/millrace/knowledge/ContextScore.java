@@ -14,10 +14,10 @@ public final class ContextScore {
     /** Changes whenever the same evidence may score differently. */
     public static final String VERSION = "1";
 
-    static final double BIAS = -11.0;
-    static final double TOP = 10.0;
-    static final double MEAN = 6.0;
-    static final double COVERAGE = 5.0;
+    static final double BIAS = -7.76;
+    static final double TOP = 8.30;
+    static final double MEAN = 7.01;
+    static final double COVERAGE = 4.27;
 
     private ContextScore() {}
 

@@ -1,5 +1,6 @@
 package io.millrace.knowledge;
 
+import io.millrace.log.Records;
 import io.millrace.schema.Passage;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -74,6 +75,10 @@ public final class LuceneIndex implements VectorIndex {
 
     /** A heading says in three words what the text says in a hundred. */
     private static final float TITLE_BOOST = 1.5f;
+
+    static {
+        Records.trust();
+    }
 
     private final Analyzer analyzer = new EnglishAnalyzer();
     private final IndexWriter writer;

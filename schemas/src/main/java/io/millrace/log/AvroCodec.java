@@ -85,11 +85,10 @@ public final class AvroCodec<V extends SpecificRecord> {
                         "bytes are left after the " + topic.type().getSimpleName());
             }
             return value;
-        } catch (IOException
-                | AvroRuntimeException
-                | IndexOutOfBoundsException
-                | ClassCastException
-                | NegativeArraySizeException e) {
+        } catch (UndecodableException e) {
+            throw e;
+        } catch (IOException | RuntimeException e) {
+            // garbage makes Avro throw whatever its readers run into
             throw new UndecodableException("not a " + topic.type().getSimpleName() + ": " + e, e);
         }
     }

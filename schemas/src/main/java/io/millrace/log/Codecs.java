@@ -9,12 +9,7 @@ import org.apache.kafka.common.serialization.Serdes;
 /** The codecs of a deployment, one per topic. Subjects are {@code <prefixed topic>-value}. */
 public final class Codecs {
     static {
-        // Avro 1.12.2 refuses to make classes that nobody vouched for; ours are all in one package. Here, and not with
-        // the first
-        // codec used, since a builder with a default value asks too.
-        org.apache.avro.util.ClassSecurityValidator.setGlobal(org.apache.avro.util.ClassSecurityValidator.composite(
-                org.apache.avro.util.ClassSecurityValidator.DEFAULT,
-                type -> type.getPackageName().equals("io.millrace.schema")));
+        Records.trust();
     }
 
     private final SchemaRegistry registry;

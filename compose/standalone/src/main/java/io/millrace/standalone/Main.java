@@ -22,7 +22,10 @@ import picocli.CommandLine.Command;
             RateCommand.class,
             StatusCommand.class,
             LogsCommand.class,
-            ConfigCommand.class
+            ConfigCommand.class,
+            PartsCommand.class,
+            ServiceCommand.class,
+            TrainCommand.class
         })
 public final class Main {
     private Main() {}

@@ -5,8 +5,11 @@ import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.millrace.config.MillraceConfig;
+import io.millrace.config.Secret;
 import io.millrace.gateway.Gateway;
+import io.millrace.gateway.GatewayPorts;
 import io.millrace.gateway.SearchPort;
+import io.millrace.gateway.ServiceState;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.knowledge.Searcher;
@@ -31,9 +34,12 @@ import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresSink;
-import io.millrace.standalone.Parts.Endpoints;
+import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
+import io.millrace.topology.ledger.LedgerTopology;
+import io.millrace.topology.routing.RoutingTopology;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -42,19 +48,35 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.ListTopicsOptions;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
+import org.apache.kafka.common.KafkaFuture;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** The services of one process, by role, and how they are put together. */
 public final class Services implements AutoCloseable {
-    /** The roles a process can have; alone, or all at once. */
-    public static final Set<String> ROLES =
-            Set.of("gateway", "retrieval", "routing", "ledger", "dispatch", "prober", "clock", "knowledge", "sinks");
-
     private static final Logger LOG = LoggerFactory.getLogger(Services.class);
+
+    /** Groups whose members hold partitions. */
+    private static final List<String> GROUPS = List.of(
+            "retrieval",
+            "normalizer",
+            "passages",
+            "sink-postgres",
+            RoutingTopology.APPLICATION,
+            LedgerTopology.APPLICATION);
+
+    private static final Duration READY_WITHIN = Duration.ofSeconds(60);
 
     private final Log log;
     private final List<Service> services = new ArrayList<>();
@@ -102,8 +124,10 @@ public final class Services implements AutoCloseable {
         if (roles.contains("prober")) {
             services.add(new Prober(log, config));
         }
-        if (roles.contains("sinks")) {
+        if (roles.contains("postgres-sink")) {
             services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
+        }
+        if (roles.contains("archive")) {
             services.add(new ArchiveSink(log, folder.resolve("archive")));
         }
         if (roles.contains("gateway")) {
@@ -140,31 +164,33 @@ public final class Services implements AutoCloseable {
     }
 
     private void gateway(MillraceConfig config, Endpoints endpoints, Supplier<Map<String, Object>> view) {
-        Map<String, String> told = Map.of(
-                "kafka", endpoints.bootstrapServers(),
-                "registry", endpoints.registryUrl(),
-                "postgres", endpoints.jdbcUrl(),
-                // the password stays here
-                "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
+        MillraceConfig.Postgres postgres =
+                new MillraceConfig.Postgres(endpoints.jdbcUrl(), endpoints.user(), new Secret(endpoints.password()));
         Gateway made = new Gateway(
                 log,
                 config,
-                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
-                new Gateway.Surroundings(
-                        endpoints.jdbcUrl(),
-                        endpoints.user(),
-                        endpoints.password(),
-                        view,
-                        () -> List.copyOf(services),
-                        told));
+                new GatewayPorts(
+                        new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
+                        () -> postgres,
+                        endpoints.redisUrl(),
+                        endpoints.registryUrl(),
+                        view::get,
+                        this::states));
         services.add(made);
         gateway = made;
     }
 
+    private List<ServiceState> states() {
+        return services.stream()
+                .map(service -> new ServiceState(service.name(), service.isReady(), service.details()))
+                .toList();
+    }
+
     private record KnowledgeSearch(Searcher searcher) implements SearchPort {
         @Override
-        public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
-            return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
+        public List<Hit> search(Request request) {
+            return searcher.search(new Searcher.Request(
+                            request.query(), request.mode(), request.collections(), request.limit(), -1))
                     .hits();
         }
 
@@ -175,12 +201,20 @@ public final class Services implements AutoCloseable {
     }
 
     /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */
-    public void prepare(MillraceConfig config) {
-        new TopicAdmin(log.settings()).createAndVerify(Topics.all(config.dispatchable()));
+    static void createTopics(MillraceConfig config, Endpoints endpoints) {
+        new TopicAdmin(config.log(endpoints.bootstrapServers())).createAndVerify(Topics.all(config.dispatchable()));
+    }
+
+    /** Registers the schemas of all topics, so that nobody waits for that later. */
+    public void registerSchemas(MillraceConfig config) {
         try (ExecutorService parallel = Executors.newVirtualThreadPerTaskExecutor()) {
-            Topics.all(config.dispatchable())
-                    .forEach(topic ->
-                            parallel.submit(() -> log.codecs().of(topic).prepare()));
+            CompletableFuture.allOf(Topics.all(config.dispatchable()).stream()
+                            .map(topic -> CompletableFuture.runAsync(
+                                    () -> log.codecs().of(topic).prepare(), parallel))
+                            .toArray(CompletableFuture[]::new))
+                    .join();
+        } catch (CompletionException e) {
+            throw new UserException("the schemas cannot be registered: " + e.getMessage(), e);
         }
     }
 
@@ -190,25 +224,72 @@ public final class Services implements AutoCloseable {
                 .map(service -> CompletableFuture.runAsync(service::start))
                 .toList();
         try {
-            CompletableFuture.allOf(starting.toArray(CompletableFuture[]::new)).join();
-        } catch (java.util.concurrent.CompletionException e) {
-            throw e.getCause() instanceof RuntimeException cause ? cause : e;
+            CompletableFuture.allOf(starting.toArray(CompletableFuture[]::new)).get();
+        } catch (ExecutionException e) {
+            throw e.getCause() instanceof RuntimeException cause ? cause : new IllegalStateException(e.getCause());
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while services started", e);
         }
-        long until = System.currentTimeMillis() + 60_000;
-        while (!services.stream().allMatch(Service::isReady)) {
-            if (System.currentTimeMillis() > until) {
-                throw new UserException("these did not become ready within 60 s: "
-                        + services.stream()
-                                .filter(service -> !service.isReady())
-                                .map(Service::name)
-                                .toList());
+        awaitReady();
+    }
+
+    private void awaitReady() {
+        long began = System.nanoTime();
+        List<Service> waiting = new ArrayList<>(services);
+        while (!waiting.isEmpty()) {
+            for (Service service : List.copyOf(waiting)) {
+                if (service.isReady()) {
+                    waiting.remove(service);
+                    LOG.info("{} is ready after {} ms", service.name(), (System.nanoTime() - began) / 1_000_000);
+                }
+            }
+            if (System.nanoTime() - began > READY_WITHIN.toNanos()) {
+                throw new UserException("these did not become ready within " + READY_WITHIN.toSeconds() + " s: "
+                        + waiting.stream().map(Service::name).toList());
             }
             try {
-                Thread.sleep(20);
+                Thread.sleep(10);
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
-                throw new UserException("interrupted while services started");
+                throw new UserException("interrupted while services started", e);
             }
+        }
+    }
+
+    /**
+     * Takes the members of our groups out of them, for the start of an instance that is the only one: what a killed run left would
+     * hold its partitions until its session ends, 6 s, and Streams does not leave even when it is closed. Asked by name: a broker
+     * that has just started lists no groups, and says nothing of it.
+     */
+    static void dismissMembers(MillraceConfig config, Endpoints endpoints) {
+        LogSettings settings = config.log(endpoints.bootstrapServers());
+        try (Admin admin =
+                Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, endpoints.bootstrapServers()))) {
+            if (!admin.listTopics(new ListTopicsOptions().listInternal(true))
+                    .names()
+                    .get(10, TimeUnit.SECONDS)
+                    .contains("__consumer_offsets")) {
+                return;
+            }
+            List<KafkaFuture<Void>> dismissed = GROUPS.stream()
+                    .map(group -> admin.removeMembersFromConsumerGroup(
+                                    settings.group(group), new RemoveMembersFromConsumerGroupOptions())
+                            .all())
+                    .toList();
+            for (KafkaFuture<Void> each : dismissed) {
+                try {
+                    each.get(10, TimeUnit.SECONDS);
+                } catch (ExecutionException e) {
+                    // also when there is no such group yet; at worst its sessions have to end
+                    LOG.debug("the members of an earlier run were not dismissed", e);
+                }
+            }
+        } catch (ExecutionException | TimeoutException e) {
+            LOG.warn("the members of an earlier run could not be dismissed; their sessions will end", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while it started", e);
         }
     }
 

@@ -1,127 +1,148 @@
 package io.millrace.standalone;
 
 import io.millrace.config.ConfigLoader.Loaded;
+import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.knowledge.Searcher;
-import io.millrace.learners.knowledge.FolderLoader;
 import io.millrace.standalone.parts.DataFolder;
+import io.millrace.standalone.parts.Endpoints;
+import io.millrace.standalone.parts.Parts;
 import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
 import java.time.Duration;
-import java.time.Instant;
-import java.util.ArrayList;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Everything in this process: the data folder, the parts, the services. */
 public final class Standalone implements AutoCloseable {
-    /** How long knowledge may hold back the ready line; longer folders go on behind it. */
+    /** How long knowledge may hold back the ready line; what takes longer goes on behind it. */
     private static final Duration KNOWLEDGE_WAIT = Duration.ofSeconds(60);
 
-    private final DataFolder data;
-    private final Parts parts;
+    private static final Duration PROOF_WAIT = Duration.ofSeconds(30);
+
+    /** What was started, last first: stopped in this order. */
+    private final Deque<AutoCloseable> started = new ArrayDeque<>();
+
+    private final Endpoints endpoints;
     private final Services services;
     private final Gateway gateway;
-    private final Searcher searcher;
 
-    private Standalone(DataFolder data, Parts parts, Services services) {
-        this.data = data;
-        this.parts = parts;
-        this.services = services;
-        this.gateway = services.gateway().orElseThrow();
-        this.searcher = services.searcher().orElseThrow();
-    }
-
-    /** A folder to ingest. */
+    /**
+     * A folder to ingest.
+     *
+     * @param name of the source; documents are known by it and their path below the folder
+     */
     public record Knowledge(String name, Path folder, String collection) {}
+
+    private Standalone(Loaded loaded, Path folder, List<Knowledge> knowledge, Consumer<String> say) {
+        MillraceConfig config = loaded.config();
+        long began = System.nanoTime();
+        try {
+            DataFolder data = keep(DataFolder.open(folder));
+            Confinement.to(data);
+            requireFree(config.listen());
+            Parts parts = keep(new Parts(data, config, say));
+            endpoints = parts.endpoints();
+            parts.start(() -> {
+                if (config.kafka().bootstrapServers().isEmpty()) {
+                    Services.dismissMembers(config, parts.endpoints());
+                }
+                Services.createTopics(config, parts.endpoints());
+            });
+            parts.endpoints().write(data);
+            say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));
+
+            services = keep(new Services(config, endpoints, data.root(), Roles.ALL, loaded::view));
+            gateway = services.gateway().orElseThrow();
+            Searcher searcher = services.searcher().orElseThrow();
+            services.registerSchemas(config);
+            services.start();
+            prove();
+            say.accept("services are up after %.1f s: a query went through the log into Postgres"
+                    .formatted(seconds(began)));
+            data.announce(url());
+
+            keep(Ingestion.start(services.log(), searcher, knowledge, say)).await(KNOWLEDGE_WAIT);
+        } catch (RuntimeException e) {
+            // a signal may be the reason; the cleaning up is not meant by it
+            Thread.interrupted();
+            close();
+            throw e;
+        }
+    }
 
     /**
      * Starts everything and shows that it works: one synthetic query goes through the log into Postgres.
      *
-     * @param registryHome where the registry's jars are
      * @param say receives progress, line by line
+     * @throws UserException when it cannot be started; nothing is left running
      */
-    public static Standalone start(Loaded loaded, Path folder, Path registryHome, Consumer<String> say) {
-        DataFolder data = DataFolder.take(folder);
-        Parts parts = null;
-        Services services = null;
-        try {
-            // native libraries unpack themselves; nothing is written outside the data folder
-            System.setProperty("java.io.tmpdir", data.path("tmp").toString());
-            System.setProperty("DJL_CACHE_DIR", data.path("tmp/djl").toString());
-            long began = System.nanoTime();
-            parts = Parts.start(loaded.config(), data, registryHome);
-            say.accept("parts are up after %.1f s: kafka %s, registry, postgres, redis"
-                    .formatted(seconds(began), parts.endpoints().bootstrapServers()));
-            services = new Services(loaded.config(), parts.endpoints(), data.root(), Services.ROLES, loaded::view);
-            services.prepare(loaded.config());
-            services.start();
-            Standalone standalone = new Standalone(data, parts, services);
-            standalone.prove();
-            say.accept("services are up after %.1f s".formatted(seconds(began)));
-            data.write(
-                    data.path("run.json"),
-                    "{\"pid\":%d,\"started_at\":\"%s\",\"port\":%d,\"url\":\"%s\"}%n"
-                            .formatted(
-                                    ProcessHandle.current().pid(),
-                                    Instant.now(),
-                                    standalone.gateway.port(),
-                                    standalone.url()));
-            return standalone;
-        } catch (RuntimeException e) {
-            if (services != null) {
-                services.close();
-            }
-            if (parts != null) {
-                parts.close();
-            }
-            data.close();
-            throw e;
+    public static Standalone start(Loaded loaded, Path folder, List<Knowledge> knowledge, Consumer<String> say) {
+        return new Standalone(loaded, folder, knowledge, say);
+    }
+
+    private <T extends AutoCloseable> T keep(T part) {
+        started.push(part);
+        return part;
+    }
+
+    /** Says so now, and not after the parts have started. */
+    private static void requireFree(MillraceConfig.Listen listen) {
+        try (ServerSocket socket = new ServerSocket()) {
+            socket.setReuseAddress(true);
+            socket.bind(new InetSocketAddress(listen.host(), listen.port()));
+        } catch (IOException e) {
+            throw new UserException(
+                    "port " + listen.port() + " on " + listen.host() + " cannot be listened on (" + e.getMessage()
+                            + "); stop what listens there, or choose another with --port",
+                    e);
         }
     }
 
     /** One query through the log and into the database. */
     private void prove() {
         try {
-            gateway.probe().get(30, TimeUnit.SECONDS);
+            String id = gateway.probe().toCompletableFuture().get(PROOF_WAIT.toSeconds(), TimeUnit.SECONDS);
+            long end = System.nanoTime() + PROOF_WAIT.toNanos();
+            try (Connection connection =
+                            DriverManager.getConnection(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
+                    PreparedStatement select =
+                            connection.prepareStatement("SELECT 1 FROM interactions WHERE interaction_id = ?::uuid")) {
+                select.setString(1, id);
+                while (!isThere(select)) {
+                    if (System.nanoTime() > end) {
+                        throw new TimeoutException();
+                    }
+                    Thread.sleep(10);
+                }
+            }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw new UserException("interrupted while it started");
-        } catch (ExecutionException | TimeoutException e) {
-            throw new UserException("a first query did not come back through the log within 30 s; see the log");
+            throw new UserException("interrupted while it started", e);
+        } catch (ExecutionException | TimeoutException | SQLException e) {
+            throw new UserException("a first query did not go through the log into Postgres; see millrace logs", e);
         }
     }
 
-    /** Ingests a folder and waits until it is searchable, but not for ever. */
-    public void ingest(Knowledge knowledge, Consumer<String> say) {
-        try {
-            List<FolderLoader.Loaded> loaded =
-                    new FolderLoader(services.log()).load(knowledge.folder(), knowledge.name(), knowledge.collection());
-            List<FolderLoader.Loaded> waiting = new ArrayList<>(loaded);
-            long until = System.nanoTime() + KNOWLEDGE_WAIT.toNanos();
-            long told = System.nanoTime();
-            while (!waiting.isEmpty() && System.nanoTime() < until) {
-                waiting.removeIf(document -> searcher.index().hasDocument(document.documentId(), document.checksum()));
-                if (System.nanoTime() - told > Duration.ofSeconds(2).toNanos()) {
-                    told = System.nanoTime();
-                    say.accept("knowledge %s: %d of %d documents"
-                            .formatted(knowledge.name(), loaded.size() - waiting.size(), loaded.size()));
-                }
-                Thread.sleep(50);
-            }
-            say.accept("knowledge %s: %d documents%s"
-                    .formatted(
-                            knowledge.name(),
-                            loaded.size() - waiting.size(),
-                            waiting.isEmpty() ? "" : ", " + waiting.size() + " follow"));
-        } catch (IOException e) {
-            throw new UserException("the folder " + knowledge.folder() + " cannot be read: " + e.getMessage());
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
+    private static boolean isThere(PreparedStatement select) throws SQLException {
+        try (ResultSet rows = select.executeQuery()) {
+            return rows.next();
         }
     }
 
@@ -136,25 +157,32 @@ public final class Standalone implements AutoCloseable {
     }
 
     /** Where its parts are. */
-    public Parts.Endpoints endpoints() {
-        return parts.endpoints();
+    public Endpoints endpoints() {
+        return endpoints;
     }
 
     /** The project's own documents, where this runs from a checkout. */
-    public static Optional<Path> ownDocs() {
+    static Optional<Path> ownDocs() {
         return Optional.ofNullable(System.getProperty("millrace.home"))
                 .map(home -> Path.of(home, "docs"))
-                .filter(java.nio.file.Files::isDirectory);
+                .filter(Files::isDirectory);
     }
 
     private static double seconds(long began) {
         return (System.nanoTime() - began) / 1e9;
     }
 
+    /** Stops the services, then the registry, Redis, the broker and PostgreSQL; then the data folder is free. */
     @Override
     public void close() {
-        services.close();
-        parts.close();
-        data.close();
+        while (!started.isEmpty()) {
+            try {
+                started.pop().close();
+            } catch (Exception e) {
+                // not a constant: logging must not be set up before the data folder is known
+                Logger log = LoggerFactory.getLogger(Standalone.class);
+                log.warn("something did not stop in good order", e);
+            }
+        }
     }
 }

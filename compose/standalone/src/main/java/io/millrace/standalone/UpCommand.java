@@ -11,7 +11,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import java.util.concurrent.CountDownLatch;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -38,51 +37,45 @@ public final class UpCommand implements Callable<Integer> {
     @Option(
             names = "--knowledge",
             paramLabel = "DIR[:COLLECTION]",
-            description = "Folder of Markdown and text to answer from; repeatable.")
+            description =
+                    "Folder of Markdown and text to answer from; repeatable. Default collection: codebase-context.")
     private List<String> knowledge = new ArrayList<>();
 
     @Override
-    public Integer call() throws InterruptedException {
-        List<Knowledge> folders = folders();
+    public Integer call() {
         Map<String, String> flags = new HashMap<>();
         if (port != null) {
             flags.put("listen.port", port.toString());
         }
         Loaded loaded = ConfigLoader.load(data.configFile(), System.getenv(), flags);
-        Path registry = Path.of(System.getProperty("millrace.registry", "registry"));
-        Standalone standalone = Standalone.start(loaded, data.folder(), registry, System.out::println);
-        CountDownLatch stopped = new CountDownLatch(1);
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            System.out.println("millrace stops");
-            standalone.close();
-            stopped.countDown();
-        }));
+        List<Knowledge> folders = new ArrayList<>();
         // the project's own documents first, so that a newcomer can ask about it
-        Standalone.ownDocs()
-                .ifPresent(docs ->
-                        standalone.ingest(new Knowledge("millrace-docs", docs, OWN_COLLECTION), System.out::println));
-        folders.forEach(folder -> standalone.ingest(folder, System.out::println));
-        System.out.println("millrace ready " + standalone.url());
-        stopped.await();
+        Standalone.ownDocs().ifPresent(docs -> folders.add(new Knowledge("millrace-docs", docs, OWN_COLLECTION)));
+        knowledge.forEach(each -> folders.add(folder(each, loaded.config().collections())));
+        try (Stop stop = new Stop();
+                Standalone standalone =
+                        Standalone.start(loaded, data.folder(), folders, line -> System.out.println(line))) {
+            System.out.println("millrace ready " + standalone.url());
+            stop.await();
+            System.out.println("millrace stops");
+        }
         return 0;
     }
 
-    private List<Knowledge> folders() {
-        List<Knowledge> folders = new ArrayList<>();
-        for (String each : knowledge) {
-            int colon = each.lastIndexOf(':');
-            boolean named = colon > 0 && !Files.isDirectory(Path.of(each));
-            Path folder = Path.of(named ? each.substring(0, colon) : each)
-                    .toAbsolutePath()
-                    .normalize();
-            if (!Files.isDirectory(folder)) {
-                throw new UserException("--knowledge " + each + ": there is no folder " + folder);
-            }
-            folders.add(new Knowledge(
-                    String.valueOf(folder.getFileName()),
-                    folder,
-                    named ? each.substring(colon + 1) : KNOWLEDGE_COLLECTION));
+    private static Knowledge folder(String named, List<String> collections) {
+        int colon = named.lastIndexOf(':');
+        boolean chosen = colon > 0 && !Files.isDirectory(Path.of(named));
+        Path folder = Path.of(chosen ? named.substring(0, colon) : named)
+                .toAbsolutePath()
+                .normalize();
+        String collection = chosen ? named.substring(colon + 1) : KNOWLEDGE_COLLECTION;
+        if (!Files.isDirectory(folder)) {
+            throw new UserException("--knowledge " + named + ": there is no folder " + folder);
         }
-        return folders;
+        if (!collections.contains(collection)) {
+            throw new UserException(
+                    "--knowledge " + named + ": there is no collection " + collection + "; there are " + collections);
+        }
+        return new Knowledge(String.valueOf(folder.getFileName()), folder, collection);
     }
 }

@@ -7,4 +7,9 @@ public final class UserException extends RuntimeException {
     public UserException(String message) {
         super(message);
     }
+
+    /** @param cause for the log */
+    public UserException(String message, Throwable cause) {
+        super(message, cause);
+    }
 }

@@ -1,4 +1,4 @@
-/** The command line and what it starts. */
+/** Everything in one process: the launcher's commands, the wiring of the services, the life of an instance. */
 @NullMarked
 package io.millrace.standalone;
 

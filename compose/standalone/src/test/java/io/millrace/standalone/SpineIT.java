@@ -12,6 +12,8 @@ import io.millrace.bench.stub.StubUpstream;
 import io.millrace.bench.stub.StubUpstream.Mode;
 import io.millrace.config.ConfigLoader;
 import io.millrace.log.Topics;
+import io.millrace.schema.RoutingConfig;
+import io.millrace.schema.Thresholds;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -73,7 +75,7 @@ class SpineIT {
         standalone = Standalone.start(
                 ConfigLoader.load(Optional.of(config), Map.of("TEST_KEY", "k-123"), Map.of("listen.port", "0")),
                 folder.resolve("data"),
-                Path.of(System.getProperty("millrace.registry")),
+                List.of(),
                 line -> {});
     }
 
@@ -234,25 +236,47 @@ class SpineIT {
                 .equals("cancelled"));
     }
 
+    /** The thresholds are changed on the log, without a restart, so that any evidence falls between them. */
     @Test
-    void shouldWithholdABadLocalAnswerAndTakeTheRemoteOne() throws Exception {
+    void shouldWithholdABadLocalAnswerAndTakeTheRemoteOneWhenThresholdsAreMoved() throws Exception {
         document(
-                "fallback.md",
+                "lever.md",
                 "# The blue lever\n\nThe blue lever in the mill opens the upper sluice gate by two notches.");
         local.mode(Mode.REFUSAL);
-        await(() -> route("What does the blue lever in the mill do?")
-                        .path("decision")
-                        .path("context_score")
-                        .asDouble()
-                > 0);
+        String question = "{\"query\":\"What does the blue lever in the mill open?\",\"generate_response\":true}";
+        var producer = standalone.services().log().producer();
+        RoutingConfig moved = RoutingConfig.newBuilder()
+                .setVersion(7L)
+                .setThresholds(new Thresholds(0.9999, 0.0001, 0.8, 0.0))
+                .build();
+        producer.send(Topics.ROUTING_CONFIG, "default", moved).join();
+        try {
+            await(() -> recorded(JSON.readTree(post("/query", question).body())
+                                    .path("interaction_id")
+                                    .asText())
+                            .at("/decisions/0/inputs/config_version")
+                            .asLong()
+                    == 7);
 
-        JsonNode answer = middling("What does the blue lever open?");
+            JsonNode answer = JSON.readTree(post("/query", question).body());
 
-        assertThat(answer.path("response").asText()).startsWith("remote: ");
-        JsonNode record = recorded(answer.path("interaction_id").asText());
-        assertThat(record.at("/interaction/attempts/0/route").asText()).isEqualTo("local_with_fallback");
-        assertThat(record.at("/interaction/attempts/0/end").asText()).isEqualTo("withheld");
-        assertThat(record.at("/interaction/attempts/1/reason").asText()).isEqualTo("quality_below_bar");
+            assertThat(answer.path("response").asText()).startsWith("remote: ");
+            JsonNode record = recorded(answer.path("interaction_id").asText());
+            assertThat(record.at("/interaction/attempts/0/route").asText()).isEqualTo("local_with_fallback");
+            assertThat(record.at("/interaction/attempts/0/end").asText()).isEqualTo("withheld");
+            assertThat(record.at("/interaction/attempts/1/reason").asText()).isEqualTo("quality_below_bar");
+
+            remote.mode(Mode.BAD_REQUEST);
+            JsonNode released = JSON.readTree(post("/query", question).body());
+
+            assertThat(released.path("response").asText()).startsWith("I'm sorry");
+            assertThat(recorded(released.path("interaction_id").asText())
+                            .at("/interaction/attempts/2/reason")
+                            .asText())
+                    .isEqualTo("withheld_released");
+        } finally {
+            producer.tombstone(Topics.ROUTING_CONFIG, "default").join();
+        }
     }
 
     @Test
@@ -335,15 +359,15 @@ class SpineIT {
             /query               | {"query":"x","unknown":1}                               | 400 | unknown
             /query               | {"query":"x","limit":1e99}                              | 400 | limit
             /query               | {"query":"x","force_local":true,"force_remote":true}    | 400 | force_remote
-            /query               | {"query":"x","collections":["nope"]}                    | 400 | collection
-            /search              | {"query":"x","collections":["nope"]}                    | 400 | collection
+            /query               | {"query":"x","collections":["nope"]}                    | 400 | collections[0]
+            /search              | {"query":"x","collections":["nope"]}                    | 400 | collections[0]
             /documents           | {"content":""}                                          | 400 | content
             /documents           | {"content":"x","collection":"nope"}                     | 400 | collection
-            /feedback/nonsense   | {"rating":1}                                            | 400 | interaction_id
-            /feedback            | {}                                                      | 400 | outcome
+            /feedback/nonsense   | {"rating":1}                                            | 400 | id
+            /feedback            | {}                                                      | 400 | interaction_id
             /v1/chat/completions | {"model":"nope","messages":[{"role":"user","content":"x"}]} | 404 | model
             /v1/chat/completions | {"model":"millrace","messages":[]}                      | 400 | messages
-            /v1/chat/completions | {"model":"millrace","messages":[{"role":"user"}]}       | 400 | messages[0].content
+            /v1/chat/completions | {"model":"millrace","messages":[{"role":"user"}]}       | 400 | messages
             """)
     void shouldNameTheFieldWhenTheRequestIsWrong(String path, String body, int status, String field) throws Exception {
         HttpResponse<String> response = post(path, body);
@@ -398,35 +422,13 @@ class SpineIT {
         org.assertj.core.api.Assertions.assertThatThrownBy(() -> Standalone.start(
                         ConfigLoader.load(Optional.empty(), Map.of(), Map.of("listen.port", "0")),
                         folder.resolve("data"),
-                        Path.of(System.getProperty("millrace.registry")),
+                        List.of(),
                         line -> {}))
                 .isInstanceOf(UserException.class)
-                .hasMessageContaining("is held by");
+                .hasMessageContaining("is in use by pid");
     }
 
     // ---- how it is asked
-
-    /** Asks until the score falls between the thresholds; the wording decides, so the threshold is met by asking less and less well. */
-    private static JsonNode middling(String question) throws Exception {
-        for (String asked : List.of(
-                question,
-                "blue lever gate",
-                "lever opens what in which mill of yore and why",
-                "levers and sluices",
-                "about gates")) {
-            JsonNode answer = JSON.readTree(post("/query", "{\"query\":\"" + asked + "\",\"generate_response\":true}")
-                    .body());
-            JsonNode record = recorded(answer.path("interaction_id").asText());
-            if (record.at("/interaction/attempts/0/route").asText().equals("local_with_fallback")) {
-                return answer;
-            }
-        }
-        throw new AssertionError("no question came between the thresholds");
-    }
-
-    private static JsonNode route(String question) throws Exception {
-        return JSON.readTree(post("/query", "{\"query\":\"" + question + "\"}").body());
-    }
 
     private static void document(String path, String content) throws Exception {
         String body = JSON.createObjectNode()
@@ -513,7 +515,7 @@ class SpineIT {
     }
 
     private static String sql(String select) throws SQLException {
-        Parts.Endpoints at = standalone.endpoints();
+        io.millrace.standalone.parts.Endpoints at = standalone.endpoints();
         try (var connection = DriverManager.getConnection(at.jdbcUrl(), at.user(), at.password());
                 var rows = connection.createStatement().executeQuery(select)) {
             return rows.next() ? String.valueOf(rows.getString(1)) : "";

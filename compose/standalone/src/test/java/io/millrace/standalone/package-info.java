@@ -1,4 +1,3 @@
-/** End-to-end tests on the real parts. */
 @NullMarked
 package io.millrace.standalone;
 

@@ -8,7 +8,6 @@ import io.millrace.log.Log;
 import io.millrace.log.SchemaRegistry;
 import io.millrace.log.UndecodableException;
 import io.millrace.service.Service;
-import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.time.Instant;
@@ -25,7 +24,6 @@ import java.util.Set;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
-import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
@@ -37,7 +35,6 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.RetriableException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.flywaydb.core.api.FlywayException;
-import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -302,21 +299,12 @@ public final class PostgresSink implements Service {
                 throw new IllegalStateException("not subscribed to " + record.topic());
             }
             try {
-                rows.add(row(projection, record));
+                rows.add(Row.of(log, projection, record));
             } catch (UndecodableException e) {
                 deadLetters.bury(record, STEP, e, 1);
             }
             taken.remove();
         }
-    }
-
-    private <V extends SpecificRecord> Row row(Projection<V> projection, ConsumerRecord<byte[], byte[]> record) {
-        if (record.value() == null && projection.deletable() && record.key() != null) {
-            return new Row(record, projection, List.of(new String(record.key(), StandardCharsets.UTF_8)), null);
-        }
-        List<@Nullable Object> cells =
-                projection.row(log.codecs().of(projection.topic()).decode(record.value()));
-        return new Row(record, projection, projection.keyOf(cells), cells);
     }
 
     private void write() throws SQLException, StaleOffsetsException {

@@ -28,6 +28,7 @@ import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -339,12 +340,13 @@ class ArchiveSinkTest {
     }
 
     private void send(int count) {
+        List<CompletableFuture<?>> sent = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             String id = Ids.next();
             // bytes that do not compress, so that files grow
             byte[] noise = new byte[2_000];
             random.nextBytes(noise);
-            log.producer()
+            sent.add(log.producer()
                     .send(
                             Topics.INTERACTIONS,
                             id,
@@ -355,9 +357,9 @@ class ArchiveSinkTest {
                                     .setInteractionId(id)
                                     .setModel("mill")
                                     .setEmbedding(ByteBuffer.wrap(noise))
-                                    .build());
+                                    .build()));
         }
-        log.producer().flush();
+        CompletableFuture.allOf(sent.toArray(CompletableFuture<?>[]::new)).join();
     }
 
     private static ArchivedFile last(List<ArchivedFile> files, int partition) {

@@ -24,12 +24,15 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.stream.IntStream;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerConfig;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -310,7 +313,7 @@ class PostgresSinkTest {
     }
 
     @Test
-    void shouldDeleteTheRowWhenADocumentIsDeleted() {
+    void shouldDeleteTheRowWhenADocumentIsDeleted() throws Exception {
         sink();
         Document kept = document("kept.md");
         Document deleted = document("deleted.md");
@@ -328,6 +331,12 @@ class PostgresSinkTest {
         await().atMost(SOON)
                 .untilAsserted(() -> assertThat(postgres.query("SELECT path FROM documents ORDER BY path"))
                         .containsExactly("kept.md", "reborn.md"));
+        await().atMost(SOON)
+                .untilAsserted(() -> assertThat(reconciled("documents"))
+                        .isEqualTo(new Reconciliation("documents", 2, 2, 0))
+                        .matches(Reconciliation::isExact));
+        postgres.execute("DELETE FROM documents WHERE path = 'kept.md'");
+        assertThat(reconciled("documents").isExact()).isFalse();
         assertThat(buried).isEmpty();
     }
 
@@ -347,7 +356,7 @@ class PostgresSinkTest {
     }
 
     @Test
-    void shouldProjectCommittedRecordsOnlyWhenAProducerIsTransactional() {
+    void shouldProjectCommittedRecordsOnlyWhenAProducerIsTransactional() throws Exception {
         sink();
         Properties config = new Properties();
         config.put(ProducerConfig.BOOTSTRAP_SERVERS_CONFIG, log.settings().bootstrapServers());
@@ -379,10 +388,14 @@ class PostgresSinkTest {
         }
 
         eventually("SELECT count(*) || min(query_text) || max(query_text) FROM interactions", "10committedcommitted");
+        // the offsets also pass the markers of the transactions
+        await().atMost(SOON)
+                .untilAsserted(() -> assertThat(reconciled("interactions"))
+                        .isEqualTo(new Reconciliation("interactions", 10, 10, 0)));
     }
 
     @Test
-    void shouldShareThePartitionsAndDuplicateNothingWhenThereAreTwo() {
+    void shouldShareThePartitionsAndDuplicateNothingWhenThereAreTwo() throws Exception {
         sink();
         sendInteractions(200);
         PostgresSink second = sink();
@@ -394,6 +407,7 @@ class PostgresSinkTest {
 
         eventually("SELECT count(*) FROM interactions", "800");
         assertThat(buried).isEmpty();
+        assertThat(reconciled("interactions")).isEqualTo(new Reconciliation("interactions", 800, 800, 0));
     }
 
     private PostgresSink sink() {
@@ -417,12 +431,20 @@ class PostgresSinkTest {
                 .untilAsserted(() -> assertThat(postgres.query(sql)).containsExactly(expected));
     }
 
+    private Reconciliation reconciled(String table) throws SQLException {
+        return Reconciliation.of(log, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD).stream()
+                .filter(each -> each.table().equals(table))
+                .findFirst()
+                .orElseThrow();
+    }
+
     private void sendInteractions(int count) {
-        for (int i = 0; i < count; i++) {
-            Interaction interaction = interaction("question " + i);
-            log.producer().send(Topics.INTERACTIONS, interaction.getInteractionId(), interaction);
-        }
-        log.producer().flush();
+        CompletableFuture.allOf(IntStream.range(0, count)
+                        .mapToObj(i -> interaction("question " + i))
+                        .map(interaction ->
+                                log.producer().send(Topics.INTERACTIONS, interaction.getInteractionId(), interaction))
+                        .toArray(CompletableFuture<?>[]::new))
+                .join();
     }
 
     private Row row(Interaction interaction) {
@@ -433,7 +455,7 @@ class PostgresSinkTest {
                 Projections.INTERACTIONS.row(interaction));
     }
 
-    private static void mustNotRefuse(Row row, java.sql.SQLException why) {
+    private static void mustNotRefuse(Row row, SQLException why) {
         throw new AssertionError("refused " + row.key(), why);
     }
 

@@ -11,6 +11,8 @@ import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.format.DateTimeParseException;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
@@ -44,10 +46,16 @@ public final class Instance {
                 return Optional.empty();
             }
             JsonNode run = JSON.readTree(file.toFile());
+            // a pid that was given to another process since belongs to one that started later than what is written here
+            Instant since = Instant.parse(run.path("started_at").asText());
             boolean alive = ProcessHandle.of(run.path("pid").asLong())
-                    .map(ProcessHandle::isAlive)
-                    .orElse(false);
+                    .filter(ProcessHandle::isAlive)
+                    .flatMap(process -> process.info().startInstant())
+                    .filter(start -> start.isBefore(since.plusSeconds(2)))
+                    .isPresent();
             return alive ? Optional.of(run) : Optional.empty();
+        } catch (DateTimeParseException e) {
+            return Optional.empty();
         } catch (IOException e) {
             return Optional.empty();
         }
@@ -62,7 +70,8 @@ public final class Instance {
             return named;
         }
         return run().map(run -> run.path("url").asText())
-                .orElseThrow(() -> new UserException("no millrace is running on " + data.folder()
+                .filter(serving -> !serving.isEmpty())
+                .orElseThrow(() -> new UserException("no millrace is serving on " + data.folder()
                         + "; start it with ./millrace up, or name one with --url"));
     }
 

@@ -1,4 +1,4 @@
-/** The standing parts, embedded: broker, registry, Postgres, Redis. */
+/** The servers that a laptop has not got, embedded: Kafka, a schema registry, PostgreSQL, Redis; and the data folder they live in. */
 @NullMarked
 package io.millrace.standalone.parts;
 
