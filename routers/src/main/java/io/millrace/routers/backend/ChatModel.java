@@ -13,19 +13,16 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.net.ConnectException;
 import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpConnectTimeoutException;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
 import java.net.http.HttpTimeoutException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
-import java.util.concurrent.Executors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A model behind an OpenAI-compatible API: llama.cpp's server, or any remote.
@@ -47,18 +44,11 @@ public final class ChatModel implements AutoCloseable {
     private static final int MAX_ERROR = 500;
 
     private static final int MAX_ERROR_BODY = 16 * 1024;
-    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(2);
     private static final long RETRY_AFTER_MS = 5_000;
 
     private static final ObjectMapper JSON = new ObjectMapper();
 
-    private final HttpClient http = HttpClient.newBuilder()
-            .executor(Executors.newVirtualThreadPerTaskExecutor())
-            .version(HttpClient.Version.HTTP_1_1)
-            .connectTimeout(CONNECT_TIMEOUT)
-            // a redirect would carry the key to another host
-            .followRedirects(HttpClient.Redirect.NEVER)
-            .build();
+    private volatile @Nullable Upstream upstream;
 
     /** Receives the pieces of a streamed answer. */
     @FunctionalInterface
@@ -118,10 +108,11 @@ public final class ChatModel implements AutoCloseable {
         // without it most servers tell no tokens for a stream, and so no cost
         request.withObject("/stream_options").put("include_usage", true);
         Stream state = new Stream(usageWanted, deltas);
-        try (InputStream in = open(request, deployment, timeout)) {
+        try (Upstream.Body in = open(request, deployment, timeout)) {
             SseLines lines = new SseLines(in, MAX_LINE, MAX_BODY);
             for (String line = lines.next(); line != null; line = lines.next()) {
                 if (!state.line(line)) {
+                    in.drain();
                     break;
                 }
             }
@@ -307,19 +298,17 @@ public final class ChatModel implements AutoCloseable {
         }
     }
 
-    private InputStream open(ObjectNode body, Deployment deployment, Duration timeout)
+    private Upstream.Body open(ObjectNode body, Deployment deployment, Duration timeout)
             throws BackendException, InterruptedException {
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(deployment.base() + "/v1/chat/completions"))
-                .timeout(timeout)
-                .header("Content-Type", "application/json")
-                .POST(HttpRequest.BodyPublishers.ofString(body.toString()));
+        Map<String, String> headers = new HashMap<>(Map.of("Content-Type", "application/json"));
         if (deployment.key().isPresent()) {
-            request.header("Authorization", "Bearer " + deployment.key().value());
+            headers.put("Authorization", "Bearer " + deployment.key().value());
         }
-        HttpResponse<InputStream> response;
+        Upstream.Response response;
         try {
-            response = http.send(request.build(), HttpResponse.BodyHandlers.ofInputStream());
-        } catch (HttpConnectTimeoutException | ConnectException e) {
+            response = upstream()
+                    .post(URI.create(deployment.base() + "/v1/chat/completions"), headers, body.toString(), timeout);
+        } catch (ConnectException e) {
             throw new BackendException(
                     FailureReason.BACKEND_UNREACHABLE, deployment.name() + " cannot be reached", 502, true);
         } catch (HttpTimeoutException e) {
@@ -328,27 +317,46 @@ public final class ChatModel implements AutoCloseable {
         } catch (IOException e) {
             throw broken(e);
         }
-        if (response.statusCode() == 200) {
+        if (response.status() == 200) {
             return response.body();
         }
         throw refused(response, deployment);
     }
 
-    private static BackendException refused(HttpResponse<InputStream> response, Deployment deployment) {
-        int status = response.statusCode();
+    /** Made when it is first needed: the worker of the built-ins never needs it. */
+    private Upstream upstream() {
+        Upstream made = upstream;
+        if (made == null) {
+            synchronized (this) {
+                made = upstream;
+                if (made == null) {
+                    made = new Upstream();
+                    upstream = made;
+                }
+            }
+        }
+        return made;
+    }
+
+    private static BackendException refused(Upstream.Response response, Deployment deployment)
+            throws InterruptedException {
+        int status = response.status();
         String body;
         try (InputStream in = response.body()) {
             body = new String(in.readNBytes(MAX_ERROR_BODY), StandardCharsets.UTF_8);
         } catch (IOException e) {
+            // the status says enough, unless the attempt was aborted
+            broken(e);
             body = "";
         }
+        long retryAfter = retryAfter(response.retryAfter());
         String message = shorten(deployment.name() + " answered HTTP " + status + ": " + errorMessage(body));
         return switch (status) {
             case 503 ->
                 isLoading(body)
                         ? BackendException.loading(message)
-                        : new BackendException(FailureReason.OVERLOADED, message, 503, retryAfter(response), true);
-            case 429 -> new BackendException(FailureReason.OVERLOADED, message, 503, retryAfter(response), true);
+                        : new BackendException(FailureReason.OVERLOADED, message, 503, retryAfter, true);
+            case 429 -> new BackendException(FailureReason.OVERLOADED, message, 503, retryAfter, true);
             // another deployment has another key and another bill; the client's request is fine
             case 401, 402, 403 -> new BackendException(FailureReason.BACKEND_REJECTED, message, 502, true);
             case 408 -> new BackendException(FailureReason.BACKEND_TIMEOUT, message, 504, true);
@@ -447,8 +455,7 @@ public final class ChatModel implements AutoCloseable {
     }
 
     /** Milliseconds, 1 s..1 h. An HTTP date is rare, and the default serves as well. */
-    private static long retryAfter(HttpResponse<?> response) {
-        String header = response.headers().firstValue("Retry-After").orElse("");
+    private static long retryAfter(String header) {
         return header.matches("\\d{1,9}") ? Math.clamp(Long.parseLong(header), 1, 3_600) * 1_000L : RETRY_AFTER_MS;
     }
 
@@ -468,6 +475,9 @@ public final class ChatModel implements AutoCloseable {
     /** Ends what is in work. */
     @Override
     public void close() {
-        http.shutdownNow();
+        Upstream made = upstream;
+        if (made != null) {
+            made.close();
+        }
     }
 }

@@ -6,9 +6,10 @@ import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Objects;
-import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** A model server on loopback that does what the test says, over real sockets. */
@@ -37,8 +38,8 @@ public final class StubModel implements AutoCloseable {
     }
 
     private final Vertx vertx = Vertx.vertx();
-    private final List<JsonObject> seen = new CopyOnWriteArrayList<>();
-    private final List<String> keys = new CopyOnWriteArrayList<>();
+    private final List<JsonObject> seen = Collections.synchronizedList(new ArrayList<>());
+    private final List<String> keys = Collections.synchronizedList(new ArrayList<>());
     private final AtomicInteger aborted = new AtomicInteger();
     private final int port;
     private volatile Mode mode = Mode.OK;
@@ -73,12 +74,12 @@ public final class StubModel implements AutoCloseable {
 
     /** Bodies of the chat requests. */
     public List<JsonObject> seen() {
-        return seen;
+        return List.copyOf(seen);
     }
 
     /** Authorization headers of all requests. */
     public List<String> keys() {
-        return keys;
+        return List.copyOf(keys);
     }
 
     /** Chat requests whose client went away before they were answered. */

@@ -1,0 +1,58 @@
+package io.millrace.routers.dispatch;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.millrace.id.Ids;
+import io.millrace.routers.dispatch.Claims.Claim;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+import redis.embedded.RedisServer;
+
+class ClaimsTest {
+    private final String id = Ids.next();
+
+    @Test
+    void shouldGiveAnAttemptToOneWorkerOnly() throws Exception {
+        int port = freePort();
+        RedisServer server = new RedisServer(port);
+        server.start();
+        try (Claims one = new Claims("redis://127.0.0.1:" + port);
+                Claims two = new Claims("redis://127.0.0.1:" + port)) {
+            assertThat(one.claim(id, 1, "one")).isEqualTo(Claim.MINE);
+            assertThat(two.claim(id, 1, "two")).isEqualTo(Claim.TAKEN);
+            // a redelivery to the same worker is a second call too
+            assertThat(one.claim(id, 1, "one")).isEqualTo(Claim.TAKEN);
+            assertThat(two.claim(id, 2, "two")).isEqualTo(Claim.MINE);
+        } finally {
+            server.stop();
+        }
+    }
+
+    @Test
+    void shouldSayUnknownAtOnceAndClaimAgainWhenRedisWasAway() throws Exception {
+        int port = freePort();
+        RedisServer server = new RedisServer(port);
+        try (Claims claims = new Claims("redis://127.0.0.1:" + port)) {
+            long began = System.nanoTime();
+            assertThat(claims.claim(id, 1, "one")).isEqualTo(Claim.UNKNOWN);
+            assertThat(claims.claim(id, 1, "one")).isEqualTo(Claim.UNKNOWN);
+            assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(3));
+
+            server.start();
+            org.awaitility.Awaitility.await()
+                    .atMost(Duration.ofSeconds(10))
+                    .until(() -> claims.claim(id, 3, "one") == Claim.MINE);
+        } finally {
+            server.stop();
+        }
+    }
+
+    private static int freePort() throws IOException {
+        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            return socket.getLocalPort();
+        }
+    }
+}
