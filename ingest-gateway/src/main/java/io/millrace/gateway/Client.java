@@ -1,0 +1,20 @@
+package io.millrace.gateway;
+
+import io.millrace.schema.Reply;
+
+/** Who waits for an exchange. Called on the exchange's event loop. */
+interface Client {
+    /** The log has the query. */
+    default void accepted() {}
+
+    /** A piece of the answer, in order, of one attempt only. */
+    default void delta(Reply reply) {}
+
+    /** Called exactly once, and last. */
+    void ended(Outcome outcome);
+
+    /** Whether pieces are wanted. */
+    default boolean streams() {
+        return false;
+    }
+}

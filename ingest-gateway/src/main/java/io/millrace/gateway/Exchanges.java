@@ -1,0 +1,166 @@
+package io.millrace.gateway;
+
+import com.github.benmanes.caffeine.cache.Cache;
+import com.github.benmanes.caffeine.cache.Caffeine;
+import io.millrace.gateway.Exchange.Sending;
+import io.millrace.id.Ids;
+import io.millrace.log.Topics;
+import io.millrace.log.Vocabulary.CommandKind;
+import io.millrace.log.Vocabulary.FailureReason;
+import io.millrace.schema.Command;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Query;
+import io.millrace.schema.Reply;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/** The queries that this gateway waits for: written to the log, found again when a reply comes, given up when none does. */
+final class Exchanges {
+    /** After the deadline: the ledger's own grace; a final that left in time has arrived by then. */
+    static final Duration GRACE = Duration.ofSeconds(2);
+
+    /** Ids are remembered this long past their end, since the projection may lag behind. */
+    private static final Duration REMEMBERED = Duration.ofMinutes(10);
+
+    private static final long MOST_REMEMBERED = 200_000;
+
+    private final Wire wire;
+    private final String gatewayId;
+    private final int limit;
+    private final Traffic traffic;
+    private final Map<String, Exchange> live = new ConcurrentHashMap<>();
+    private final AtomicInteger inFlight = new AtomicInteger();
+    private final Cache<String, Boolean> ended = Caffeine.newBuilder()
+            .maximumSize(MOST_REMEMBERED)
+            .expireAfterWrite(REMEMBERED)
+            .build();
+
+    private volatile boolean listening;
+
+    /** @param limit most exchanges at once */
+    Exchanges(Wire wire, String gatewayId, int limit, Traffic traffic) {
+        this.wire = wire;
+        this.gatewayId = gatewayId;
+        this.limit = limit;
+        this.traffic = traffic;
+        traffic.watchInFlight(inFlight);
+    }
+
+    /** From now on no reply can be missed. */
+    void listening() {
+        listening = true;
+    }
+
+    /** Sends a query and waits for what comes; throws a 503 when too many are waiting, or replies are not read yet. */
+    Exchange open(Query query, Client client, LoopInbox inbox) {
+        if (!listening) {
+            traffic.refused("starting");
+            throw Problem.unavailable("starting", "the gateway does not read replies yet");
+        }
+        if (inFlight.incrementAndGet() > limit) {
+            inFlight.decrementAndGet();
+            traffic.refused(FailureReason.OVERLOADED);
+            throw Problem.unavailable(FailureReason.OVERLOADED, limit + " queries are in flight already");
+        }
+        Exchange exchange = new Exchange(query, client, inbox, this);
+        live.put(query.getInteractionId(), exchange);
+        wire.send(
+                        Topics.QUERIES,
+                        query.getInteractionId(),
+                        query,
+                        () -> exchange.sending().compareAndSet(Sending.QUEUED, Sending.SENT))
+                .whenComplete((nothing, error) -> {
+                    if (error != null) {
+                        refuse(exchange, error);
+                    } else if (exchange.sending().compareAndSet(Sending.SENT, Sending.ACKED)) {
+                        traffic.accepted();
+                        inbox.execute(exchange::accepted);
+                    } else {
+                        // its client was told that it was not accepted
+                        sendCancel(query);
+                    }
+                });
+        return exchange;
+    }
+
+    private void refuse(Exchange exchange, Throwable error) {
+        if (error instanceof CancellationException) {
+            // whoever gave it up has told the client
+            return;
+        }
+        traffic.refused("log");
+        Problem problem = Acks.refusal(error);
+        exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(problem, Optional.empty())));
+    }
+
+    /** A reply from the log, on the tail's thread. */
+    void deliver(Reply reply) {
+        if (!gatewayId.equals(reply.getGatewayId())) {
+            return;
+        }
+        Exchange exchange = live.get(reply.getInteractionId());
+        if (exchange != null) {
+            exchange.inbox().execute(() -> exchange.receive(reply));
+        }
+    }
+
+    /** Gives up what nobody answers; called a few times a second. */
+    void sweep(long now) {
+        for (Exchange exchange : live.values()) {
+            Sending sending = exchange.sending().get();
+            boolean unsent = sending == Sending.QUEUED || sending == Sending.SENT;
+            if (unsent && exchange.elapsedMs() > Acks.PATIENCE.toMillis()) {
+                if (exchange.sending().compareAndSet(sending, Sending.ABANDONED)) {
+                    traffic.refused("log");
+                    exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(Acks.logAway(), Optional.empty())));
+                }
+            } else if (now > exchange.query().getDeadlineAt() + GRACE.toMillis()) {
+                Problem late = Problem.of(504, FailureReason.DEADLINE_EXCEEDED, "no answer came before the deadline");
+                exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(late, Optional.empty())));
+            }
+        }
+    }
+
+    /** Takes the client's departure, or its slowness, to the log. */
+    void cancel(Exchange exchange) {
+        Sending sending = exchange.sending().get();
+        if (sending == Sending.QUEUED && exchange.sending().compareAndSet(Sending.QUEUED, Sending.ABANDONED)) {
+            return;
+        }
+        sendCancel(exchange.query());
+    }
+
+    private void sendCancel(Query query) {
+        traffic.cancelled();
+        String id = query.getInteractionId();
+        Command cancel = Command.newBuilder()
+                .setEnvelope(Envelope.newBuilder(query.getEnvelope())
+                        .setOccurredAt(System.currentTimeMillis())
+                        .build())
+                .setCommandId(Ids.next())
+                .setKind(CommandKind.CANCEL)
+                .setTarget(id)
+                .build();
+        wire.send(Topics.COMMANDS, id, cancel, () -> true);
+    }
+
+    /** Called by an exchange when it has ended. */
+    void ended(Exchange exchange, Outcome outcome) {
+        String id = exchange.query().getInteractionId();
+        if (exchange.sending().get() != Sending.ABANDONED) {
+            ended.put(id, true);
+        }
+        live.remove(id);
+        inFlight.decrementAndGet();
+        traffic.ended(exchange.query(), exchange.elapsedMs(), outcome);
+    }
+
+    /** Whether this gateway accepted the query not long ago. */
+    boolean knows(String id) {
+        return live.containsKey(id) || ended.getIfPresent(id) != null;
+    }
+}

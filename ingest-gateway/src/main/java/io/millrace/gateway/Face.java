@@ -1,0 +1,215 @@
+package io.millrace.gateway;
+
+import io.millrace.schema.Answer;
+import io.millrace.schema.Hit;
+import io.millrace.schema.Query;
+import io.millrace.schema.Reply;
+import io.vertx.core.buffer.Buffer;
+import io.vertx.core.json.DecodeException;
+import io.vertx.core.json.JsonArray;
+import io.vertx.core.json.JsonObject;
+import java.util.Comparator;
+import java.util.List;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** The contract that a client spoke: how its answer and its errors look. */
+enum Face {
+    CHAT(Errors.OPENAI) {
+        @Override
+        Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            Answer answer = answerOf(reply);
+            return answer.getBody().isEmpty()
+                    ? Buffer.buffer(completion(query, answer).encode())
+                    : Buffer.buffer(answer.getBody());
+        }
+    },
+
+    /** The predecessor's: {@code route} is the search mode, {@code backend} the place. */
+    QUERY(Errors.PROBLEM) {
+        @Override
+        Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            List<Hit> hits = reply.getHits();
+            JsonObject results = new JsonObject()
+                    .put("combined_results", items(hits, Hit::getScore))
+                    .put("semantic_results", items(best(hits, Hit::getCosine, query.getLimit()), Hit::getCosine))
+                    .put("keyword_results", items(best(hits, Hit::getBm25, query.getKeywordLimit()), Hit::getBm25))
+                    .put("collections", new JsonArray(query.getCollections()));
+            return new JsonObject()
+                    .put("route", query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval())
+                    .put("backend", remote ? "remote" : "local")
+                    .put("response", answerOf(reply).getText())
+                    .put("latency_ms", Math.round(elapsedMs))
+                    .put("interaction_id", query.getInteractionId())
+                    .put("results", results)
+                    .put("decision", decision(reply))
+                    .toBuffer();
+        }
+    },
+
+    /** The orchestration seed's: {@code route} is the routing outcome. */
+    ROUTE(Errors.PROBLEM) {
+        @Override
+        Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            Answer answer = answerOf(reply);
+            return new JsonObject()
+                    .put("response", answer.getText())
+                    .put("route", reply.getRoute())
+                    .put("confidence", reply.getConfidence())
+                    .put("latency_ms", Math.round(elapsedMs))
+                    .put("cost", answer.getCostUsd())
+                    .put("cached", !reply.getCachedKind().isEmpty())
+                    // scored after the answer has left; GET /interactions/{id} has it then
+                    .put("value_score", null)
+                    .put("learned", false)
+                    .put("interaction_id", query.getInteractionId())
+                    .put("decision", decision(reply))
+                    .toBuffer();
+        }
+    };
+
+    private static final Logger LOG = LoggerFactory.getLogger(Face.class);
+
+    private final Errors errors;
+
+    Face(Errors errors) {
+        this.errors = errors;
+    }
+
+    Errors errors() {
+        return errors;
+    }
+
+    /**
+     * The body of a whole answer, JSON.
+     *
+     * @param remote whether the backend that answered is elsewhere
+     */
+    abstract Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote);
+
+    static JsonObject decision(Reply reply) {
+        return new JsonObject()
+                .put("route", reply.getRoute())
+                .put("reason", reply.getReason())
+                .put("confidence", reply.getConfidence())
+                .put("confidence_kind", reply.getConfidenceKind())
+                .put("backend", reply.getBackend())
+                .put("deployment", reply.getDeployment())
+                .put("context_score", reply.getContextScore())
+                .put("context_added", reply.getContextAdded())
+                .put("attempt", reply.getAttempt())
+                .put("cached", reply.getCachedKind().isEmpty() ? null : reply.getCachedKind());
+    }
+
+    /** Result items in the predecessor's shape; the score is in the unit that the payload names. */
+    static JsonArray items(List<Hit> hits, Function<Hit, @Nullable Double> score) {
+        JsonArray items = new JsonArray();
+        for (Hit hit : hits) {
+            JsonArray sources = new JsonArray();
+            if (hit.getCosine() != null) {
+                sources.add("semantic");
+            }
+            if (hit.getBm25() != null) {
+                sources.add("keyword");
+            }
+            items.add(new JsonObject()
+                    .put("collection", hit.getCollection())
+                    .put("id", hit.getPassageId())
+                    .put("score", score.apply(hit))
+                    .put(
+                            "payload",
+                            new JsonObject()
+                                    .put("content", hit.getText())
+                                    .put("title", hit.getTitle())
+                                    .put("path", hit.getPath())
+                                    .put("document_id", hit.getDocumentId())
+                                    .put("chunk_index", hit.getChunkIndex())
+                                    .put("trust", hit.getTrust())
+                                    .put("unit", hit.getUnit())
+                                    .put("cosine", hit.getCosine())
+                                    .put("bm25", hit.getBm25()))
+                    .put("source", sources.size() == 1 ? sources.getString(0) : "hybrid")
+                    .put("sources", sources));
+        }
+        return items;
+    }
+
+    private static List<Hit> best(List<Hit> hits, Function<Hit, @Nullable Double> score, int limit) {
+        return hits.stream()
+                .filter(hit -> score.apply(hit) != null)
+                .sorted(Comparator.comparingDouble((Hit hit) -> -orZero(score.apply(hit))))
+                .limit(limit)
+                .toList();
+    }
+
+    private static double orZero(@Nullable Double value) {
+        return value == null ? 0 : value;
+    }
+
+    static Answer answerOf(Reply reply) {
+        Answer answer = reply.getAnswer();
+        return answer == null ? Answer.newBuilder().build() : answer;
+    }
+
+    private static JsonObject completion(Query query, Answer answer) {
+        return new JsonObject()
+                .put("id", chatId(query))
+                .put("object", "chat.completion")
+                .put("created", query.getEnvelope().getOccurredAt() / 1_000)
+                .put("model", answer.getModel().isEmpty() ? query.getModel() : answer.getModel())
+                .put(
+                        "choices",
+                        new JsonArray()
+                                .add(new JsonObject()
+                                        .put("index", 0)
+                                        .put("message", message(answer))
+                                        .put("logprobs", null)
+                                        .put("finish_reason", answer.getFinishReason())))
+                .put(
+                        "usage",
+                        new JsonObject()
+                                .put("prompt_tokens", answer.getTokensIn())
+                                .put("completion_tokens", answer.getTokensOut())
+                                .put("total_tokens", answer.getTokensIn() + answer.getTokensOut()));
+    }
+
+    /** The payloads of a stream whose pieces are not there any more: one with everything, one with the end. */
+    static List<String> chunks(Query query, Answer answer) {
+        return List.of(
+                chunk(query, answer, message(answer), null).encode(),
+                chunk(query, answer, new JsonObject(), answer.getFinishReason()).encode());
+    }
+
+    private static JsonObject chunk(Query query, Answer answer, JsonObject delta, @Nullable String finish) {
+        return new JsonObject()
+                .put("id", chatId(query))
+                .put("object", "chat.completion.chunk")
+                .put("created", query.getEnvelope().getOccurredAt() / 1_000)
+                .put("model", answer.getModel().isEmpty() ? query.getModel() : answer.getModel())
+                .put(
+                        "choices",
+                        new JsonArray()
+                                .add(new JsonObject()
+                                        .put("index", 0)
+                                        .put("delta", delta)
+                                        .put("finish_reason", finish)));
+    }
+
+    private static JsonObject message(Answer answer) {
+        if (!answer.getMessage().isEmpty()) {
+            try {
+                return new JsonObject(answer.getMessage());
+            } catch (DecodeException e) {
+                // a backend's message that is no JSON still has its text
+                LOG.warn("{} sent a message that is not JSON", answer.getModel());
+            }
+        }
+        return new JsonObject().put("role", "assistant").put("content", answer.getText());
+    }
+
+    private static String chatId(Query query) {
+        return "chatcmpl-" + query.getInteractionId();
+    }
+}

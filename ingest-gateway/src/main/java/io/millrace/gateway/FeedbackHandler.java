@@ -1,0 +1,92 @@
+package io.millrace.gateway;
+
+import io.millrace.id.Ids;
+import io.millrace.log.Topics;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Feedback;
+import io.vertx.core.json.JsonArray;
+import io.vertx.core.json.JsonObject;
+import io.vertx.ext.web.RoutingContext;
+import java.util.ArrayList;
+import java.util.List;
+
+/** {@code POST /feedback/{id}} and {@code POST /feedback}. */
+final class FeedbackHandler {
+    private final Wire wire;
+
+    FeedbackHandler(Wire wire) {
+        this.wire = wire;
+    }
+
+    void rate(RoutingContext context) {
+        String id = requireId("id", Answers.pathParam(context, "id"));
+        JsonObject body = Answers.body(context);
+        write(
+                context,
+                id,
+                Feedback.newBuilder()
+                        .setRating(body.getInteger("rating"))
+                        .setNote(body.getString("note", ""))
+                        .setQuery(body.getString("query", "")));
+    }
+
+    /** Both forms of the predecessor: the outcome of an interaction, or a correction with or without one. */
+    void give(RoutingContext context) {
+        JsonObject body = Answers.body(context);
+        boolean named = body.containsKey("interaction_id");
+        String id = named ? requireId("interaction_id", body.getString("interaction_id")) : "";
+        boolean outcome = named && (body.containsKey("outcome") || body.containsKey("user_feedback"));
+        boolean correction = body.containsKey("correction")
+                || body.containsKey("rating")
+                || body.containsKey("note")
+                || !body.getJsonArray("tags", new JsonArray()).isEmpty();
+        if (!outcome && !(correction && (named || body.containsKey("query")))) {
+            throw Problem.field(
+                    400,
+                    "missing_feedback_fields",
+                    named ? "outcome" : "interaction_id",
+                    "give interaction_id with outcome or user_feedback, or query (or interaction_id) with correction, rating, note or tags");
+        }
+        List<String> tags = new ArrayList<>(Queries.strings(body.getJsonArray("tags")));
+        for (String label : List.of("model", "variant")) {
+            if (body.containsKey(label)) {
+                tags.add(label + ":" + body.getString(label));
+            }
+        }
+        write(
+                context,
+                id,
+                Feedback.newBuilder()
+                        .setRating(body.getInteger("rating", body.getInteger("user_feedback")))
+                        .setOutcome(body.getString("outcome", ""))
+                        .setNote(body.getString("note", ""))
+                        .setCorrection(body.getString("correction", ""))
+                        .setQuery(body.getString("query", ""))
+                        .setOriginalResponse(body.getString("original_response", ""))
+                        .setTags(tags));
+    }
+
+    private void write(RoutingContext context, String interactionId, Feedback.Builder feedback) {
+        String feedbackId = Ids.next();
+        Feedback value = feedback.setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(System.currentTimeMillis())
+                        .setTraceId(Headers.traceId(context.request()))
+                        .setSynthetic(Headers.flag(context.request(), Headers.SYNTHETIC))
+                        .build())
+                .setFeedbackId(feedbackId)
+                .setInteractionId(interactionId)
+                .build();
+        String key = interactionId.isEmpty() ? feedbackId : interactionId;
+        Acks.await(context, wire.send(Topics.FEEDBACK, key, value, () -> true))
+                .onSuccess(nothing -> Answers.json(
+                        context, 200, new JsonObject().put("status", "recorded").put("feedback_id", feedbackId)))
+                .onFailure(context::fail);
+    }
+
+    private static String requireId(String field, String id) {
+        if (!Ids.isEventId(id)) {
+            throw Problem.invalid(field, field + " must be an interaction id, a UUIDv7 in lower case");
+        }
+        return id;
+    }
+}

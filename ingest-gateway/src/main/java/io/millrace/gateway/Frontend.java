@@ -1,0 +1,195 @@
+package io.millrace.gateway;
+
+import static java.util.Objects.requireNonNull;
+
+import io.millrace.config.MillraceConfig;
+import io.vertx.core.Future;
+import io.vertx.core.Handler;
+import io.vertx.core.VerticleBase;
+import io.vertx.core.http.HttpHeaders;
+import io.vertx.core.http.HttpMethod;
+import io.vertx.core.http.HttpServer;
+import io.vertx.core.http.HttpServerOptions;
+import io.vertx.core.http.HttpServerRequest;
+import io.vertx.core.net.SocketAddress;
+import io.vertx.ext.web.Router;
+import io.vertx.ext.web.RoutingContext;
+import io.vertx.ext.web.handler.BodyHandler;
+import io.vertx.ext.web.openapi.router.RequestExtractor;
+import io.vertx.ext.web.openapi.router.RouterBuilder;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.IntConsumer;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** The HTTP server on one event loop. */
+final class Frontend extends VerticleBase {
+    private static final Logger LOG = LoggerFactory.getLogger(Frontend.class);
+    private static final String CHAT = "/v1/chat/completions";
+
+    /** The seed's proxy served the same handlers under these. */
+    private static final List<String> PREFIXES = List.of("/aidb", "/hybrid");
+
+    private static final Set<String> CHAT_PATHS = Set.of(CHAT, "/aidb" + CHAT, "/hybrid" + CHAT);
+
+    /** Everything that the loops share. */
+    record Shared(
+            MillraceConfig config,
+            Contract contract,
+            Queries queries,
+            QueryDesk desk,
+            InteractionHandler interactions,
+            FeedbackHandler feedback,
+            KnowledgeHandler knowledge,
+            OperationsHandler operations,
+            IntConsumer listening) {}
+
+    private final Shared shared;
+
+    Frontend(Shared shared) {
+        this.shared = shared;
+    }
+
+    @Override
+    public Future<?> start() {
+        LoopInbox inbox = new LoopInbox(context);
+        Handler<HttpServerRequest> chat = new ChatHandler(
+                vertx,
+                shared.queries,
+                shared.desk,
+                inbox,
+                shared.config.limits().bodyBytes());
+        Router router = router(inbox);
+        MillraceConfig.Listen listen = shared.config.listen();
+        HttpServer server = vertx.createHttpServer(
+                new HttpServerOptions().setHandle100ContinueAutomatically(true).setCompressionSupported(false));
+        server.requestHandler(request -> {
+            if (request.method().equals(HttpMethod.POST) && isChat(request.path())) {
+                chat.handle(request);
+            } else {
+                router.handle(request);
+            }
+        });
+        // one free port for all loops, where port 0 would be another one for each
+        SocketAddress address = listen.port() == 0
+                ? SocketAddress.sharedRandomPort(1, listen.host())
+                : SocketAddress.inetSocketAddress(listen.port(), listen.host());
+        return server.listen(address).onSuccess(bound -> shared.listening.accept(bound.actualPort()));
+    }
+
+    private static boolean isChat(@Nullable String path) {
+        return path != null && CHAT_PATHS.contains(path);
+    }
+
+    private Router router(LoopInbox inbox) {
+        RouterBuilder builder =
+                RouterBuilder.create(vertx, shared.contract.openapi(), RequestExtractor.withBodyHandler());
+        builder.rootHandler(
+                BodyHandler.create(false).setBodyLimit(shared.config.limits().bodyBytes()));
+        builder.rootHandler(this::checkBody);
+        handlers(inbox)
+                .forEach((operation, handler) ->
+                        requireNonNull(builder.getRoute(operation), operation).addHandler(handler));
+        Router api = builder.createRouter();
+        Router root = Router.router(vertx);
+        for (String prefix : PREFIXES) {
+            root.route(prefix + "/*").handler(context -> {
+                String uri = context.request().uri().substring(prefix.length());
+                context.reroute(context.request().method(), uri);
+            });
+        }
+        root.route().subRouter(api);
+        root.errorHandler(404, context -> fail(context, refused(404)));
+        root.errorHandler(405, context -> fail(context, refused(405)));
+        root.errorHandler(400, this::failed);
+        root.errorHandler(500, this::failed);
+        root.route().failureHandler(this::failed);
+        return root;
+    }
+
+    private Map<String, Handler<RoutingContext>> handlers(LoopInbox inbox) {
+        OperationsHandler operations = shared.operations;
+        return Map.ofEntries(
+                Map.entry("query", context -> ask(context, Face.QUERY, inbox)),
+                Map.entry("route", context -> ask(context, Face.ROUTE, inbox)),
+                Map.entry("getInteraction", shared.interactions),
+                Map.entry("rate", shared.feedback::rate),
+                Map.entry("giveFeedback", shared.feedback::give),
+                Map.entry("addDocument", shared.knowledge::add),
+                Map.entry("search", shared.knowledge::find),
+                Map.entry("listModels", operations::models),
+                Map.entry("health", operations::health),
+                Map.entry("healthLive", operations::live),
+                Map.entry("healthReady", operations::ready),
+                Map.entry("healthStartup", operations::ready),
+                Map.entry("healthDetailed", operations::detailed),
+                Map.entry("status", operations::status),
+                Map.entry("stats", operations::stats),
+                Map.entry("metrics", operations::metrics),
+                Map.entry("config", operations::config),
+                Map.entry(
+                        "openapi",
+                        context -> context.response()
+                                .putHeader(HttpHeaders.CONTENT_TYPE, "application/yaml")
+                                .end(shared.contract.yaml())));
+    }
+
+    private void ask(RoutingContext context, Face face, LoopInbox inbox) {
+        shared.desk.submit(
+                context.request(),
+                shared.queries.ask(context.request(), Answers.body(context), face),
+                face,
+                Headers.respondAsync(context.request()),
+                inbox);
+    }
+
+    /** Before the contract's validator, which hides broken bytes and says of broken JSON only that it is bad. */
+    private void checkBody(RoutingContext context) {
+        if (context.request().method().equals(HttpMethod.POST)) {
+            Headers.requireJson(context.request().getHeader(HttpHeaders.CONTENT_TYPE));
+            io.vertx.core.buffer.Buffer body = context.body().buffer();
+            Contract.requireJsonObject(body == null ? new byte[0] : body.getBytes());
+        }
+        context.next();
+    }
+
+    private void failed(RoutingContext context) {
+        Throwable failure = context.failure();
+        if (failure == null) {
+            fail(context, refused(context.statusCode()));
+            return;
+        }
+        Problem problem = Contract.problem(failure);
+        if (problem.status() == 500) {
+            LOG.error(
+                    "{} {} failed",
+                    context.request().method(),
+                    context.request().path(),
+                    failure);
+        }
+        fail(context, problem);
+    }
+
+    private Problem refused(int status) {
+        return switch (status) {
+            case 413 ->
+                Problem.field(
+                        413,
+                        "too_large",
+                        "body",
+                        "the body is larger than " + shared.config.limits().bodyBytes() + " bytes");
+            case 404 -> Problem.of(404, "not_found", "nothing is here; see /openapi.yaml");
+            case 405 -> Problem.of(405, "method_not_allowed", "this path does not take this method");
+            default -> Problem.of(status > 0 ? status : 500, "refused", "the request was refused");
+        };
+    }
+
+    private static void fail(RoutingContext context, Problem problem) {
+        String path = context.request().path();
+        Errors errors = path != null && path.startsWith("/v1/") ? Errors.OPENAI : Errors.PROBLEM;
+        errors.write(context.response(), problem, "");
+    }
+}

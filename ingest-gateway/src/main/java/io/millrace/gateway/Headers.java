@@ -1,0 +1,93 @@
+package io.millrace.gateway;
+
+import io.millrace.schema.Reply;
+import io.vertx.core.http.HttpHeaders;
+import io.vertx.core.http.HttpServerRequest;
+import io.vertx.core.http.HttpServerResponse;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/** The headers that are ours. */
+final class Headers {
+    static final CharSequence INTERACTION_ID = HttpHeaders.createOptimized("x-millrace-interaction-id");
+    static final CharSequence ROUTE = HttpHeaders.createOptimized("x-millrace-route");
+    static final CharSequence BACKEND = HttpHeaders.createOptimized("x-millrace-backend");
+    static final CharSequence REASON = HttpHeaders.createOptimized("x-millrace-reason");
+    static final CharSequence CONFIDENCE = HttpHeaders.createOptimized("x-millrace-confidence");
+    static final CharSequence CACHED = HttpHeaders.createOptimized("x-millrace-cached");
+    static final String SYNTHETIC = "x-millrace-synthetic";
+    static final String CACHE = "x-millrace-cache";
+    static final String LOCAL_ONLY = "x-millrace-local-only";
+    static final String IDEMPOTENCY_KEY = "Idempotency-Key";
+
+    private static final int MOST_KEY_CHARS = 255;
+    private static final Pattern TRACEPARENT =
+            Pattern.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?");
+    private static final String NO_TRACE = "0".repeat(32);
+
+    private Headers() {}
+
+    /** Puts the decision that led to this reply on a response. */
+    static void decided(HttpServerResponse response, Reply reply) {
+        response.putHeader(INTERACTION_ID, reply.getInteractionId())
+                .putHeader(ROUTE, reply.getRoute())
+                .putHeader(BACKEND, reply.getBackend())
+                .putHeader(REASON, reply.getReason())
+                .putHeader(CACHED, reply.getCachedKind().isEmpty() ? "false" : "true");
+        Double confidence = reply.getConfidence();
+        if (confidence != null) {
+            response.putHeader(CONFIDENCE, confidence.toString());
+        }
+    }
+
+    /** A header that is true or false; absent means false. */
+    static boolean flag(HttpServerRequest request, String name) {
+        String value = request.getHeader(name);
+        if (value == null) {
+            return false;
+        }
+        return switch (value.trim()) {
+            case "true", "1" -> true;
+            case "false", "0", "" -> false;
+            default -> throw Problem.invalid(name, name + " must be true or false");
+        };
+    }
+
+    /** The idempotency key, or empty. */
+    static String idempotencyKey(HttpServerRequest request) {
+        String key = request.getHeader(IDEMPOTENCY_KEY);
+        if (key == null) {
+            return "";
+        }
+        if (key.isBlank() || key.length() > MOST_KEY_CHARS) {
+            throw Problem.invalid(
+                    IDEMPOTENCY_KEY, IDEMPOTENCY_KEY + " must have 1 to " + MOST_KEY_CHARS + " characters");
+        }
+        return key;
+    }
+
+    /** The W3C trace id, or empty; a malformed header counts as none, as its specification asks. */
+    static String traceId(HttpServerRequest request) {
+        String header = request.getHeader("traceparent");
+        if (header == null) {
+            return "";
+        }
+        var matcher = TRACEPARENT.matcher(header);
+        return matcher.matches() && !matcher.group(1).equals(NO_TRACE) ? matcher.group(1) : "";
+    }
+
+    /** Whether the client asks for 202 instead of waiting (RFC 7240). */
+    static boolean respondAsync(HttpServerRequest request) {
+        String prefer = request.getHeader("Prefer");
+        return prefer != null && prefer.contains("respond-async");
+    }
+
+    /** Refuses a body that does not say it is JSON: a browser can send other types across origins without asking. */
+    static void requireJson(@Nullable String contentType) {
+        int end = contentType == null ? -1 : contentType.indexOf(';');
+        String type = contentType == null ? "" : end < 0 ? contentType : contentType.substring(0, end);
+        if (!type.trim().equalsIgnoreCase("application/json")) {
+            throw Problem.field(415, "unsupported_media_type", "Content-Type", "Content-Type must be application/json");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+package io.millrace.gateway;
+
+import com.github.benmanes.caffeine.cache.Cache;
+import com.github.benmanes.caffeine.cache.Caffeine;
+import io.millrace.id.Ids;
+import io.millrace.schema.Query;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
+
+/**
+ * Maps a client's key to the first interaction that carried it. This process remembers the outcome for ten minutes; beyond that, and
+ * for other processes, the {@link KeyStore} has the id, and the projection the answer.
+ */
+final class Idempotency {
+    private static final Duration REMEMBERED = Duration.ofMinutes(10);
+    private static final long MOST = 4_096;
+
+    /** What a key stands for. */
+    sealed interface Claim {
+        /** Nothing yet: go on, and tell the outcome. */
+        record First(CompletableFuture<Outcome> outcome) implements Claim {}
+
+        /** A query of this process. */
+        record Repeat(Query first, CompletableFuture<Outcome> outcome) implements Claim {}
+
+        /** A query of another process, or of long ago. */
+        record Elsewhere(String id) implements Claim {}
+    }
+
+    private record Entry(Query query, String fingerprint, CompletableFuture<Outcome> outcome) {}
+
+    private final Cache<String, Entry> entries =
+            Caffeine.newBuilder().maximumSize(MOST).expireAfterWrite(REMEMBERED).build();
+    private final KeyStore store;
+
+    Idempotency(KeyStore store) {
+        this.store = store;
+    }
+
+    /** Claims the query's key for it; throws a 422 when the key stood for another body. */
+    CompletionStage<Claim> claim(Query query) {
+        String key = Ids.content(
+                query.getEnvelope().getTenant(), query.getEnvelope().getPrincipal(), query.getIdempotencyKey());
+        Entry mine = new Entry(query, fingerprint(query), new CompletableFuture<>());
+        Entry first = entries.asMap().putIfAbsent(key, mine);
+        if (first != null) {
+            if (!first.fingerprint.equals(mine.fingerprint)) {
+                throw Problem.field(
+                        422,
+                        "idempotency_key_reused",
+                        Headers.IDEMPOTENCY_KEY,
+                        Headers.IDEMPOTENCY_KEY + " was used for another request");
+            }
+            return CompletableFuture.completedStage(new Claim.Repeat(first.query, first.outcome));
+        }
+        return store.claim(key, query.getInteractionId()).thenApply(other -> {
+            if (other.isEmpty() || other.get().equals(query.getInteractionId())) {
+                mine.outcome.thenAccept(outcome -> {
+                    if (outcome instanceof Outcome.Failed failed
+                            && failed.reply().isEmpty()) {
+                        // the log never had it, or nobody knows how it ended: the next one may try
+                        entries.asMap().remove(key, mine);
+                        store.release(key);
+                    }
+                });
+                return new Claim.First(mine.outcome);
+            }
+            entries.asMap().remove(key, mine);
+            // whoever came in between waits for this query, which is not going to be
+            mine.outcome.complete(new Outcome.Failed(running(other.get()), Optional.empty()));
+            return new Claim.Elsewhere(other.get());
+        });
+    }
+
+    private static String fingerprint(Query query) {
+        return Ids.checksum(String.join(
+                "\n",
+                query.getApi(),
+                query.getBackend(),
+                query.getRetrieval(),
+                Boolean.toString(query.getGenerate()),
+                Integer.toString(query.getLimit()),
+                String.join(",", query.getCollections()),
+                query.getBody()));
+    }
+
+    /** 409 for a key whose query has not ended, as far as this process can see. */
+    static Problem running(String id) {
+        return Problem.field(
+                409,
+                "in_progress",
+                Headers.IDEMPOTENCY_KEY,
+                "the first request with this key is interaction " + id + ", which has not ended yet");
+    }
+}

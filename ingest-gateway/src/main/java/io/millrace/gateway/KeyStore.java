@@ -1,0 +1,19 @@
+package io.millrace.gateway;
+
+import java.util.Optional;
+import java.util.concurrent.CompletionStage;
+
+/** Remembers idempotency keys beyond this process. */
+interface KeyStore extends AutoCloseable {
+    /** Claims a key for an id; the result is the id that had it first, or empty when it is ours or nothing can be known. */
+    CompletionStage<Optional<String>> claim(String key, String id);
+
+    /** Gives a key back, since its query was never accepted. */
+    void release(String key);
+
+    /** Whether the last call got through. */
+    boolean isUp();
+
+    @Override
+    void close();
+}

@@ -1,0 +1,149 @@
+package io.millrace.gateway;
+
+import io.millrace.config.MillraceConfig;
+import io.millrace.id.Ids;
+import io.millrace.log.Topics;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Hit;
+import io.millrace.schema.RawDocument;
+import io.millrace.text.Sanitizer;
+import io.vertx.core.json.JsonObject;
+import io.vertx.ext.web.RoutingContext;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** {@code POST /documents} and {@code POST /search}. */
+final class KnowledgeHandler {
+    private static final Logger LOG = LoggerFactory.getLogger(KnowledgeHandler.class);
+    private static final Duration PATIENCE = Duration.ofSeconds(30);
+    private static final long PAUSE_MS = 100;
+
+    private final Wire wire;
+    private final SearchPort search;
+    private final Blocking blocking;
+    private final MillraceConfig config;
+
+    KnowledgeHandler(Wire wire, SearchPort search, Blocking blocking, MillraceConfig config) {
+        this.wire = wire;
+        this.search = search;
+        this.blocking = blocking;
+        this.config = config;
+    }
+
+    void add(RoutingContext context) {
+        JsonObject body = Answers.body(context);
+        String content = body.getString("content");
+        if (content.isBlank()) {
+            throw Problem.invalid("content", "content must not be empty");
+        }
+        String source = body.getString("project", "api");
+        String path = body.getString("relative_path", "");
+        if (path.isBlank()) {
+            path = "unnamed/" + Ids.content(content);
+        }
+        Envelope envelope = Envelope.newBuilder()
+                .setOccurredAt(System.currentTimeMillis())
+                .setTraceId(Headers.traceId(context.request()))
+                .setSynthetic(Headers.flag(context.request(), Headers.SYNTHETIC))
+                .build();
+        String collection = body.getString("collection", config.collections().getFirst());
+        Map<String, String> metadata = new HashMap<>();
+        body.getJsonObject("metadata", new JsonObject())
+                .forEach(entry -> metadata.put(entry.getKey(), String.valueOf(entry.getValue())));
+        RawDocument document = RawDocument.newBuilder()
+                .setEnvelope(envelope)
+                .setSource(source)
+                .setPath(path)
+                .setTitle(body.getString("title", ""))
+                .setCollection(collection)
+                .setContent(content)
+                .setContentType(body.getString("content_type", "text/plain"))
+                .setTrust(body.getString("source_trust_level", "imported"))
+                .setTags(Queries.strings(body.getJsonArray("tags")))
+                .setMetadata(metadata)
+                .setSourceUrl(body.getString("source_url", ""))
+                .setModifiedAt(envelope.getOccurredAt())
+                .setLocalOnly(body.getBoolean("local_only", false))
+                .build();
+        String id = Ids.content(envelope.getTenant(), source, path);
+        boolean wait = Boolean.parseBoolean(context.queryParams().get("wait"));
+        Acks.await(context, wire.send(Topics.RAW_API, source + "/" + path, document, () -> true))
+                .onSuccess(nothing -> {
+                    if (wait) {
+                        awaitVisible(context, id, collection, System.nanoTime() + PATIENCE.toNanos());
+                    } else {
+                        added(context, id, collection, false);
+                    }
+                })
+                .onFailure(context::fail);
+    }
+
+    private void awaitVisible(RoutingContext context, String id, String collection, long untilNanos) {
+        if (context.response().closed()) {
+            return;
+        }
+        blocking.run(() -> search.isVisible(id))
+                .otherwise(error -> {
+                    LOG.warn("the index does not say whether a document is visible: {}", error.toString());
+                    return false;
+                })
+                .onSuccess(visible -> {
+                    if (visible || System.nanoTime() >= untilNanos) {
+                        added(context, id, collection, visible);
+                    } else {
+                        context.vertx().setTimer(PAUSE_MS, timer -> awaitVisible(context, id, collection, untilNanos));
+                    }
+                });
+    }
+
+    private static void added(RoutingContext context, String id, String collection, boolean visible) {
+        Answers.json(
+                context,
+                visible ? 200 : 202,
+                new JsonObject()
+                        .put("status", visible ? "ok" : "accepted")
+                        .put("document_id", id)
+                        .put("collection", collection)
+                        .put("visible", visible)
+                        .put(
+                                "message",
+                                visible ? "searches see the document" : "the document is on its way into the index"));
+    }
+
+    void find(RoutingContext context) {
+        JsonObject body = Answers.body(context);
+        String query = Sanitizer.sanitize(body.getString("query"));
+        if (query.isBlank()) {
+            throw Problem.invalid("query", "query must not be empty");
+        }
+        String asked = body.getString("mode", "hybrid");
+        String mode = asked.equals("auto") ? "hybrid" : asked;
+        SearchPort.Request request = new SearchPort.Request(
+                query,
+                mode,
+                Queries.strings(body.getJsonArray("collections")),
+                body.getInteger("limit", config.retrieval().limit()));
+        long started = System.nanoTime();
+        blocking.run(() -> search.search(request))
+                .onSuccess(hits -> Answers.json(
+                        context,
+                        200,
+                        new JsonObject()
+                                .put("query", query)
+                                .put("mode", mode)
+                                .put("results", Face.items(hits, Hit::getScore))
+                                .put("count", hits.size())
+                                .put("latency_ms", Math.round((System.nanoTime() - started) / 1e6))))
+                .onFailure(error -> {
+                    if (error instanceof Problem) {
+                        context.fail(error);
+                        return;
+                    }
+                    LOG.warn("the index does not answer", error);
+                    context.fail(Problem.unavailable("index_unavailable", "the index cannot be searched now"));
+                });
+    }
+}

@@ -1,0 +1,152 @@
+package io.millrace.gateway;
+
+import io.millrace.log.Log;
+import io.millrace.log.LogTail;
+import io.millrace.log.Topic;
+import io.millrace.log.Topics;
+import io.millrace.schema.BackendStatus;
+import io.millrace.schema.Reply;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
+import java.util.function.Consumer;
+import org.apache.avro.specific.SpecificRecord;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * {@link Wire} on Kafka.
+ *
+ * <p>A producer's send blocks for up to 5 s when metadata has expired or its buffer is full, so sends run on a thread of their own and
+ * not on an event loop; it costs a hand-over of some 10 µs. While there is no broker that thread is stuck, those behind it are given
+ * up by their own timers, and are dropped when their turn comes.
+ */
+final class LogWire implements Wire {
+    private static final Logger LOG = LoggerFactory.getLogger(LogWire.class);
+    private static final List<Topic<?>> WRITTEN =
+            List.of(Topics.QUERIES, Topics.COMMANDS, Topics.FEEDBACK, Topics.RAW_API, Topics.DEAD_LETTERS);
+    private static final Duration RETRY = Duration.ofMillis(500);
+
+    private final Log log;
+    private final ThreadPoolExecutor sender;
+    private final Thread opener;
+    private final CompletableFuture<Void> opened = new CompletableFuture<>();
+    private volatile int partition;
+    private volatile @Nullable LogTail<Reply> replies;
+    private volatile @Nullable LogTail<BackendStatus> states;
+    private Consumer<Reply> onReply = reply -> {};
+    private Consumer<BackendStatus> onState = state -> {};
+
+    /** @param backlog most records that wait for the sending thread */
+    LogWire(Log log, int backlog) {
+        this.log = log;
+        this.sender = new ThreadPoolExecutor(
+                1,
+                1,
+                0,
+                TimeUnit.MILLISECONDS,
+                new ArrayBlockingQueue<>(backlog),
+                Thread.ofPlatform().name("gateway-sender").daemon(true).factory());
+        this.opener = Thread.ofPlatform().name("gateway-opener").daemon(true).unstarted(this::tryToOpen);
+    }
+
+    @Override
+    public <V extends SpecificRecord> CompletableFuture<Void> send(
+            Topic<V> topic, String key, V value, BooleanSupplier wanted) {
+        CompletableFuture<Void> done = new CompletableFuture<>();
+        try {
+            sender.execute(() -> {
+                if (!wanted.getAsBoolean()) {
+                    done.completeExceptionally(new CancellationException("given up before it was sent"));
+                    return;
+                }
+                log.producer().send(topic, key, value).whenComplete((metadata, error) -> {
+                    if (error == null) {
+                        done.complete(null);
+                    } else {
+                        done.completeExceptionally(error);
+                    }
+                });
+            });
+        } catch (RejectedExecutionException e) {
+            done.completeExceptionally(e);
+        }
+        return done;
+    }
+
+    @Override
+    public CompletableFuture<Void> open(
+            int toRead, Consumer<Reply> replyHandler, Consumer<BackendStatus> stateHandler) {
+        partition = toRead;
+        onReply = replyHandler;
+        onState = stateHandler;
+        opener.start();
+        return opened;
+    }
+
+    private void tryToOpen() {
+        while (!Thread.currentThread().isInterrupted()) {
+            try {
+                WRITTEN.forEach(log.producer()::prepare);
+                LogTail<Reply> tail = new LogTail<>(
+                        "gateway-replies",
+                        Topics.REPLIES,
+                        LogTail.From.END,
+                        List.of(partition),
+                        log,
+                        record -> onReply.accept(record.required()));
+                replies = tail.start();
+                tail.caughtUp().join();
+                states = new LogTail<>("gateway-states", Topics.BACKEND_STATUS, LogTail.From.BEGINNING, log, record -> {
+                            BackendStatus state = record.value();
+                            if (state != null) {
+                                onState.accept(state);
+                            }
+                        })
+                        .start();
+                opened.complete(null);
+                return;
+            } catch (CompletionException | org.apache.kafka.common.KafkaException e) {
+                LOG.warn("waiting for the log: {}", e.getMessage());
+            } catch (RuntimeException e) {
+                LOG.warn("waiting for the log and its registry", e);
+            }
+            close(replies);
+            try {
+                Thread.sleep(RETRY);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    private static void close(@Nullable LogTail<?> tail) {
+        if (tail != null) {
+            tail.close();
+        }
+    }
+
+    @Override
+    public void close() {
+        opener.interrupt();
+        sender.shutdown();
+        try {
+            opener.join(Duration.ofSeconds(1));
+            if (!sender.awaitTermination(1, TimeUnit.SECONDS)) {
+                sender.shutdownNow();
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+        close(replies);
+        close(states);
+    }
+}

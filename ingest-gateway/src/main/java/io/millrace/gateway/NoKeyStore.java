@@ -1,0 +1,28 @@
+package io.millrace.gateway;
+
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
+
+/** Where no Redis is configured: keys live as long as this process remembers them. */
+final class NoKeyStore implements KeyStore {
+    @Override
+    public CompletionStage<Optional<String>> claim(String key, String id) {
+        return CompletableFuture.completedStage(Optional.empty());
+    }
+
+    @Override
+    public void release(String key) {
+        // nothing was claimed
+    }
+
+    @Override
+    public boolean isUp() {
+        return true;
+    }
+
+    @Override
+    public void close() {
+        // nothing is held
+    }
+}

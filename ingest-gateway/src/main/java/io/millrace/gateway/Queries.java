@@ -1,0 +1,192 @@
+package io.millrace.gateway;
+
+import io.millrace.config.MillraceConfig;
+import io.millrace.config.MillraceConfig.ModelPolicy;
+import io.millrace.id.Ids;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Query;
+import io.millrace.text.Sanitizer;
+import io.vertx.core.http.HttpServerRequest;
+import io.vertx.core.json.JsonArray;
+import io.vertx.core.json.JsonObject;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/** Makes queries for the log out of requests that are valid. */
+final class Queries {
+    /** What is asked for when a client names no model. */
+    static final String DEFAULT_MODEL = "millrace";
+
+    private static final String EXTRACTIVE = "extractive";
+    private static final String PING = "ping";
+
+    private final MillraceConfig config;
+    private final String gatewayId;
+    private final int replyPartition;
+    private final Map<String, ModelPolicy> models;
+
+    Queries(MillraceConfig config, String gatewayId, int replyPartition) {
+        this.config = config;
+        this.gatewayId = gatewayId;
+        this.replyPartition = replyPartition;
+        this.models = models(config);
+    }
+
+    /** Everything that a request may name as model, aliases included. */
+    static Map<String, ModelPolicy> models(MillraceConfig config) {
+        Map<String, ModelPolicy> known = new HashMap<>();
+        config.models().forEach((name, policy) -> {
+            known.put(name, policy);
+            policy.aliases().forEach(alias -> known.putIfAbsent(alias, policy));
+        });
+        config.backends()
+                .keySet()
+                .forEach(name -> config.model(name).ifPresent(policy -> known.putIfAbsent(name, policy)));
+        config.model(EXTRACTIVE).ifPresent(policy -> known.putIfAbsent(EXTRACTIVE, policy));
+        return Map.copyOf(known);
+    }
+
+    /** @param body the request's JSON as it came */
+    Query chat(HttpServerRequest request, ChatRequest chat, String body) {
+        String model = chat.model().isEmpty() ? DEFAULT_MODEL : chat.model();
+        ModelPolicy policy = models.get(model);
+        if (policy == null) {
+            throw Problem.field(
+                    404,
+                    "model_not_found",
+                    "model",
+                    "the model " + quoted(model) + " does not exist; see GET /v1/models");
+        }
+        boolean asked = Headers.flag(request, Headers.LOCAL_ONLY);
+        return start(request, "chat")
+                .setText(chat.text())
+                .setBody(body)
+                .setModel(model)
+                .setBackend(policy.backend())
+                .setLocalOnly(asked || policy.localOnly())
+                .setLocalOnlyReason(asked ? "request" : policy.localOnly() ? "model" : "")
+                .setStructured(chat.structured())
+                .setTools(chat.tools())
+                .setStream(chat.stream())
+                // a question of images only has nothing to search for
+                .setRetrieval(chat.text().isBlank() ? "off" : policy.retrieval())
+                .setAddContext(policy.addContext() && !chat.tools())
+                .setStore(chat.store())
+                .setMaxTokens(chat.maxTokens())
+                .setTemperature(chat.temperature())
+                .build();
+    }
+
+    /** The body of /query or /route, valid by the contract. */
+    Query ask(HttpServerRequest request, JsonObject body, Face face) {
+        boolean named = body.containsKey("query");
+        String field = named || !body.containsKey("prompt") ? "query" : "prompt";
+        String text = Sanitizer.sanitize(body.getString(field, ""));
+        if (text.isBlank()) {
+            throw Problem.invalid(field, field + " must not be empty");
+        }
+        boolean forceLocal = body.getBoolean("force_local", false);
+        boolean forceRemote = body.getBoolean("force_remote", false);
+        if (forceLocal && forceRemote) {
+            throw Problem.invalid("force_remote", "force_local and force_remote exclude each other");
+        }
+        boolean asked = Headers.flag(request, Headers.LOCAL_ONLY) || body.getBoolean("local_only", false);
+        boolean generate = body.getBoolean("generate_response", face == Face.ROUTE);
+        Query.Builder query = start(request, face == Face.ROUTE ? "route" : "query")
+                .setText(text)
+                .setBody(chatBody(text, body).encode())
+                .setModel(DEFAULT_MODEL)
+                .setBackend(forceLocal ? "local" : forceRemote ? "remote" : "")
+                .setPreferLocal(body.getBoolean("prefer_local", true))
+                .setLocalOnly(asked)
+                .setLocalOnlyReason(asked ? "request" : "")
+                .setGenerate(generate)
+                .setRetrieval(body.getString("mode", "auto"))
+                .setAddContext(true)
+                .setCollections(strings(body.getJsonArray("collections")))
+                .setLimit(body.getInteger("limit", config.retrieval().limit()))
+                .setKeywordLimit(
+                        body.getInteger("keyword_limit", config.retrieval().limit()))
+                .setScoreThreshold(body.getDouble("score_threshold", 0.0))
+                .setStore(body.getBoolean("store", true))
+                .setMaxTokens(body.getInteger("max_tokens", 0))
+                .setSessionId(body.getString("session_id", ""));
+        if (body.getBoolean("enable_cache", false)) {
+            query.setCache(true);
+        }
+        Double seconds = body.getDouble("llm_timeout_s");
+        if (seconds != null) {
+            query.setDeadlineAt(query.getEnvelope().getOccurredAt() + Math.round(seconds * 1_000));
+        }
+        return query.build();
+    }
+
+    /** A synthetic query that asks no model and searches nothing: what it measures is the way through the log. */
+    Query probe() {
+        long now = System.currentTimeMillis();
+        return Query.newBuilder()
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(now)
+                        .setSynthetic(true)
+                        .build())
+                .setInteractionId(Ids.next())
+                .setApi("probe")
+                .setGatewayId(gatewayId)
+                .setReplyPartition(replyPartition)
+                .setDeadlineAt(now + config.routing().deadline().toMillis())
+                .setText(PING)
+                .setBody(chatBody(PING, new JsonObject()).encode())
+                .setModel(DEFAULT_MODEL)
+                .setGenerate(false)
+                .setRetrieval("off")
+                .build();
+    }
+
+    private Query.Builder start(HttpServerRequest request, String api) {
+        long now = System.currentTimeMillis();
+        return Query.newBuilder()
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(now)
+                        .setTraceId(Headers.traceId(request))
+                        .setSynthetic(Headers.flag(request, Headers.SYNTHETIC))
+                        .build())
+                .setInteractionId(Ids.next())
+                .setApi(api)
+                .setGatewayId(gatewayId)
+                .setReplyPartition(replyPartition)
+                .setDeadlineAt(now + config.routing().deadline().toMillis())
+                .setCache(Headers.flag(request, Headers.CACHE))
+                .setIdempotencyKey(Headers.idempotencyKey(request));
+    }
+
+    private JsonObject chatBody(String text, JsonObject body) {
+        JsonArray messages = new JsonArray();
+        JsonObject context = body.getJsonObject("context");
+        if (context != null && !context.isEmpty()) {
+            String encoded = context.encode();
+            int most = 4 * config.limits().queryChars();
+            if (encoded.length() > most) {
+                throw Problem.invalid("context", "context must have at most " + most + " characters as JSON");
+            }
+            messages.add(new JsonObject()
+                    .put("role", "system")
+                    .put("content", "Context that the caller gave, as JSON:\n" + encoded));
+        }
+        messages.add(new JsonObject().put("role", "user").put("content", text));
+        JsonObject chat = new JsonObject().put("model", DEFAULT_MODEL).put("messages", messages);
+        Integer maxTokens = body.getInteger("max_tokens");
+        return maxTokens == null ? chat : chat.put("max_tokens", maxTokens);
+    }
+
+    static List<String> strings(@org.jspecify.annotations.Nullable JsonArray array) {
+        return array == null
+                ? List.of()
+                : array.stream().map(String.class::cast).distinct().toList();
+    }
+
+    /** A client's word in a message, bounded. */
+    static String quoted(String word) {
+        return '"' + (word.length() > 100 ? word.substring(0, 100) + "…" : word) + '"';
+    }
+}

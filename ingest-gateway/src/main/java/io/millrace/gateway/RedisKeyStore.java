@@ -1,0 +1,88 @@
+package io.millrace.gateway;
+
+import io.lettuce.core.ClientOptions;
+import io.lettuce.core.RedisClient;
+import io.lettuce.core.RedisURI;
+import io.lettuce.core.SetArgs;
+import io.lettuce.core.api.StatefulRedisConnection;
+import io.lettuce.core.codec.StringCodec;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
+import java.util.concurrent.TimeUnit;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** {@link KeyStore} in Redis: {@code millrace:idempotency:<key>}, SET NX EX. Redis down means that only this process knows keys. */
+final class RedisKeyStore implements KeyStore {
+    private static final Logger LOG = LoggerFactory.getLogger(RedisKeyStore.class);
+    private static final String PREFIX = "millrace:idempotency:";
+    private static final Duration KEPT = Duration.ofDays(1);
+    private static final long PATIENCE_MS = 300;
+
+    private final RedisClient client;
+    private final RedisURI uri;
+    private CompletableFuture<StatefulRedisConnection<String, String>> connection;
+    private volatile boolean up = true;
+
+    RedisKeyStore(String url) {
+        this.uri = RedisURI.create(url);
+        this.client = RedisClient.create();
+        client.setOptions(ClientOptions.builder()
+                .disconnectedBehavior(ClientOptions.DisconnectedBehavior.REJECT_COMMANDS)
+                .build());
+        this.connection = connect();
+    }
+
+    private CompletableFuture<StatefulRedisConnection<String, String>> connect() {
+        return client.connectAsync(StringCodec.UTF8, uri).toCompletableFuture();
+    }
+
+    /** The connection; a first attempt that failed is made again, later breaks are mended by the client itself. */
+    private synchronized CompletableFuture<StatefulRedisConnection<String, String>> connection() {
+        if (connection.isCompletedExceptionally()) {
+            connection = connect();
+        }
+        return connection;
+    }
+
+    @Override
+    public CompletionStage<Optional<String>> claim(String key, String id) {
+        String name = PREFIX + key;
+        return connection()
+                .copy()
+                .thenCompose(redis -> redis.async()
+                        .set(name, id, SetArgs.Builder.nx().ex(KEPT))
+                        .thenCompose(set -> set != null
+                                ? CompletableFuture.completedStage(Optional.<String>empty())
+                                : redis.async().get(name).thenApply(Optional::ofNullable)))
+                .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
+                .handle((first, error) -> {
+                    up = error == null;
+                    if (error != null) {
+                        LOG.warn("redis did not take an idempotency key: {}", error.toString());
+                        return Optional.empty();
+                    }
+                    return first;
+                });
+    }
+
+    @Override
+    public void release(String key) {
+        connection()
+                .copy()
+                .thenCompose(redis -> redis.async().del(PREFIX + key))
+                .whenComplete((count, error) -> up = error == null);
+    }
+
+    @Override
+    public boolean isUp() {
+        return up;
+    }
+
+    @Override
+    public void close() {
+        client.shutdown(0, 1, TimeUnit.SECONDS);
+    }
+}

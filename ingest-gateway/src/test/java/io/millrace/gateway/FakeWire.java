@@ -1,0 +1,116 @@
+package io.millrace.gateway;
+
+import io.millrace.log.Codecs;
+import io.millrace.log.InMemorySchemaRegistry;
+import io.millrace.log.Topic;
+import io.millrace.log.Topics;
+import io.millrace.schema.Answer;
+import io.millrace.schema.BackendStatus;
+import io.millrace.schema.Failure;
+import io.millrace.schema.Query;
+import io.millrace.schema.Reply;
+import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.BiConsumer;
+import java.util.function.BooleanSupplier;
+import java.util.function.Consumer;
+import org.apache.avro.specific.SpecificRecord;
+
+/** A log in memory, whose other side the test plays. */
+final class FakeWire implements Wire {
+    static {
+        // a codec vouches for our records to Avro, which would not build their defaults otherwise
+        new Codecs(new InMemorySchemaRegistry(), "").of(Topics.QUERIES);
+    }
+
+    /** What was sent. */
+    record Sent(String topic, String key, SpecificRecord value) {}
+
+    final Queue<Sent> sent = new ConcurrentLinkedQueue<>();
+    volatile Consumer<Reply> replies = reply -> {};
+    volatile Consumer<BackendStatus> states = state -> {};
+    volatile BiConsumer<FakeWire, Query> onQuery = (wire, query) -> {};
+    volatile boolean down;
+
+    @Override
+    public <V extends SpecificRecord> CompletableFuture<Void> send(
+            Topic<V> topic, String key, V value, BooleanSupplier wanted) {
+        CompletableFuture<Void> done = new CompletableFuture<>();
+        if (down || !wanted.getAsBoolean()) {
+            return done;
+        }
+        sent.add(new Sent(topic.name(), key, value));
+        done.complete(null);
+        if (value instanceof Query query) {
+            onQuery.accept(this, query);
+        }
+        return done;
+    }
+
+    @Override
+    public CompletableFuture<Void> open(
+            int partition, Consumer<Reply> replyHandler, Consumer<BackendStatus> stateHandler) {
+        replies = replyHandler;
+        states = stateHandler;
+        return CompletableFuture.completedFuture(null);
+    }
+
+    <V extends SpecificRecord> List<V> sent(Class<V> type) {
+        return sent.stream()
+                .map(Sent::value)
+                .filter(type::isInstance)
+                .map(type::cast)
+                .toList();
+    }
+
+    void reply(Reply.Builder reply) {
+        replies.accept(reply.build());
+    }
+
+    static Reply.Builder from(Query query, String kind, int sequence) {
+        return Reply.newBuilder()
+                .setInteractionId(query.getInteractionId())
+                .setGatewayId(query.getGatewayId())
+                .setKind(kind)
+                .setSequence(sequence)
+                .setRoute("local")
+                .setBackend("llama")
+                .setDeployment("llama-1")
+                .setReason("confidence_high")
+                .setConfidence(0.9)
+                .setConfidenceKind("prior")
+                .setContextScore(0.9);
+    }
+
+    static Reply.Builder answer(Query query, int sequence, String text) {
+        return from(query, "final", sequence)
+                .setAnswer(Answer.newBuilder()
+                        .setText(text)
+                        .setModel("stub")
+                        .setTokensIn(3)
+                        .setTokensOut(5)
+                        .setCostUsd(0.25)
+                        .build());
+    }
+
+    static Reply.Builder delta(Query query, int sequence, String data) {
+        return from(query, "delta", sequence).setData(data);
+    }
+
+    static Reply.Builder error(Query query, int sequence, String reason, int status) {
+        return from(query, "error", sequence)
+                .setFailure(Failure.newBuilder()
+                        .setReason(reason)
+                        .setMessage("it broke")
+                        .setHttpStatus(status)
+                        .setRetryAfterMs(1_500)
+                        .build());
+    }
+
+    @Override
+    public void close() {
+        // nothing is held
+    }
+}

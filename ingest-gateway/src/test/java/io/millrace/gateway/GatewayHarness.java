@@ -1,0 +1,190 @@
+package io.millrace.gateway;
+
+import io.micrometer.prometheusmetrics.PrometheusConfig;
+import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
+import io.millrace.config.MillraceConfig;
+import io.millrace.config.MillraceConfig.Backend;
+import io.millrace.config.MillraceConfig.Deployment;
+import io.millrace.config.MillraceConfig.Kind;
+import io.millrace.config.MillraceConfig.Limits;
+import io.millrace.config.MillraceConfig.Listen;
+import io.millrace.config.MillraceConfig.Locality;
+import io.millrace.config.MillraceConfig.ModelPolicy;
+import io.millrace.config.MillraceConfig.Postgres;
+import io.millrace.config.MillraceConfig.Routing;
+import io.millrace.config.Secret;
+import io.millrace.log.LogSettings;
+import io.millrace.schema.Hit;
+import io.vertx.core.json.JsonObject;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/** A gateway on a real HTTP server, with a log and an index in memory. */
+final class GatewayHarness implements AutoCloseable {
+    static final String CHAT = "/v1/chat/completions";
+    static final int IN_FLIGHT = 3;
+
+    final FakeWire wire = new FakeWire();
+    final AtomicBoolean visible = new AtomicBoolean();
+    final PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
+    final Gateway gateway;
+    private final HttpClient http =
+            HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+
+    GatewayHarness() {
+        this(config(Duration.ofSeconds(20), 64));
+    }
+
+    GatewayHarness(MillraceConfig config) {
+        gateway =
+                new Gateway(new LogSettings("127.0.0.1:1", "millrace.", 4, (short) 1), metrics, wire, config, ports());
+        gateway.start();
+    }
+
+    private GatewayPorts ports() {
+        SearchPort search = new SearchPort() {
+            @Override
+            public List<Hit> search(Request request) {
+                return List.of(hit("p1", 0.7, null), hit("p2", 0.6, 3.5));
+            }
+
+            @Override
+            public boolean isVisible(String documentId) {
+                return visible.get();
+            }
+        };
+        return new GatewayPorts(
+                search,
+                () -> new Postgres("jdbc:postgresql://127.0.0.1:1/none", "nobody", Secret.NONE),
+                "",
+                "",
+                () -> Map.of("listen.port", Map.of("value", 8092, "origin", "default")),
+                () -> List.of(new ServiceState("routing", true, Map.of())));
+    }
+
+    static Hit hit(
+            String id,
+            @org.jspecify.annotations.Nullable Double cosine,
+            @org.jspecify.annotations.Nullable Double bm25) {
+        return Hit.newBuilder()
+                .setPassageId(id)
+                .setCollection("nixos-docs")
+                .setPath("guide/" + id + ".md")
+                .setText("text of " + id)
+                .setScore(0.5)
+                .setCosine(cosine)
+                .setBm25(bm25)
+                .build();
+    }
+
+    static MillraceConfig config(Duration deadline, int streamBacklog) {
+        MillraceConfig base = MillraceConfig.defaults();
+        Routing routing = base.routing();
+        Map<String, ModelPolicy> models = new HashMap<>(base.models());
+        models.put("gpt", new ModelPolicy("gpt", "", "off", false, false, List.of("gpt-4o")));
+        return new MillraceConfig(
+                new Listen("127.0.0.1", 0),
+                base.kafka(),
+                base.registry(),
+                base.postgres(),
+                base.redis(),
+                Map.of(
+                        "llama",
+                        backend("llama", Locality.LOCAL, 0),
+                        "cloud",
+                        backend("cloud", Locality.REMOTE, 100_000)),
+                models,
+                new Routing(
+                        routing.local(),
+                        routing.fallback(),
+                        routing.qualityBar(),
+                        routing.remoteMargin(),
+                        routing.remotePrior(),
+                        deadline,
+                        routing.leaseTimeout(),
+                        routing.maxAttempts()),
+                base.retrieval(),
+                base.dispatch(),
+                new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog),
+                base.collections());
+    }
+
+    private static Backend backend(String name, Locality locality, double price) {
+        return new Backend(
+                name,
+                locality,
+                Kind.OPENAI,
+                List.of(new Deployment(
+                        name + "-1",
+                        "http://127.0.0.1:9/v1",
+                        "",
+                        Secret.NONE,
+                        price,
+                        price,
+                        0,
+                        Set.of("json"),
+                        4,
+                        Duration.ofSeconds(5))));
+    }
+
+    URI uri(String path) {
+        return URI.create("http://127.0.0.1:" + gateway.port() + path);
+    }
+
+    HttpResponse<String> post(String path, String body, String... headers) {
+        return post(path, BodyPublishers.ofString(body), headers);
+    }
+
+    HttpResponse<String> post(String path, HttpRequest.BodyPublisher body, String... headers) {
+        HttpRequest.Builder request =
+                HttpRequest.newBuilder(uri(path)).POST(body).timeout(Duration.ofSeconds(20));
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        if (!List.of(headers).contains("Content-Type")) {
+            request.header("Content-Type", "application/json");
+        }
+        return send(request.build());
+    }
+
+    HttpResponse<String> get(String path) {
+        return send(HttpRequest.newBuilder(uri(path))
+                .timeout(Duration.ofSeconds(20))
+                .build());
+    }
+
+    HttpResponse<String> send(HttpRequest request) {
+        try {
+            return http.send(request, BodyHandlers.ofString());
+        } catch (IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    HttpClient http() {
+        return http;
+    }
+
+    static JsonObject json(HttpResponse<String> response) {
+        return new JsonObject(response.body());
+    }
+
+    @Override
+    public void close() {
+        gateway.close();
+        http.close();
+    }
+}

@@ -1,0 +1,489 @@
+package io.millrace.gateway;
+
+import static io.millrace.gateway.GatewayHarness.CHAT;
+import static io.millrace.gateway.GatewayHarness.json;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import io.millrace.id.Ids;
+import io.millrace.schema.Command;
+import io.millrace.schema.Feedback;
+import io.millrace.schema.Query;
+import io.millrace.schema.RawDocument;
+import io.vertx.core.json.JsonObject;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** What clients get for what the log says, over a real HTTP server. */
+class QueryPathTest {
+    private static final String HI = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"strange\":[1,{}]}";
+    private static final String HI_STREAM = "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
+    private GatewayHarness harness;
+
+    @BeforeEach
+    void start() {
+        harness = new GatewayHarness();
+    }
+
+    @AfterEach
+    void stop() {
+        harness.close();
+    }
+
+    private Query query() {
+        await().atMost(Duration.ofSeconds(5))
+                .until(() -> !harness.wire.sent(Query.class).isEmpty());
+        return harness.wire.sent(Query.class).getLast();
+    }
+
+    private CompletableFuture<HttpResponse<String>> postAsync(String path, String body, String... headers) {
+        HttpRequest.Builder request = HttpRequest.newBuilder(harness.uri(path))
+                .POST(BodyPublishers.ofString(body))
+                .header("Content-Type", "application/json");
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        return harness.http().sendAsync(request.build(), BodyHandlers.ofString());
+    }
+
+    @Test
+    void shouldWriteTheWholeQueryWhenChatIsAsked() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "hello"));
+
+        HttpResponse<String> response = harness.post(
+                CHAT,
+                "{\"model\":\"gpt-4o\",\"messages\":[{\"role\":\"system\",\"content\":\"be kind\"},"
+                        + "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"what\\u200b is\"},{\"type\":\"text\",\"text\":\"this\"}]}],"
+                        + "\"store\":false,\"max_tokens\":7,\"temperature\":0.5,\"tools\":[{\"type\":\"function\"}],"
+                        + "\"response_format\":{\"type\":\"json_object\"},\"unheard_of\":{\"a\":[1]}}",
+                "x-millrace-synthetic",
+                "true",
+                "x-millrace-cache",
+                "true",
+                "x-millrace-local-only",
+                "true",
+                "traceparent",
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+
+        assertThat(response.statusCode()).isEqualTo(200);
+        Query query = query();
+        assertThat(query.getText()).isEqualTo("what is\nthis");
+        assertThat(query.getBody()).contains("\"unheard_of\":{\"a\":[1]}").contains("\\u200b");
+        assertThat(query.getModel()).isEqualTo("gpt-4o");
+        assertThat(query.getRetrieval()).isEqualTo("off");
+        assertThat(query.getStore()).isFalse();
+        assertThat(query.getTools()).isTrue();
+        assertThat(query.getAddContext()).isFalse();
+        assertThat(query.getStructured()).isTrue();
+        assertThat(query.getMaxTokens()).isEqualTo(7);
+        assertThat(query.getTemperature()).isEqualTo(0.5);
+        assertThat(query.getCache()).isTrue();
+        assertThat(query.getLocalOnly()).isTrue();
+        assertThat(query.getLocalOnlyReason()).isEqualTo("request");
+        assertThat(query.getEnvelope().getSynthetic()).isTrue();
+        assertThat(query.getEnvelope().getTraceId()).isEqualTo("4bf92f3577b34da6a3ce929d0e0e4736");
+        assertThat(query.getDeadlineAt()).isEqualTo(query.getEnvelope().getOccurredAt() + 20_000);
+        assertThat(Ids.isEventId(query.getInteractionId())).isTrue();
+    }
+
+    @Test
+    void shouldAnswerInOpenAisShapeWhenTheBackendIsBuiltIn() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "hello"));
+
+        HttpResponse<String> response = harness.post(CHAT, HI);
+
+        JsonObject body = json(response);
+        assertThat(body.getString("object")).isEqualTo("chat.completion");
+        assertThat(body.getJsonArray("choices")
+                        .getJsonObject(0)
+                        .getJsonObject("message")
+                        .getString("content"))
+                .isEqualTo("hello");
+        assertThat(body.getJsonObject("usage").getInteger("total_tokens")).isEqualTo(8);
+        assertThat(response.headers().firstValue("x-millrace-interaction-id")).hasValue(query().getInteractionId());
+        assertThat(response.headers().firstValue("x-millrace-route")).hasValue("local");
+        assertThat(response.headers().firstValue("x-millrace-backend")).hasValue("llama");
+        assertThat(response.headers().firstValue("x-millrace-confidence")).hasValue("0.9");
+        assertThat(response.headers().firstValue("x-millrace-cached")).hasValue("false");
+    }
+
+    @Test
+    void shouldPassTheBodyOfABackendVerbatim() {
+        String verbatim = "{\"id\":\"x\",  \"odd\":1}";
+        harness.wire.onQuery = (wire, query) -> {
+            var reply = FakeWire.answer(query, 0, "hello");
+            reply.getAnswer().setBody(verbatim);
+            wire.reply(reply);
+        };
+
+        assertThat(harness.post(CHAT, HI).body()).isEqualTo(verbatim);
+    }
+
+    @Test
+    void shouldStreamVerbatimAndEndWithDone() {
+        harness.wire.onQuery = (wire, query) -> {
+            wire.reply(FakeWire.delta(query, 0, "{\"a\": 1}"));
+            wire.reply(FakeWire.delta(query, 1, "{\"b\":2}"));
+            wire.reply(FakeWire.answer(query, 2, "ab").setData("{\"c\":3}\n{\"d\":4}"));
+        };
+
+        HttpResponse<String> response = harness.post(CHAT, HI_STREAM);
+
+        assertThat(response.headers().firstValue("content-type")).hasValue("text/event-stream");
+        assertThat(response.headers().firstValue("x-millrace-route")).hasValue("local");
+        assertThat(response.body())
+                .isEqualTo(
+                        "data: {\"a\": 1}\n\ndata: {\"b\":2}\n\ndata: {\"c\":3}\n\ndata: {\"d\":4}\n\ndata: [DONE]\n\n");
+        assertThat(query().getStream()).isTrue();
+    }
+
+    @Test
+    void shouldForwardOneAttemptOnceWhenRepliesAreDoubledOrOfAnotherAttempt() {
+        harness.wire.onQuery = (wire, query) -> {
+            wire.reply(FakeWire.delta(query, 0, "one"));
+            wire.reply(FakeWire.delta(query, 0, "other").setAttempt(2));
+            wire.reply(FakeWire.delta(query, 0, "one"));
+            wire.reply(FakeWire.delta(query, 1, "two").setGatewayId("another gateway"));
+            wire.reply(FakeWire.delta(query, 1, "two"));
+            wire.reply(FakeWire.answer(query, 2, ""));
+            wire.reply(FakeWire.delta(query, 3, "late"));
+        };
+
+        assertThat(harness.post(CHAT, HI_STREAM).body()).isEqualTo("data: one\n\ndata: two\n\ndata: [DONE]\n\n");
+    }
+
+    @Test
+    void shouldTellABrokenStreamAndCancelWhenAPieceIsMissing() {
+        harness.wire.onQuery = (wire, query) -> {
+            wire.reply(FakeWire.delta(query, 0, "one"));
+            wire.reply(FakeWire.delta(query, 2, "three"));
+        };
+
+        HttpResponse<String> response = harness.post(CHAT, HI_STREAM);
+
+        assertThat(response.body())
+                .startsWith("data: one\n\ndata: {\"error\":")
+                .contains("stream_broken")
+                .doesNotContain("[DONE]");
+        assertThat(harness.wire.sent(Command.class)).singleElement().satisfies(command -> {
+            assertThat(command.getKind()).isEqualTo("cancel");
+            assertThat(command.getTarget()).isEqualTo(query().getInteractionId());
+        });
+    }
+
+    @Test
+    void shouldSendATypedErrorEventWhenTheBackendFailsAfterContent() {
+        harness.wire.onQuery = (wire, query) -> {
+            wire.reply(FakeWire.delta(query, 0, "one"));
+            wire.reply(FakeWire.error(query, 1, "stream_broken", 502));
+        };
+
+        HttpResponse<String> response = harness.post(CHAT, HI_STREAM);
+
+        assertThat(response.statusCode()).isEqualTo(200);
+        String event = response.body()
+                .lines()
+                .filter(line -> line.contains("error"))
+                .findFirst()
+                .orElseThrow();
+        JsonObject error = new JsonObject(event.substring("data: ".length())).getJsonObject("error");
+        assertThat(error.getString("code")).isEqualTo("stream_broken");
+        assertThat(error.getString("type")).isEqualTo("server_error");
+    }
+
+    @Test
+    void shouldAnswerWithAStatusWhenItFailsBeforeContent() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.error(query, 0, "overloaded", 503));
+
+        for (String body : List.of(HI, HI_STREAM)) {
+            HttpResponse<String> response = harness.post(CHAT, body);
+            assertThat(response.statusCode()).isEqualTo(503);
+            assertThat(response.headers().firstValue("retry-after")).hasValue("2");
+            assertThat(json(response).getJsonObject("error").getString("code")).isEqualTo("overloaded");
+            assertThat(response.headers().firstValue("x-millrace-route")).hasValue("local");
+        }
+    }
+
+    @Test
+    void shouldNeverSay500WhenABackendDid() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.error(query, 0, "backend_error", 500));
+
+        assertThat(harness.post(CHAT, HI).statusCode()).isEqualTo(502);
+    }
+
+    @Test
+    void shouldAnswerInThePredecessorsShapeWhenQueried() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "found")
+                .setBackend("cloud")
+                .setRoute("remote")
+                .setHits(List.of(
+                        GatewayHarness.hit("p1", 0.5, null),
+                        GatewayHarness.hit("p2", 0.8, 2.0),
+                        GatewayHarness.hit("p3", null, 9.0))));
+
+        HttpResponse<String> response = harness.post(
+                "/query",
+                "{\"prompt\":\"how?\",\"mode\":\"keyword\",\"prefer_local\":false,\"force_remote\":true,\"limit\":1,"
+                        + "\"keyword_limit\":2,\"collections\":[\"nixos-docs\"],\"generate_response\":true,"
+                        + "\"context\":{\"os\":\"nixos\"},\"max_tokens\":9,\"llm_timeout_s\":3}");
+
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        JsonObject body = json(response);
+        assertThat(body.getString("route")).isEqualTo("keyword");
+        assertThat(body.getString("backend")).isEqualTo("remote");
+        assertThat(body.getString("response")).isEqualTo("found");
+        assertThat(body.getInteger("latency_ms")).isNotNegative();
+        assertThat(body.getString("interaction_id")).isEqualTo(query().getInteractionId());
+        assertThat(body.getJsonObject("decision").getString("reason")).isEqualTo("confidence_high");
+        JsonObject results = body.getJsonObject("results");
+        assertThat(results.getJsonArray("combined_results")).hasSize(3);
+        assertThat(results.getJsonArray("semantic_results")).hasSize(1);
+        assertThat(results.getJsonArray("semantic_results").getJsonObject(0).getString("id"))
+                .isEqualTo("p2");
+        assertThat(results.getJsonArray("semantic_results").getJsonObject(0).getDouble("score"))
+                .isEqualTo(0.8);
+        assertThat(results.getJsonArray("keyword_results").getJsonObject(0).getString("id"))
+                .isEqualTo("p3");
+        JsonObject item = results.getJsonArray("combined_results").getJsonObject(1);
+        assertThat(item.fieldNames()).contains("collection", "id", "score", "payload", "source", "sources");
+        Query query = query();
+        assertThat(query.getApi()).isEqualTo("query");
+        assertThat(query.getBackend()).isEqualTo("remote");
+        assertThat(query.getRetrieval()).isEqualTo("keyword");
+        assertThat(query.getGenerate()).isTrue();
+        assertThat(query.getPreferLocal()).isFalse();
+        assertThat(query.getCollections()).containsExactly("nixos-docs");
+        assertThat(query.getDeadlineAt()).isEqualTo(query.getEnvelope().getOccurredAt() + 3_000);
+        JsonObject chat = new JsonObject(query.getBody());
+        assertThat(chat.getInteger("max_tokens")).isEqualTo(9);
+        assertThat(chat.getJsonArray("messages").getJsonObject(0).getString("content"))
+                .contains("\"os\":\"nixos\"");
+        assertThat(chat.getJsonArray("messages").getJsonObject(1).getString("content"))
+                .isEqualTo("how?");
+    }
+
+    @Test
+    void shouldAnswerInTheSeedsShapeWhenRouted() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "so"));
+
+        for (String path : List.of("/route", "/hybrid/route", "/aidb/route")) {
+            JsonObject body = json(harness.post(path, "{\"query\":\"how?\",\"context\":{},\"prefer_local\":true}"));
+            assertThat(body.getString("response")).isEqualTo("so");
+            assertThat(body.getString("route")).isEqualTo("local");
+            assertThat(body.getDouble("confidence")).isEqualTo(0.9);
+            assertThat(body.getDouble("cost")).isEqualTo(0.25);
+            assertThat(body.getBoolean("cached")).isFalse();
+            assertThat(body.containsKey("value_score")).isTrue();
+            assertThat(body.getValue("value_score")).isNull();
+            assertThat(body.getBoolean("learned")).isFalse();
+        }
+        assertThat(query().getGenerate()).isTrue();
+    }
+
+    @Test
+    void shouldAnswer202WithALocationWhenAskedToRespondAsync() {
+        HttpResponse<String> response = harness.post("/query", "{\"query\":\"how?\"}", "Prefer", "respond-async");
+
+        assertThat(response.statusCode()).isEqualTo(202);
+        assertThat(response.headers().firstValue("location")).hasValue("/interactions/" + query().getInteractionId());
+    }
+
+    @Test
+    void shouldRefuseMoreThanTheLimitWhenQueriesAreInFlight() {
+        List<CompletableFuture<HttpResponse<String>>> waiting = new ArrayList<>();
+        for (int i = 0; i < GatewayHarness.IN_FLIGHT; i++) {
+            waiting.add(postAsync(CHAT, HI));
+        }
+        await().until(() -> harness.wire.sent(Query.class).size() == GatewayHarness.IN_FLIGHT);
+
+        HttpResponse<String> refused = harness.post(CHAT, HI);
+        assertThat(refused.statusCode()).isEqualTo(503);
+        assertThat(refused.headers().firstValue("retry-after")).hasValue("1");
+
+        harness.wire.sent(Query.class).forEach(query -> harness.wire.reply(FakeWire.answer(query, 0, "ok")));
+        waiting.forEach(response -> assertThat(response.join().statusCode()).isEqualTo(200));
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
+        assertThat(harness.post(CHAT, HI).statusCode()).isEqualTo(200);
+    }
+
+    @Test
+    void shouldAnswer503WithinSixSecondsWhenTheLogIsAway() {
+        harness.wire.down = true;
+        long started = System.nanoTime();
+        CompletableFuture<HttpResponse<String>> feedback = postAsync("/feedback/" + Ids.next(), "{\"rating\":1}");
+
+        HttpResponse<String> response = harness.post(CHAT, HI);
+
+        assertThat(response.statusCode()).isEqualTo(503);
+        assertThat(TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - started)).isBetween(5_000L, 6_000L);
+        assertThat(response.headers().firstValue("retry-after")).isPresent();
+        assertThat(feedback.join().statusCode()).isEqualTo(503);
+    }
+
+    @Test
+    void shouldAnswer504WhenNoReplyComesBeforeTheDeadline() {
+        HttpResponse<String> response = harness.post("/query", "{\"query\":\"how?\",\"llm_timeout_s\":1}");
+
+        assertThat(response.statusCode()).isEqualTo(504);
+        assertThat(json(response).getString("code")).isEqualTo("deadline_exceeded");
+    }
+
+    @Test
+    void shouldCancelWhenTheClientGoesAway() {
+        CompletableFuture<HttpResponse<String>> waiting = postAsync(CHAT, HI);
+        Query query = query();
+        waiting.cancel(true);
+
+        await().atMost(Duration.ofSeconds(5))
+                .until(() -> !harness.wire.sent(Command.class).isEmpty());
+        assertThat(harness.wire.sent(Command.class)).singleElement().satisfies(command -> {
+            assertThat(command.getKind()).isEqualTo("cancel");
+            assertThat(command.getTarget()).isEqualTo(query.getInteractionId());
+        });
+    }
+
+    @Test
+    void shouldDropAReaderThatIsTooSlow() throws Exception {
+        try (java.net.Socket socket = new java.net.Socket("127.0.0.1", harness.gateway.port())) {
+            socket.setReceiveBufferSize(4_096);
+            socket.getOutputStream()
+                    .write(("POST " + CHAT
+                                    + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+                                    + HI_STREAM.length() + "\r\n\r\n" + HI_STREAM)
+                            .getBytes(java.nio.charset.StandardCharsets.US_ASCII));
+            Query query = query();
+            String piece = "x".repeat(50_000);
+            for (int i = 0; i < 400; i++) {
+                harness.wire.reply(FakeWire.delta(query, i, piece));
+            }
+            await().atMost(Duration.ofSeconds(5))
+                    .until(() -> !harness.wire.sent(Command.class).isEmpty());
+            assertThat(harness.wire.sent(Command.class).getFirst().getTarget()).isEqualTo(query.getInteractionId());
+        }
+        assertThat(json(harness.get("/stats")).getJsonObject("outcomes").getInteger("cancelled"))
+                .isEqualTo(1);
+    }
+
+    @Test
+    void shouldRepeatTheFirstAnswerWhenAnIdempotencyKeyComesAgain() {
+        CompletableFuture<HttpResponse<String>> first = postAsync(CHAT, HI, "Idempotency-Key", "k1");
+        Query query = query();
+        CompletableFuture<HttpResponse<String>> second = postAsync(CHAT, HI, "Idempotency-Key", "k1");
+        assertThat(second).isNotDone();
+        harness.wire.reply(FakeWire.answer(query, 0, "once"));
+
+        assertThat(first.join().body()).contains("once");
+        assertThat(second.join().body()).isEqualTo(first.join().body());
+        HttpResponse<String> third = harness.post(CHAT, HI, "Idempotency-Key", "k1");
+        assertThat(third.body()).isEqualTo(first.join().body());
+        assertThat(third.headers().firstValue("x-millrace-interaction-id")).hasValue(query.getInteractionId());
+        assertThat(harness.wire.sent(Query.class)).hasSize(1);
+        assertThat(query.getIdempotencyKey()).isEqualTo("k1");
+        HttpResponse<String> other = harness.post(CHAT, HI_STREAM, "Idempotency-Key", "k1");
+        assertThat(other.statusCode()).isEqualTo(422);
+    }
+
+    @Test
+    void shouldReplayAStreamWhenAnIdempotencyKeyComesAgain() {
+        harness.wire.onQuery = (wire, query) -> {
+            wire.reply(FakeWire.delta(query, 0, "{\"piece\":1}"));
+            wire.reply(FakeWire.answer(query, 1, "whole"));
+        };
+        assertThat(harness.post(CHAT, HI_STREAM, "Idempotency-Key", "k2").body())
+                .contains("piece");
+
+        HttpResponse<String> again = harness.post(CHAT, HI_STREAM, "Idempotency-Key", "k2");
+
+        assertThat(again.body()).contains("\"content\":\"whole\"").endsWith("data: [DONE]\n\n");
+        assertThat(harness.wire.sent(Query.class)).hasSize(1);
+    }
+
+    @Test
+    void shouldRecordFeedbackInAllForms() {
+        String id = Ids.next();
+        for (String[] form : new String[][] {
+            {"/feedback/" + id, "{\"rating\":-1,\"note\":\"no\",\"query\":\"q\"}"},
+            {"/feedback", "{\"interaction_id\":\"" + id + "\",\"outcome\":\"partial\",\"user_feedback\":1}"},
+            {
+                "/feedback",
+                "{\"query\":\"q\",\"correction\":\"c\",\"original_response\":\"o\",\"rating\":0,\"tags\":[\"t\"],\"variant\":\"b\"}"
+            }
+        }) {
+            HttpResponse<String> response = harness.post(form[0], form[1]);
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+            assertThat(json(response).getString("status")).isEqualTo("recorded");
+            assertThat(Ids.isEventId(json(response).getString("feedback_id"))).isTrue();
+        }
+        List<Feedback> written = harness.wire.sent(Feedback.class);
+        assertThat(written).extracting(Feedback::getRating).containsExactly(-1, 1, 0);
+        assertThat(written).extracting(Feedback::getInteractionId).containsExactly(id, id, "");
+        assertThat(written.getLast().getTags()).containsExactly("t", "variant:b");
+        assertThat(written.getFirst().getNote()).isEqualTo("no");
+    }
+
+    @Test
+    void shouldWriteADocumentAndWaitUntilItIsVisible() {
+        String body =
+                "{\"content\":\"# Title\",\"project\":\"p\",\"relative_path\":\"a.md\",\"collection\":\"nixos-docs\","
+                        + "\"tags\":[\"t\"],\"metadata\":{\"k\":\"v\"},\"source_trust_level\":\"trusted\"}";
+
+        HttpResponse<String> accepted = harness.post("/documents", body);
+        assertThat(accepted.statusCode()).isEqualTo(202);
+        assertThat(json(accepted).getString("document_id")).isEqualTo(Ids.content("default", "p", "a.md"));
+
+        CompletableFuture<HttpResponse<String>> waiting = postAsync("/documents?wait=true", body);
+        await().until(() -> harness.wire.sent(RawDocument.class).size() == 2);
+        assertThat(waiting).isNotDone();
+        harness.visible.set(true);
+        assertThat(waiting.join().statusCode()).isEqualTo(200);
+        assertThat(json(waiting.join()).getBoolean("visible")).isTrue();
+        RawDocument written = harness.wire.sent(RawDocument.class).getFirst();
+        assertThat(written.getTrust()).isEqualTo("trusted");
+        assertThat(written.getMetadata()).containsEntry("k", "v");
+        assertThat(harness.wire.sent.peek().key()).isEqualTo("p/a.md");
+    }
+
+    @Test
+    void shouldSearchThroughThePort() {
+        JsonObject body = json(harness.post("/search", "{\"query\":\"x\",\"mode\":\"auto\"}"));
+
+        assertThat(body.getString("mode")).isEqualTo("hybrid");
+        assertThat(body.getJsonArray("results")).hasSize(2);
+        assertThat(body.getJsonArray("results").getJsonObject(1).getJsonArray("sources"))
+                .hasSize(2);
+    }
+
+    @Test
+    void shouldAnswer503WhenPostgresIsDown() {
+        HttpResponse<String> response = harness.get("/interactions/" + Ids.next());
+
+        assertThat(response.statusCode()).isEqualTo(503);
+        assertThat(json(response).getString("code")).isEqualTo("postgres_unavailable");
+        assertThat(harness.gateway.details()).containsKey("postgres");
+    }
+
+    @Test
+    void shouldProbeThroughTheLog() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, ""));
+
+        String id = harness.gateway.probe().toCompletableFuture().join();
+
+        Query probe = query();
+        assertThat(probe.getInteractionId()).isEqualTo(id);
+        assertThat(probe.getApi()).isEqualTo("probe");
+        assertThat(probe.getEnvelope().getSynthetic()).isTrue();
+        assertThat(probe.getGenerate()).isFalse();
+        assertThat(probe.getRetrieval()).isEqualTo("off");
+    }
+}

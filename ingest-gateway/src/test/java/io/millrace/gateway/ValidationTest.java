@@ -1,0 +1,244 @@
+package io.millrace.gateway;
+
+import static io.millrace.gateway.GatewayHarness.CHAT;
+import static io.millrace.gateway.GatewayHarness.json;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.millrace.id.Ids;
+import io.millrace.schema.Query;
+import io.vertx.core.json.JsonObject;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** Every wrong request gets its status and the name of what is wrong, and none reaches the log. */
+class ValidationTest {
+    private static final String ASK = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
+    private static final String ID = Ids.next();
+    private static GatewayHarness harness;
+
+    @BeforeAll
+    static void start() {
+        harness = new GatewayHarness();
+    }
+
+    @AfterAll
+    static void stop() {
+        harness.close();
+    }
+
+    static Stream<Arguments> wrong() {
+        return Stream.of(
+                Arguments.of(CHAT, "", 400, "body"),
+                Arguments.of(CHAT, "[]", 400, "body"),
+                Arguments.of(CHAT, "{", 400, "body"),
+                Arguments.of(CHAT, ASK + "} x", 400, "body"),
+                Arguments.of(CHAT, "{\"a\":".repeat(3_000), 400, "body"),
+                Arguments.of(CHAT, "{}", 400, "messages"),
+                Arguments.of(CHAT, "{\"messages\":[]}", 400, "messages"),
+                Arguments.of(CHAT, "{\"messages\":{}}", 400, "messages"),
+                Arguments.of(CHAT, "{\"messages\":[7]}", 400, "messages[0]"),
+                Arguments.of(CHAT, "{\"messages\":[{\"content\":\"x\"}]}", 400, "messages[0].role"),
+                Arguments.of(CHAT, "{\"messages\":[{\"role\":\"king\",\"content\":\"x\"}]}", 400, "messages[0].role"),
+                Arguments.of(CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":7}]}", 400, "messages[0].content"),
+                Arguments.of(
+                        CHAT,
+                        "{\"messages\":[{\"role\":\"user\",\"content\":[{}]}]}",
+                        400,
+                        "messages[0].content[0].type"),
+                Arguments.of(CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\" \"}]}", 400, "messages"),
+                Arguments.of(CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"\\u200b\"}]}", 400, "messages"),
+                Arguments.of(CHAT, ASK + ",\"stream\":\"yes\"}", 400, "stream"),
+                Arguments.of(CHAT, ASK + ",\"store\":1}", 400, "store"),
+                Arguments.of(CHAT, ASK + ",\"max_tokens\":0}", 400, "max_tokens"),
+                Arguments.of(CHAT, ASK + ",\"max_tokens\":1.5}", 400, "max_tokens"),
+                Arguments.of(CHAT, ASK + ",\"max_tokens\":99999999999999999999999}", 400, "max_tokens"),
+                Arguments.of(CHAT, ASK + ",\"temperature\":1e999}", 400, "temperature"),
+                Arguments.of(CHAT, ASK + ",\"temperature\":\"hot\"}", 400, "temperature"),
+                Arguments.of(CHAT, ASK + ",\"top_p\":-1}", 400, "top_p"),
+                Arguments.of(CHAT, ASK + ",\"n\":0}", 400, "n"),
+                Arguments.of(CHAT, ASK + ",\"tools\":{}}", 400, "tools"),
+                Arguments.of(CHAT, ASK + ",\"response_format\":\"json\"}", 400, "response_format"),
+                Arguments.of(CHAT, ASK + ",\"model\":5}", 400, "model"),
+                Arguments.of(CHAT, ASK + ",\"model\":\"gpt-99\"}", 404, "model"),
+                Arguments.of(CHAT, ASK + ",\"user\":\"" + "x".repeat(200_000) + "\"}", 413, "body"),
+                Arguments.of("/query", "", 400, "body"),
+                Arguments.of("/query", "nope", 400, "body"),
+                Arguments.of("/query", "{\"query\":\"x\",\"query\":\"y\"}", 400, "body"),
+                Arguments.of("/query", "[]", 400, "body"),
+                Arguments.of("/query", "{}", 400, "query"),
+                Arguments.of("/query", "{\"query\":\"\"}", 400, "query"),
+                Arguments.of("/query", "{\"query\":\"  \"}", 400, "query"),
+                Arguments.of("/query", "{\"prompt\":\"  \"}", 400, "prompt"),
+                Arguments.of("/query", "{\"query\":7}", 400, "query"),
+                Arguments.of("/query", "{\"query\":null}", 400, "query"),
+                Arguments.of("/query", "{\"query\":\"" + "x".repeat(4_097) + "\"}", 400, "query"),
+                Arguments.of("/query", "{\"query\":\"x\",\"surprise\":1}", 400, "surprise"),
+                Arguments.of("/query", "{\"query\":\"x\",\"mode\":\"tree\"}", 400, "mode"),
+                Arguments.of("/query", "{\"query\":\"x\",\"mode\":\"sql\"}", 400, "mode"),
+                Arguments.of("/query", "{\"query\":\"x\",\"limit\":0}", 400, "limit"),
+                Arguments.of("/query", "{\"query\":\"x\",\"limit\":1e300}", 400, "limit"),
+                Arguments.of("/query", "{\"query\":\"x\",\"limit\":10000000000}", 400, "limit"),
+                Arguments.of("/query", "{\"query\":\"x\",\"score_threshold\":1e999}", 400, "score_threshold"),
+                Arguments.of("/query", "{\"query\":\"x\",\"llm_timeout_s\":0}", 400, "llm_timeout_s"),
+                Arguments.of("/query", "{\"query\":\"x\",\"context\":[]}", 400, "context"),
+                Arguments.of("/query", "{\"query\":\"x\",\"collections\":[\"nope\"]}", 400, "collections[0]"),
+                Arguments.of(
+                        "/query", "{\"query\":\"x\",\"force_local\":true,\"force_remote\":true}", 400, "force_remote"),
+                Arguments.of("/hybrid/query", "{\"query\":\"x\",\"limit\":0}", 400, "limit"),
+                Arguments.of("/route", "{\"query\":\"x\",\"limit\":5}", 400, "limit"),
+                Arguments.of("/route", "{\"context\":{}}", 400, "query"),
+                Arguments.of("/feedback/nope", "{\"rating\":1}", 400, "id"),
+                Arguments.of("/feedback/" + ID, "{}", 400, "rating"),
+                Arguments.of("/feedback/" + ID, "{\"rating\":5}", 400, "rating"),
+                Arguments.of("/feedback/" + ID, "{\"rating\":1,\"note\":\"" + "x".repeat(1_001) + "\"}", 400, "note"),
+                Arguments.of("/feedback/" + ID, "{\"rating\":1,\"extra\":1}", 400, "extra"),
+                Arguments.of("/feedback", "{}", 400, "interaction_id"),
+                Arguments.of("/feedback", "{\"interaction_id\":\"x\",\"outcome\":\"success\"}", 400, "interaction_id"),
+                Arguments.of("/feedback", "{\"interaction_id\":\"" + ID + "\"}", 400, "outcome"),
+                Arguments.of("/feedback", "{\"interaction_id\":\"" + ID + "\",\"outcome\":\"so-so\"}", 400, "outcome"),
+                Arguments.of("/documents", "{}", 400, "content"),
+                Arguments.of("/documents", "{\"content\":\" \"}", 400, "content"),
+                Arguments.of("/documents", "{\"content\":\"" + "x".repeat(51_201) + "\"}", 400, "content"),
+                Arguments.of("/documents", "{\"content\":\"x\",\"collection\":\"nope\"}", 400, "collection"),
+                Arguments.of(
+                        "/documents", "{\"content\":\"x\",\"source_trust_level\":\"holy\"}", 400, "source_trust_level"),
+                Arguments.of("/documents", "{\"content\":\"x\",\"metadata\":{\"a\":1}}", 400, "metadata.a"),
+                Arguments.of("/documents?wait=perhaps", "{\"content\":\"x\"}", 400, "wait"),
+                Arguments.of("/search", "{}", 400, "query"),
+                Arguments.of("/search", "{\"query\":\"x\",\"mode\":\"tree\"}", 400, "mode"),
+                Arguments.of("/search", "{\"query\":\"x\",\"collections\":[\"nope\"]}", 400, "collections[0]"),
+                Arguments.of("/query", "{\"query\":\"" + "x".repeat(200_000) + "\"}", 413, "body"),
+                Arguments.of("/nowhere", "{}", 404, ""),
+                Arguments.of("/health", "{}", 405, ""));
+    }
+
+    @ParameterizedTest
+    @MethodSource("wrong")
+    void shouldNameWhatIsWrong(String path, String body, int status, String field) {
+        HttpResponse<String> response = harness.post(path, body);
+
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(status);
+        assertThat(fieldOf(path, response)).as(response.body()).isEqualTo(field);
+        assertThat(harness.wire.sent).isEmpty();
+    }
+
+    private static String fieldOf(String path, HttpResponse<String> response) {
+        JsonObject body = json(response);
+        if (path.startsWith("/v1/")) {
+            assertThat(response.headers().firstValue("content-type")).hasValue("application/json");
+            JsonObject error = body.getJsonObject("error");
+            assertThat(error.getString("message")).isNotBlank();
+            assertThat(error.getString("type")).isEqualTo("invalid_request_error");
+            return String.valueOf(error.getString("param"));
+        }
+        assertThat(response.headers().firstValue("content-type")).hasValue("application/problem+json");
+        assertThat(body.getInteger("status")).isEqualTo(response.statusCode());
+        assertThat(body.getString("detail")).isNotBlank();
+        return body.getString("field", "");
+    }
+
+    @Test
+    void shouldNameTheModesThatExistWhenAnotherIsAsked() {
+        HttpResponse<String> response = harness.post("/query", "{\"query\":\"x\",\"mode\":\"tree\"}");
+
+        assertThat(json(response).getString("detail")).contains("auto", "keyword", "semantic", "hybrid");
+    }
+
+    @Test
+    void shouldRefuseBytesThatAreNotUtf8() {
+        byte[] broken = (ASK + "}").replace("hi", "h\u00e4").getBytes(StandardCharsets.ISO_8859_1);
+        for (String path : List.of(CHAT, "/query")) {
+            HttpResponse<String> response = harness.post(path, BodyPublishers.ofByteArray(broken));
+            assertThat(response.statusCode()).isEqualTo(400);
+            assertThat(response.body()).contains("UTF-8");
+        }
+    }
+
+    @Test
+    void shouldTakeAReplacementCharacterThatTheClientSent() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
+        HttpResponse<String> response =
+                harness.post(CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"what is \uFFFD?\"}]}");
+        assertThat(response.statusCode()).isEqualTo(200);
+        assertThat(harness.wire.sent(Query.class).getFirst().getText()).isEqualTo("what is \uFFFD?");
+        harness.wire.sent.clear();
+    }
+
+    @Test
+    void shouldRefuseOtherMediaTypes() {
+        for (String path : List.of(CHAT, "/query", "/documents")) {
+            HttpResponse<String> response = harness.post(path, ASK + "}", "Content-Type", "text/plain");
+            assertThat(response.statusCode()).isEqualTo(415);
+        }
+    }
+
+    @Test
+    void shouldRefuseHeadersThatAreNoBooleansOrKeys() {
+        assertThat(harness.post(CHAT, ASK + "}", "x-millrace-synthetic", "maybe")
+                        .statusCode())
+                .isEqualTo(400);
+        assertThat(harness.post(CHAT, ASK + "}", "x-millrace-local-only", "2").statusCode())
+                .isEqualTo(400);
+        HttpResponse<String> key = harness.post(CHAT, ASK + "}", "Idempotency-Key", "k".repeat(256));
+        assertThat(key.statusCode()).isEqualTo(400);
+        assertThat(json(key).getJsonObject("error").getString("param")).isEqualTo("Idempotency-Key");
+        assertThat(harness.post("/query", "{\"query\":\"x\"}", "x-millrace-cache", "perhaps")
+                        .statusCode())
+                .isEqualTo(400);
+    }
+
+    @Test
+    void shouldRefuseMalformedIdsAndWaits() {
+        assertThat(harness.get("/interactions/nope").statusCode()).isEqualTo(400);
+        HttpResponse<String> wait = harness.get("/interactions/" + ID + "?wait=1e9");
+        assertThat(wait.statusCode()).isEqualTo(400);
+        assertThat(json(wait).getString("field")).isEqualTo("wait");
+        HttpResponse<String> alias = harness.get("/aidb/interactions/" + ID + "?wait=-1");
+        assertThat(alias.statusCode()).isEqualTo(400);
+        assertThat(json(alias).getString("field")).isEqualTo("wait");
+    }
+
+    @Test
+    void shouldHoldTheLimitsOfTheContractWhenChatIsValidatedByHand() {
+        JsonObject properties = Contract.load(
+                        io.vertx.core.Vertx.vertx(), GatewayHarness.config(java.time.Duration.ofSeconds(1), 1))
+                .toCompletionStage()
+                .toCompletableFuture()
+                .join()
+                .openapi()
+                .getRawContract()
+                .getJsonObject("components")
+                .getJsonObject("schemas")
+                .getJsonObject("ChatRequest")
+                .getJsonObject("properties");
+        int checked = 0;
+        for (String field : properties.fieldNames()) {
+            JsonObject schema = properties.getJsonObject(field);
+            if (schema.containsKey("maximum")) {
+                boolean whole = schema.getJsonArray("type").contains("integer");
+                String most = whole
+                        ? schema.getInteger("maximum").toString()
+                        : schema.getDouble("maximum").toString();
+                assertThat(ChatRequest.parse(ASK + ",\"" + field + "\":" + most + "}")
+                                .text())
+                        .isEqualTo("hi");
+                String beyond =
+                        whole ? Long.toString(schema.getLong("maximum") + 1) : schema.getDouble("maximum") + 0.1 + "";
+                assertThat(harness.post(CHAT, ASK + ",\"" + field + "\":" + beyond + "}")
+                                .statusCode())
+                        .isEqualTo(400);
+                checked++;
+            }
+        }
+        assertThat(checked).isEqualTo(7);
+    }
+}
