@@ -110,8 +110,8 @@ final class Exchange {
             return;
         }
         if (reply.getSequence() > next) {
-            broken(reply);
             home.cancel(this);
+            broken(reply);
             return;
         }
         next++;

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import io.millrace.id.Ids;
+import io.millrace.schema.Answer;
 import io.millrace.schema.Command;
 import io.millrace.schema.Feedback;
 import io.millrace.schema.Query;
@@ -121,11 +122,9 @@ class QueryPathTest {
     @Test
     void shouldPassTheBodyOfABackendVerbatim() {
         String verbatim = "{\"id\":\"x\",  \"odd\":1}";
-        harness.wire.onQuery = (wire, query) -> {
-            var reply = FakeWire.answer(query, 0, "hello");
-            reply.getAnswer().setBody(verbatim);
-            wire.reply(reply);
-        };
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.from(query, "final", 0)
+                .setAnswer(
+                        Answer.newBuilder().setText("hello").setBody(verbatim).build()));
 
         assertThat(harness.post(CHAT, HI).body()).isEqualTo(verbatim);
     }
@@ -355,7 +354,8 @@ class QueryPathTest {
 
     @Test
     void shouldDropAReaderThatIsTooSlow() throws Exception {
-        try (java.net.Socket socket = new java.net.Socket("127.0.0.1", harness.gateway.port())) {
+        try (java.net.Socket socket =
+                new java.net.Socket(java.net.InetAddress.getLoopbackAddress(), harness.gateway.port())) {
             socket.setReceiveBufferSize(4_096);
             socket.getOutputStream()
                     .write(("POST " + CHAT
