@@ -28,6 +28,8 @@ import org.slf4j.LoggerFactory;
 /** The HTTP server on one event loop. */
 final class Frontend extends VerticleBase {
     private static final Logger LOG = LoggerFactory.getLogger(Frontend.class);
+    private static final int HEADER_BYTES = 32 * 1024;
+    private static final int IDLE_SECONDS = 3_660;
     private static final String CHAT = "/v1/chat/completions";
 
     /** The seed's proxy served the same handlers under these. */
@@ -64,8 +66,12 @@ final class Frontend extends VerticleBase {
                 shared.config.limits().bodyBytes());
         Router router = router(inbox);
         MillraceConfig.Listen listen = shared.config.listen();
-        HttpServer server = vertx.createHttpServer(
-                new HttpServerOptions().setHandle100ContinueAutomatically(true).setCompressionSupported(false));
+        HttpServer server = vertx.createHttpServer(new HttpServerOptions()
+                .setMaxHeaderSize(HEADER_BYTES)
+                // a connection that says nothing longer than the longest deadline is dead
+                .setIdleTimeout(IDLE_SECONDS)
+                .setHandle100ContinueAutomatically(true)
+                .setCompressionSupported(false));
         server.requestHandler(request -> {
             if (request.method().equals(HttpMethod.POST) && isChat(request.path())) {
                 chat.handle(request);

@@ -11,6 +11,7 @@ import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -121,21 +122,19 @@ final class KnowledgeHandler {
         }
         String asked = body.getString("mode", "hybrid");
         String mode = asked.equals("auto") ? "hybrid" : asked;
-        SearchPort.Request request = new SearchPort.Request(
-                query,
-                mode,
-                Queries.strings(body.getJsonArray("collections")),
-                body.getInteger("limit", config.retrieval().limit()));
+        List<String> collections = Queries.strings(body.getJsonArray("collections"));
+        int limit = body.getInteger("limit", config.retrieval().limit());
+        double least = body.getDouble("score_threshold", 0.0);
         long started = System.nanoTime();
-        blocking.run(() -> search.search(request))
+        blocking.run(() -> search.search(query, mode, collections, limit, least))
                 .onSuccess(hits -> Answers.json(
                         context,
                         200,
                         new JsonObject()
                                 .put("query", query)
-                                .put("mode", mode)
-                                .put("results", Face.items(hits, Hit::getScore))
-                                .put("count", hits.size())
+                                .put("search_mode", mode)
+                                .put("results", Face.items(hits, Hit::getScore, ""))
+                                .put("total", hits.size())
                                 .put("latency_ms", Math.round((System.nanoTime() - started) / 1e6))))
                 .onFailure(error -> {
                     if (error instanceof Problem) {

@@ -69,6 +69,7 @@ public final class ClientConfig {
     private static void reconnect(Map<String, Object> config) {
         // Brokers come back within seconds; the default maximum of 1 s is kept, the first try is quicker.
         config.put(CommonClientConfigs.RECONNECT_BACKOFF_MS_CONFIG, 50);
+        config.put(CommonClientConfigs.RECONNECT_BACKOFF_MAX_MS_CONFIG, 1_000);
         config.put(CommonClientConfigs.RETRY_BACKOFF_MS_CONFIG, 50);
     }
 }

@@ -8,6 +8,10 @@ import org.apache.kafka.common.serialization.Serdes;
 
 /** The codecs of a deployment, one per topic. Subjects are {@code <prefixed topic>-value}. */
 public final class Codecs {
+    static {
+        Records.trust();
+    }
+
     private final SchemaRegistry registry;
     private final String prefix;
     private final Map<Topic<?>, AvroCodec<?>> codecs = new ConcurrentHashMap<>();
@@ -29,6 +33,11 @@ public final class Codecs {
         return Serdes.serdeFrom(
                 (name, value) -> value == null ? null : codec.encode(value),
                 (name, bytes) -> bytes == null ? null : codec.decode(bytes));
+    }
+
+    /** Where the schemas of these codecs are, for those who keep values as bytes and need the writer's schema beside them. */
+    public SchemaRegistry registry() {
+        return registry;
     }
 
     private <V extends SpecificRecord> AvroCodec<V> create(Topic<V> topic) {

@@ -52,11 +52,31 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     }
 
     /**
+     * A tail over all partitions that goes on where it stopped.
+     *
+     * @param offsets next offset by partition; partitions that are missing are read from the beginning
+     */
+    public LogTail(String step, Topic<V> topic, Map<Integer, Long> offsets, Log log, Handler<V> handler) {
+        this(step, topic, From.BEGINNING, allPartitions(log.settings().partitions(topic)), offsets, log, handler);
+    }
+
+    /**
      * @param step names the reader in dead letters and thread dumps
      * @param partitions the partitions to read
      */
     public LogTail(
             String step, Topic<V> topic, From from, Collection<Integer> partitions, Log log, Handler<V> handler) {
+        this(step, topic, from, partitions, Map.of(), log, handler);
+    }
+
+    private LogTail(
+            String step,
+            Topic<V> topic,
+            From from,
+            Collection<Integer> partitions,
+            Map<Integer, Long> offsets,
+            Log log,
+            Handler<V> handler) {
         this.step = step;
         this.topic = topic;
         this.codec = log.codecs().of(topic);
@@ -66,7 +86,8 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         List<TopicPartition> assignment = new ArrayList<>();
         partitions.forEach(
                 partition -> assignment.add(new TopicPartition(log.settings().name(topic), partition)));
-        this.thread = Thread.ofPlatform().name("tail-" + step).daemon(true).unstarted(() -> run(assignment, from));
+        this.thread =
+                Thread.ofPlatform().name("tail-" + step).daemon(true).unstarted(() -> run(assignment, from, offsets));
     }
 
     /** Starts reading; returns at once. */
@@ -80,11 +101,17 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         return caughtUp;
     }
 
-    private void run(List<TopicPartition> assignment, From from) {
+    private void run(List<TopicPartition> assignment, From from, Map<Integer, Long> offsets) {
         try {
             consumer.assign(assignment);
             if (from == From.BEGINNING) {
                 consumer.seekToBeginning(assignment);
+                for (TopicPartition partition : assignment) {
+                    Long next = offsets.get(partition.partition());
+                    if (next != null) {
+                        consumer.seek(partition, next);
+                    }
+                }
             } else {
                 consumer.seekToEnd(assignment);
             }

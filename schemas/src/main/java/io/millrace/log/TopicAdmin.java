@@ -13,13 +13,17 @@ import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.TopicConfig;
 import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 
 /** Creates the topics of the catalog and verifies those that are there. */
 public final class TopicAdmin {
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
+    private static final Duration AGAIN = Duration.ofMillis(20);
 
     private final LogSettings log;
 
@@ -46,6 +50,7 @@ public final class TopicAdmin {
                 }
             }
             create(admin, missing);
+            awaitLeaders(admin, missing);
             verify(admin, topics, present);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
@@ -66,6 +71,38 @@ public final class TopicAdmin {
                 if (!(e.getCause() instanceof TopicExistsException)) {
                     throw e;
                 }
+            }
+        }
+    }
+
+    /**
+     * Asks every leader for an offset, which it refuses, and the client asks again, until it leads. A producer that is quicker fails:
+     * of its batches in flight the first ones are refused (not leader), a later one is taken, since a new partition knows no
+     * sequence, and the earlier ones are then out of order until their delivery times out.
+     */
+    private static void awaitLeaders(Admin admin, List<NewTopic> created)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
+        for (NewTopic topic : created) {
+            for (int partition = 0; partition < topic.numPartitions(); partition++) {
+                ends.put(new TopicPartition(topic.name(), partition), OffsetSpec.latest());
+            }
+        }
+        long giveUp = System.nanoTime() + TIMEOUT.toNanos();
+        while (true) {
+            try {
+                // first, since it asks quietly: the client logs an error for every offset of a topic that a broker has
+                // yet to hear of
+                admin.describeTopics(created.stream().map(NewTopic::name).toList())
+                        .allTopicNames()
+                        .get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+                admin.listOffsets(ends).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+                return;
+            } catch (ExecutionException e) {
+                if (!(e.getCause() instanceof UnknownTopicOrPartitionException) || System.nanoTime() - giveUp > 0) {
+                    throw e;
+                }
+                Thread.sleep(AGAIN);
             }
         }
     }

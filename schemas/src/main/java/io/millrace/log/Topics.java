@@ -232,7 +232,7 @@ public final class Topics {
                 Dispatch.class,
                 "interaction_id",
                 "routing",
-                "attempts to do on " + backend,
+                "attempts to do",
                 Spread.SHARED,
                 Keep.SHORT);
     }
@@ -252,6 +252,41 @@ public final class Topics {
                 .map(Topics::dispatch)
                 .forEach(all::add);
         return List.copyOf(all);
+    }
+
+    /** The table of the documentation. */
+    public static String markdown() {
+        StringBuilder table =
+                new StringBuilder("| topic | key | writer | what | partitions | keep |\n|---|---|---|---|---|---|\n");
+        List<Topic<?>> all = new ArrayList<>(FIXED);
+        all.add(dispatch("<backend>"));
+        all.stream()
+                .sorted(java.util.Comparator.comparing(Topic::name))
+                .forEach(topic -> table.append("| `")
+                        .append(topic.name())
+                        .append("` | ")
+                        .append(topic.key())
+                        .append(" | ")
+                        .append(topic.writer())
+                        .append(" | ")
+                        .append(topic.what())
+                        .append(" | ")
+                        .append(
+                                switch (topic.spread()) {
+                                    case SHARED -> "`kafka.partitions`";
+                                    case REPLIES -> String.valueOf(REPLY_PARTITIONS);
+                                    case SINGLE -> "1";
+                                })
+                        .append(" | ")
+                        .append(
+                                switch (topic.keep()) {
+                                    case SHORT -> "1 h";
+                                    case DAYS -> "7 d";
+                                    case LONG -> "400 d, archived";
+                                    case COMPACT -> "compacted";
+                                })
+                        .append(" |\n"));
+        return table.toString();
     }
 
     private static <V extends SpecificRecord> Topic<V> topic(

@@ -1,0 +1,334 @@
+package io.millrace.standalone;
+
+import io.micrometer.core.instrument.binder.jvm.JvmGcMetrics;
+import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
+import io.micrometer.prometheusmetrics.PrometheusConfig;
+import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
+import io.millrace.config.MillraceConfig;
+import io.millrace.gateway.Gateway;
+import io.millrace.gateway.SearchPort;
+import io.millrace.knowledge.LuceneIndex;
+import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.knowledge.Searcher;
+import io.millrace.learners.knowledge.Normalizer;
+import io.millrace.learners.knowledge.PassageWorker;
+import io.millrace.log.Codecs;
+import io.millrace.log.HttpSchemaRegistry;
+import io.millrace.log.Log;
+import io.millrace.log.LogProducer;
+import io.millrace.log.LogSettings;
+import io.millrace.log.TopicAdmin;
+import io.millrace.log.Topics;
+import io.millrace.routers.clock.Clock;
+import io.millrace.routers.dispatch.Cancellations;
+import io.millrace.routers.dispatch.Claims;
+import io.millrace.routers.dispatch.DispatchWorker;
+import io.millrace.routers.prober.Prober;
+import io.millrace.routers.retrieval.EmbeddingCache;
+import io.millrace.routers.retrieval.RetrievalWorker;
+import io.millrace.schema.Hit;
+import io.millrace.service.Service;
+import io.millrace.sinks.archive.ArchiveSink;
+import io.millrace.sinks.index.IndexProjection;
+import io.millrace.sinks.postgres.PostgresSink;
+import io.millrace.standalone.parts.Endpoints;
+import io.millrace.topology.StreamsService;
+import io.millrace.topology.ledger.LedgerTopology;
+import io.millrace.topology.routing.RoutingTopology;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.Supplier;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.ListTopicsOptions;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
+import org.apache.kafka.common.KafkaFuture;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** The services of one process, by role, and how they are put together. */
+public final class Services implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(Services.class);
+
+    /** Groups whose members hold partitions. */
+    private static final List<String> GROUPS = List.of(
+            "retrieval",
+            "normalizer",
+            "passages",
+            "sink-postgres",
+            RoutingTopology.APPLICATION,
+            LedgerTopology.APPLICATION);
+
+    private static final Duration READY_WITHIN = Duration.ofSeconds(60);
+
+    private final Log log;
+    private final List<Service> services = new ArrayList<>();
+    private final Deque<AutoCloseable> shared = new ArrayDeque<>();
+    private @org.jspecify.annotations.Nullable Gateway gateway;
+    private @org.jspecify.annotations.Nullable Searcher searcher;
+
+    /**
+     * Builds the services; starts nothing.
+     *
+     * @param folder where indexes and states are kept; each process needs one of its own
+     * @param view effective configuration for {@code /config}
+     */
+    public Services(
+            MillraceConfig config,
+            Endpoints endpoints,
+            Path folder,
+            Set<String> roles,
+            Supplier<Map<String, Object>> view) {
+        LogSettings settings = config.log(endpoints.bootstrapServers());
+        PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
+        new JvmMemoryMetrics().bindTo(metrics);
+        JvmGcMetrics collections = new JvmGcMetrics();
+        collections.bindTo(metrics);
+        shared.push(collections);
+        Codecs codecs = new Codecs(new HttpSchemaRegistry(endpoints.registryUrl()), settings.prefix());
+        LogProducer producer = new LogProducer(settings, codecs);
+        shared.push(producer);
+        this.log = new Log(settings, codecs, producer, metrics);
+        if (roles.contains("clock")) {
+            services.add(new Clock(log));
+        }
+        if (roles.contains("routing")) {
+            services.add(StreamsService.routing(log, config, folder.resolve("streams/routing")));
+        }
+        if (roles.contains("ledger")) {
+            services.add(StreamsService.ledger(log, folder.resolve("streams/ledger")));
+        }
+        if (roles.contains("retrieval") || roles.contains("knowledge") || roles.contains("gateway")) {
+            knowledge(config, endpoints, folder, roles);
+        }
+        if (roles.contains("dispatch")) {
+            dispatch(config, endpoints);
+        }
+        if (roles.contains("prober")) {
+            services.add(new Prober(log, config));
+        }
+        if (roles.contains("postgres-sink")) {
+            services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
+        }
+        if (roles.contains("archive")) {
+            services.add(new ArchiveSink(log, folder.resolve("archive")));
+        }
+        if (roles.contains("gateway")) {
+            gateway(config, endpoints, view);
+        }
+    }
+
+    private void knowledge(MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles) {
+        MiniLmEmbedder embedder =
+                new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
+        shared.push(embedder);
+        LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
+        searcher = new Searcher(index, embedder, config.collections());
+        services.add(new IndexProjection(log, index));
+        if (roles.contains("retrieval")) {
+            EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
+            shared.push(cache);
+            services.add(new RetrievalWorker(log, config, searcher, cache));
+        }
+        if (roles.contains("knowledge")) {
+            services.add(new Normalizer(log));
+            services.add(new PassageWorker(log, embedder, index));
+        }
+    }
+
+    private void dispatch(MillraceConfig config, Endpoints endpoints) {
+        Cancellations cancellations = new Cancellations(log);
+        services.add(cancellations);
+        Optional<Claims> claims =
+                Optional.of(endpoints.redisUrl()).filter(url -> !url.isEmpty()).map(Claims::new);
+        claims.ifPresent(shared::push);
+        config.dispatchable()
+                .forEach(backend -> services.add(new DispatchWorker(log, config, backend, cancellations, claims)));
+    }
+
+    private void gateway(MillraceConfig config, Endpoints endpoints, Supplier<Map<String, Object>> view) {
+        Map<String, String> told = Map.of(
+                "kafka", endpoints.bootstrapServers(),
+                "registry", endpoints.registryUrl(),
+                "postgres", endpoints.jdbcUrl(),
+                // the password stays here
+                "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
+        Gateway made = new Gateway(
+                log,
+                config,
+                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
+                new Gateway.Surroundings(
+                        endpoints.jdbcUrl(),
+                        endpoints.user(),
+                        endpoints.password(),
+                        view,
+                        () -> List.copyOf(services),
+                        told));
+        services.add(made);
+        gateway = made;
+    }
+
+    private record KnowledgeSearch(Searcher searcher) implements SearchPort {
+        @Override
+        public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
+            return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
+                    .hits();
+        }
+
+        @Override
+        public boolean isVisible(String documentId) {
+            return searcher.index().hasDocument(documentId, null);
+        }
+    }
+
+    /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */
+    static void createTopics(MillraceConfig config, Endpoints endpoints) {
+        new TopicAdmin(config.log(endpoints.bootstrapServers())).createAndVerify(Topics.all(config.dispatchable()));
+    }
+
+    /** Registers the schemas of all topics, so that nobody waits for that later. */
+    public void registerSchemas(MillraceConfig config) {
+        try (ExecutorService parallel = Executors.newVirtualThreadPerTaskExecutor()) {
+            CompletableFuture.allOf(Topics.all(config.dispatchable()).stream()
+                            .map(topic -> CompletableFuture.runAsync(
+                                    () -> log.codecs().of(topic).prepare(), parallel))
+                            .toArray(CompletableFuture[]::new))
+                    .join();
+        } catch (CompletionException e) {
+            throw new UserException("the schemas cannot be registered: " + e.getMessage(), e);
+        }
+    }
+
+    /** Starts all, in parallel, and waits until they are ready. */
+    public void start() {
+        List<CompletableFuture<Void>> starting = services.stream()
+                .map(service -> CompletableFuture.runAsync(service::start))
+                .toList();
+        try {
+            CompletableFuture.allOf(starting.toArray(CompletableFuture[]::new)).get();
+        } catch (ExecutionException e) {
+            throw e.getCause() instanceof RuntimeException cause ? cause : new IllegalStateException(e.getCause());
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while services started", e);
+        }
+        awaitReady();
+    }
+
+    private void awaitReady() {
+        long began = System.nanoTime();
+        List<Service> waiting = new ArrayList<>(services);
+        while (!waiting.isEmpty()) {
+            for (Service service : List.copyOf(waiting)) {
+                if (service.isReady()) {
+                    waiting.remove(service);
+                    LOG.info("{} is ready after {} ms", service.name(), (System.nanoTime() - began) / 1_000_000);
+                }
+            }
+            if (System.nanoTime() - began > READY_WITHIN.toNanos()) {
+                throw new UserException("these did not become ready within " + READY_WITHIN.toSeconds() + " s: "
+                        + waiting.stream().map(Service::name).toList());
+            }
+            try {
+                Thread.sleep(10);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                throw new UserException("interrupted while services started", e);
+            }
+        }
+    }
+
+    /**
+     * Takes the members of our groups out of them, for the start of an instance that is the only one: what a killed run left would
+     * hold its partitions until its session ends, 6 s, and Streams does not leave even when it is closed. Asked by name: a broker
+     * that has just started lists no groups, and says nothing of it.
+     */
+    static void dismissMembers(MillraceConfig config, Endpoints endpoints) {
+        LogSettings settings = config.log(endpoints.bootstrapServers());
+        try (Admin admin =
+                Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, endpoints.bootstrapServers()))) {
+            if (!admin.listTopics(new ListTopicsOptions().listInternal(true))
+                    .names()
+                    .get(10, TimeUnit.SECONDS)
+                    .contains("__consumer_offsets")) {
+                return;
+            }
+            List<KafkaFuture<Void>> dismissed = GROUPS.stream()
+                    .map(group -> admin.removeMembersFromConsumerGroup(
+                                    settings.group(group), new RemoveMembersFromConsumerGroupOptions())
+                            .all())
+                    .toList();
+            for (KafkaFuture<Void> each : dismissed) {
+                try {
+                    each.get(10, TimeUnit.SECONDS);
+                } catch (ExecutionException e) {
+                    // also when there is no such group yet; at worst its sessions have to end
+                    LOG.debug("the members of an earlier run were not dismissed", e);
+                }
+            }
+        } catch (ExecutionException | TimeoutException e) {
+            LOG.warn("the members of an earlier run could not be dismissed; their sessions will end", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while it started", e);
+        }
+    }
+
+    /** The log of this process. */
+    public Log log() {
+        return log;
+    }
+
+    /** The gateway, where this process has it. */
+    public Optional<Gateway> gateway() {
+        return Optional.ofNullable(gateway);
+    }
+
+    /** The search, where this process has it. */
+    public Optional<Searcher> searcher() {
+        return Optional.ofNullable(searcher);
+    }
+
+    /** All of them. */
+    public List<Service> all() {
+        return List.copyOf(services);
+    }
+
+    @Override
+    public void close() {
+        // the gateway first, so that nothing new comes in; then the rest at once
+        Optional.ofNullable(gateway).ifPresent(Gateway::close);
+        try (ExecutorService parallel = Executors.newVirtualThreadPerTaskExecutor()) {
+            services.stream()
+                    .filter(service -> service != gateway)
+                    .forEach(service -> parallel.submit(() -> {
+                        try {
+                            service.close();
+                        } catch (RuntimeException e) {
+                            LOG.warn("{} did not stop in good order", service.name(), e);
+                        }
+                    }));
+        }
+        while (!shared.isEmpty()) {
+            try {
+                shared.pop().close();
+            } catch (Exception e) {
+                LOG.warn("something did not stop in good order", e);
+            }
+        }
+    }
+}

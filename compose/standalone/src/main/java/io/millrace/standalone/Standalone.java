@@ -1,0 +1,188 @@
+package io.millrace.standalone;
+
+import io.millrace.config.ConfigLoader.Loaded;
+import io.millrace.config.MillraceConfig;
+import io.millrace.gateway.Gateway;
+import io.millrace.knowledge.Searcher;
+import io.millrace.standalone.parts.DataFolder;
+import io.millrace.standalone.parts.Endpoints;
+import io.millrace.standalone.parts.Parts;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** Everything in this process: the data folder, the parts, the services. */
+public final class Standalone implements AutoCloseable {
+    /** How long knowledge may hold back the ready line; what takes longer goes on behind it. */
+    private static final Duration KNOWLEDGE_WAIT = Duration.ofSeconds(60);
+
+    private static final Duration PROOF_WAIT = Duration.ofSeconds(30);
+
+    /** What was started, last first: stopped in this order. */
+    private final Deque<AutoCloseable> started = new ArrayDeque<>();
+
+    private final Endpoints endpoints;
+    private final Services services;
+    private final Gateway gateway;
+
+    /**
+     * A folder to ingest.
+     *
+     * @param name of the source; documents are known by it and their path below the folder
+     */
+    public record Knowledge(String name, Path folder, String collection) {}
+
+    private Standalone(Loaded loaded, Path folder, List<Knowledge> knowledge, Consumer<String> say) {
+        MillraceConfig config = loaded.config();
+        long began = System.nanoTime();
+        try {
+            DataFolder data = keep(DataFolder.open(folder));
+            Confinement.to(data);
+            requireFree(config.listen());
+            Parts parts = keep(new Parts(data, config, say));
+            endpoints = parts.endpoints();
+            parts.start(() -> {
+                if (config.kafka().bootstrapServers().isEmpty()) {
+                    Services.dismissMembers(config, parts.endpoints());
+                }
+                Services.createTopics(config, parts.endpoints());
+            });
+            parts.endpoints().write(data);
+            say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));
+
+            services = keep(new Services(config, endpoints, data.root(), Roles.ALL, loaded::view));
+            gateway = services.gateway().orElseThrow();
+            Searcher searcher = services.searcher().orElseThrow();
+            services.registerSchemas(config);
+            services.start();
+            prove();
+            say.accept("services are up after %.1f s: a query went through the log into Postgres"
+                    .formatted(seconds(began)));
+            data.announce(url());
+
+            keep(Ingestion.start(services.log(), searcher, knowledge, say)).await(KNOWLEDGE_WAIT);
+        } catch (RuntimeException e) {
+            // a signal may be the reason; the cleaning up is not meant by it
+            Thread.interrupted();
+            close();
+            throw e;
+        }
+    }
+
+    /**
+     * Starts everything and shows that it works: one synthetic query goes through the log into Postgres.
+     *
+     * @param say receives progress, line by line
+     * @throws UserException when it cannot be started; nothing is left running
+     */
+    public static Standalone start(Loaded loaded, Path folder, List<Knowledge> knowledge, Consumer<String> say) {
+        return new Standalone(loaded, folder, knowledge, say);
+    }
+
+    private <T extends AutoCloseable> T keep(T part) {
+        started.push(part);
+        return part;
+    }
+
+    /** Says so now, and not after the parts have started. */
+    private static void requireFree(MillraceConfig.Listen listen) {
+        try (ServerSocket socket = new ServerSocket()) {
+            socket.setReuseAddress(true);
+            socket.bind(new InetSocketAddress(listen.host(), listen.port()));
+        } catch (IOException e) {
+            throw new UserException(
+                    "port " + listen.port() + " on " + listen.host() + " cannot be listened on (" + e.getMessage()
+                            + "); stop what listens there, or choose another with --port",
+                    e);
+        }
+    }
+
+    /** One query through the log and into the database. */
+    private void prove() {
+        try {
+            String id = gateway.probe().get(PROOF_WAIT.toSeconds(), TimeUnit.SECONDS);
+            long end = System.nanoTime() + PROOF_WAIT.toNanos();
+            try (Connection connection =
+                            DriverManager.getConnection(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
+                    PreparedStatement select =
+                            connection.prepareStatement("SELECT 1 FROM interactions WHERE interaction_id = ?::uuid")) {
+                select.setString(1, id);
+                while (!isThere(select)) {
+                    if (System.nanoTime() > end) {
+                        throw new TimeoutException();
+                    }
+                    Thread.sleep(10);
+                }
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while it started", e);
+        } catch (ExecutionException | TimeoutException | SQLException e) {
+            throw new UserException("a first query did not go through the log into Postgres; see millrace logs", e);
+        }
+    }
+
+    private static boolean isThere(PreparedStatement select) throws SQLException {
+        try (ResultSet rows = select.executeQuery()) {
+            return rows.next();
+        }
+    }
+
+    /** Where it listens. */
+    public String url() {
+        return "http://127.0.0.1:" + gateway.port();
+    }
+
+    /** Its services. */
+    public Services services() {
+        return services;
+    }
+
+    /** Where its parts are. */
+    public Endpoints endpoints() {
+        return endpoints;
+    }
+
+    /** The project's own documents, where this runs from a checkout. */
+    static Optional<Path> ownDocs() {
+        return Optional.ofNullable(System.getProperty("millrace.home"))
+                .map(home -> Path.of(home, "docs"))
+                .filter(Files::isDirectory);
+    }
+
+    private static double seconds(long began) {
+        return (System.nanoTime() - began) / 1e9;
+    }
+
+    /** Stops the services, then the registry, Redis, the broker and PostgreSQL; then the data folder is free. */
+    @Override
+    public void close() {
+        while (!started.isEmpty()) {
+            try {
+                started.pop().close();
+            } catch (Exception e) {
+                // not a constant: logging must not be set up before the data folder is known
+                Logger log = LoggerFactory.getLogger(Standalone.class);
+                log.warn("something did not stop in good order", e);
+            }
+        }
+    }
+}

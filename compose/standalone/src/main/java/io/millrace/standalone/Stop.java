@@ -1,0 +1,45 @@
+package io.millrace.standalone;
+
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+
+/** The end of a process that runs until SIGTERM, SIGINT or SIGHUP: whatever the main thread does is interrupted, and it cleans up. */
+final class Stop implements AutoCloseable {
+    /** Whoever sent the signal gives 10 s as a rule. */
+    private static final long PATIENCE_SECONDS = 12;
+
+    private final CountDownLatch asked = new CountDownLatch(1);
+    private final CountDownLatch done = new CountDownLatch(1);
+
+    /** To be made, and closed when all is stopped, by the thread that does the work. */
+    Stop() {
+        Thread worker = Thread.currentThread();
+        Runtime.getRuntime().addShutdownHook(Thread.ofPlatform().name("stop").unstarted(() -> {
+            asked.countDown();
+            worker.interrupt();
+            try {
+                done.await(PATIENCE_SECONDS, TimeUnit.SECONDS);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        }));
+    }
+
+    /** Waits for the signal; what is cleaned up afterwards is not interrupted. */
+    void await() {
+        while (asked.getCount() > 0) {
+            try {
+                asked.await();
+            } catch (InterruptedException e) {
+                // the signal, or nothing
+            }
+        }
+        Thread.interrupted();
+    }
+
+    /** All is stopped: the JVM may exit. */
+    @Override
+    public void close() {
+        done.countDown();
+    }
+}

@@ -1,0 +1,81 @@
+package io.millrace.standalone;
+
+import io.millrace.config.ConfigLoader;
+import io.millrace.config.ConfigLoader.Loaded;
+import io.millrace.standalone.Standalone.Knowledge;
+import io.millrace.standalone.cli.DataOption;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code millrace up}. */
+@Command(
+        name = "up",
+        description = "Start everything and stay in the foreground until Ctrl-C or millrace down.",
+        mixinStandardHelpOptions = true)
+public final class UpCommand implements Callable<Integer> {
+    private static final String OWN_COLLECTION = "best-practices";
+    private static final String KNOWLEDGE_COLLECTION = "codebase-context";
+
+    @Mixin
+    private DataOption data = new DataOption();
+
+    @Option(
+            names = "--port",
+            paramLabel = "PORT",
+            description = "Port to listen on; 0 takes a free one. Default: 8092.")
+    private @Nullable Integer port;
+
+    @Option(
+            names = "--knowledge",
+            paramLabel = "DIR[:COLLECTION]",
+            description =
+                    "Folder of Markdown and text to answer from; repeatable. Default collection: codebase-context.")
+    private List<String> knowledge = new ArrayList<>();
+
+    @Override
+    public Integer call() {
+        Map<String, String> flags = new HashMap<>();
+        if (port != null) {
+            flags.put("listen.port", port.toString());
+        }
+        Loaded loaded = ConfigLoader.load(data.configFile(), System.getenv(), flags);
+        List<Knowledge> folders = new ArrayList<>();
+        // the project's own documents first, so that a newcomer can ask about it
+        Standalone.ownDocs().ifPresent(docs -> folders.add(new Knowledge("millrace-docs", docs, OWN_COLLECTION)));
+        knowledge.forEach(each -> folders.add(folder(each, loaded.config().collections())));
+        try (Stop stop = new Stop();
+                Standalone standalone =
+                        Standalone.start(loaded, data.folder(), folders, line -> System.out.println(line))) {
+            System.out.println("millrace ready " + standalone.url());
+            stop.await();
+            System.out.println("millrace stops");
+        }
+        return 0;
+    }
+
+    private static Knowledge folder(String named, List<String> collections) {
+        int colon = named.lastIndexOf(':');
+        boolean chosen = colon > 0 && !Files.isDirectory(Path.of(named));
+        Path folder = Path.of(chosen ? named.substring(0, colon) : named)
+                .toAbsolutePath()
+                .normalize();
+        String collection = chosen ? named.substring(colon + 1) : KNOWLEDGE_COLLECTION;
+        if (!Files.isDirectory(folder)) {
+            throw new UserException("--knowledge " + named + ": there is no folder " + folder);
+        }
+        if (!collections.contains(collection)) {
+            throw new UserException(
+                    "--knowledge " + named + ": there is no collection " + collection + "; there are " + collections);
+        }
+        return new Knowledge(String.valueOf(folder.getFileName()), folder, collection);
+    }
+}

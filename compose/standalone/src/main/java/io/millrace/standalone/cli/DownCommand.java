@@ -1,0 +1,38 @@
+package io.millrace.standalone.cli;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import io.millrace.standalone.UserException;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+
+/** {@code millrace down}. */
+@Command(name = "down", description = "Stop what runs on the data folder.", mixinStandardHelpOptions = true)
+public final class DownCommand implements Callable<Integer> {
+    @Mixin
+    private Instance instance = new Instance();
+
+    @Override
+    public Integer call() throws InterruptedException, ExecutionException {
+        Optional<JsonNode> run = instance.run();
+        if (run.isEmpty()) {
+            System.out.println("no millrace is running on " + instance.data().folder());
+            return 0;
+        }
+        long pid = run.get().path("pid").asLong();
+        ProcessHandle process =
+                ProcessHandle.of(pid).orElseThrow(() -> new UserException("process " + pid + " is gone"));
+        process.destroy();
+        try {
+            process.onExit().get(15, TimeUnit.SECONDS);
+        } catch (TimeoutException e) {
+            throw new UserException("process " + pid + " did not stop within 15 s");
+        }
+        System.out.println("millrace stopped");
+        return 0;
+    }
+}

@@ -1,0 +1,109 @@
+package io.millrace.standalone.cli;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.millrace.standalone.UserException;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.format.DateTimeParseException;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** The running instance that a command talks to. */
+public final class Instance {
+    static final ObjectMapper JSON = new ObjectMapper();
+
+    @Mixin
+    private DataOption data = new DataOption();
+
+    @Option(
+            names = "--url",
+            paramLabel = "URL",
+            description = "Where it is. Default: what runs on the data folder, or $MILLRACE_URL.")
+    private @Nullable String url;
+
+    /** An answer over HTTP. */
+    record Answer(int status, JsonNode body) {}
+
+    DataOption data() {
+        return data;
+    }
+
+    /** What {@code up} wrote about itself; empty when nothing runs on the data folder. */
+    Optional<JsonNode> run() {
+        Path file = data.folder().resolve("run.json");
+        try {
+            if (!Files.exists(file)) {
+                return Optional.empty();
+            }
+            JsonNode run = JSON.readTree(file.toFile());
+            // a pid that was given to another process since belongs to one that started later than what is written here
+            Instant since = Instant.parse(run.path("started_at").asText());
+            boolean alive = ProcessHandle.of(run.path("pid").asLong())
+                    .filter(ProcessHandle::isAlive)
+                    .flatMap(process -> process.info().startInstant())
+                    .filter(start -> start.isBefore(since.plusSeconds(2)))
+                    .isPresent();
+            return alive ? Optional.of(run) : Optional.empty();
+        } catch (DateTimeParseException e) {
+            return Optional.empty();
+        } catch (IOException e) {
+            return Optional.empty();
+        }
+    }
+
+    private String base() {
+        if (url != null) {
+            return url;
+        }
+        String named = System.getenv("MILLRACE_URL");
+        if (named != null && !named.isEmpty()) {
+            return named;
+        }
+        return run().map(run -> run.path("url").asText())
+                .filter(serving -> !serving.isEmpty())
+                .orElseThrow(() -> new UserException("no millrace is serving on " + data.folder()
+                        + "; start it with ./millrace up, or name one with --url"));
+    }
+
+    Answer get(String path) {
+        return send(HttpRequest.newBuilder(URI.create(base() + path)).GET());
+    }
+
+    Answer post(String path, JsonNode body) {
+        return send(HttpRequest.newBuilder(URI.create(base() + path))
+                .header("Content-Type", "application/json")
+                .POST(HttpRequest.BodyPublishers.ofString(body.toString())));
+    }
+
+    private Answer send(HttpRequest.Builder request) {
+        try (HttpClient http =
+                HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(3)).build()) {
+            HttpResponse<String> response =
+                    http.send(request.timeout(Duration.ofMinutes(5)).build(), HttpResponse.BodyHandlers.ofString());
+            return new Answer(response.statusCode(), JSON.readTree(response.body()));
+        } catch (IOException e) {
+            throw new UserException(base() + " does not answer: " + e.getMessage());
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted");
+        }
+    }
+
+    /** The body of a good answer; what the server says of a bad one is told as it is. */
+    static JsonNode good(Answer answer) {
+        if (answer.status() >= 400) {
+            throw new UserException(answer.body().path("detail").asText("HTTP " + answer.status()));
+        }
+        return answer.body();
+    }
+}

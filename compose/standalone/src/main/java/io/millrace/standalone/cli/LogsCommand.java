@@ -1,0 +1,58 @@
+package io.millrace.standalone.cli;
+
+import io.millrace.standalone.UserException;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code millrace logs}. */
+@Command(name = "logs", description = "What the instance on the data folder wrote.", mixinStandardHelpOptions = true)
+public final class LogsCommand implements Callable<Integer> {
+    private static final long FOLLOW_MS = 300;
+
+    @Mixin
+    private DataOption data = new DataOption();
+
+    @Option(names = "-f", description = "Go on as more is written.")
+    private boolean follow;
+
+    @Option(
+            names = "-n",
+            paramLabel = "LINES",
+            description = "How many lines to begin with. Default: ${DEFAULT-VALUE}.")
+    private int lines = 50;
+
+    @Override
+    public Integer call() throws IOException, InterruptedException {
+        Path file = data.folder().resolve("logs/millrace.log");
+        if (!Files.exists(file)) {
+            throw new UserException("there is no log yet at " + file);
+        }
+        List<String> all = Files.readAllLines(file, StandardCharsets.UTF_8);
+        all.subList(Math.max(0, all.size() - Math.max(0, lines)), all.size()).forEach(System.out::println);
+        long position = Files.size(file);
+        while (follow) {
+            Thread.sleep(FOLLOW_MS);
+            long size = Files.size(file);
+            if (size < position) {
+                // the log was rolled
+                position = 0;
+            }
+            try (RandomAccessFile in = new RandomAccessFile(file.toFile(), "r")) {
+                in.seek(position);
+                byte[] more = new byte[(int) Math.min(1 << 20, size - position)];
+                in.readFully(more);
+                System.out.print(new String(more, StandardCharsets.UTF_8));
+                position += more.length;
+            }
+        }
+        return 0;
+    }
+}

@@ -1,0 +1,49 @@
+package io.millrace.standalone.cli;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.standalone.UserException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** {@code millrace rate}. */
+@Command(name = "rate", description = "Say whether an answer was good.", mixinStandardHelpOptions = true)
+public final class RateCommand implements Callable<Integer> {
+    private enum Verdict {
+        good,
+        bad
+    }
+
+    @Mixin
+    private Instance instance = new Instance();
+
+    @Parameters(index = "0", paramLabel = "ID|last")
+    private String id = "";
+
+    @Parameters(index = "1", paramLabel = "good|bad")
+    private Verdict verdict = Verdict.good;
+
+    @Option(names = "--note", paramLabel = "TEXT", description = "Why.")
+    private String note = "";
+
+    @Override
+    public Integer call() throws IOException {
+        Path last = instance.data().folder().resolve("last-interaction");
+        if (id.equals("last") && !Files.exists(last)) {
+            throw new UserException("nothing was asked yet: there is no last interaction");
+        }
+        String interaction = id.equals("last") ? Files.readString(last).strip() : id;
+        ObjectNode request = Instance.JSON.createObjectNode().put("rating", verdict == Verdict.good ? 1 : -1);
+        if (!note.isEmpty()) {
+            request.put("note", note);
+        }
+        Instance.good(instance.post("/feedback/" + interaction, request));
+        System.out.println("recorded: " + verdict + " for " + interaction);
+        return 0;
+    }
+}

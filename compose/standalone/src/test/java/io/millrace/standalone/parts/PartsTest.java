@@ -1,0 +1,242 @@
+package io.millrace.standalone.parts;
+
+import static java.util.Objects.requireNonNull;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import io.lettuce.core.RedisClient;
+import io.millrace.config.MillraceConfig;
+import io.millrace.log.HttpSchemaRegistry;
+import io.millrace.standalone.UserException;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Set;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.apache.avro.SchemaBuilder;
+import org.apache.kafka.clients.admin.Admin;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The life of the embedded parts: first start, restart, murder of the parent, of a child and of the watchdogs. */
+class PartsTest {
+    private static final MillraceConfig CONFIG = MillraceConfig.defaults();
+
+    @TempDir
+    private Path temporary;
+
+    @Test
+    void shouldKeepDataAndPortsWhenRestartedAndWhenTheParentIsKilled() throws Exception {
+        Path folder = temporary.resolve("a folder with spaces");
+        Endpoints first;
+        int id;
+        Process parent = parent(folder);
+        try {
+            first = awaitEndpoints(folder, parent);
+            execute(first, "CREATE TABLE kept AS SELECT 42 AS answer");
+            id = new HttpSchemaRegistry(first.registryUrl())
+                    .register("kept-value", SchemaBuilder.builder().stringType());
+            assertThat(topics(first)).contains("millrace.queries", "millrace.dispatch.builtin");
+            Map<String, ProcessHandle> children = children(folder);
+            assertThat(children).containsOnlyKeys("postgres", "redis", "registry");
+
+            // kill -9: the kernel closes the pipes, the watchdogs end the children
+            parent.destroyForcibly().waitFor();
+            children.forEach(
+                    (name, child) -> await(name).atMost(Duration.ofSeconds(8)).until(() -> !child.isAlive()));
+        } finally {
+            parent.destroyForcibly();
+        }
+
+        try (DataFolder data = DataFolder.open(folder);
+                Parts parts = started(data)) {
+            assertThat(parts.endpoints()).isEqualTo(first);
+            assertThat(answer(first)).isEqualTo(42);
+            assertThat(new HttpSchemaRegistry(first.registryUrl())
+                            .byId(id)
+                            .getType()
+                            .getName())
+                    .isEqualTo("string");
+            assertThat(topics(first)).contains("millrace.queries");
+            assertThat(Files.getPosixFilePermissions(folder)).hasSize(3);
+            assertThat(Files.getPosixFilePermissions(folder.resolve("secrets/postgres")))
+                    .hasSize(2);
+            shouldRefuseASecondInstance(folder);
+            shouldStartADeadChildAgain(folder, first);
+        }
+        assertThat(children(folder)).isEmpty();
+    }
+
+    private static void shouldRefuseASecondInstance(Path folder) throws Exception {
+        String holder = String.valueOf(ProcessHandle.current().pid());
+        assertThatThrownBy(() -> DataFolder.open(folder))
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining("pid " + holder)
+                .hasMessageContaining("since 20");
+
+        Process second = parent(folder);
+        assertThat(second.waitFor(20, TimeUnit.SECONDS)).isTrue();
+        assertThat(second.exitValue()).isEqualTo(1);
+        String said = new String(second.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(said.strip().lines()).singleElement().asString().contains("pid " + holder);
+    }
+
+    private static void shouldStartADeadChildAgain(Path folder, Endpoints endpoints) throws Exception {
+        ProcessHandle redis = requireNonNull(children(folder).get("redis"));
+        try (RedisClient client = RedisClient.create(endpoints.redisUrl());
+                var connection = client.connect()) {
+            connection.sync().set("k", "v");
+            redis.destroyForcibly();
+            await().atMost(Duration.ofSeconds(10))
+                    .ignoreExceptions()
+                    .until(() -> "PONG".equals(connection.sync().ping())
+                            && !redis.equals(children(folder).get("redis")));
+        }
+    }
+
+    @Test
+    void shouldReapWhatSurvivedItsWatchdogWhenStartedAgain() throws Exception {
+        Path folder = temporary.resolve("data");
+        Process parent = parent(folder);
+        Map<String, ProcessHandle> orphans;
+        Endpoints first;
+        try {
+            first = awaitEndpoints(folder, parent);
+            execute(first, "CREATE TABLE kept AS SELECT 42 AS answer");
+            orphans = children(folder);
+            List<ProcessHandle> shells = parent.children().toList();
+            assertThat(shells).hasSize(3);
+            List<ProcessHandle> watchers = shells.stream()
+                    .flatMap(ProcessHandle::children)
+                    .filter(h -> !orphans.containsValue(h))
+                    .toList();
+            assertThat(watchers).hasSize(3);
+            watchers.forEach(ProcessHandle::destroyForcibly);
+            shells.forEach(ProcessHandle::destroyForcibly);
+            parent.destroyForcibly().waitFor();
+        } finally {
+            parent.destroyForcibly();
+        }
+        assertThat(orphans.values()).isNotEmpty().allMatch(ProcessHandle::isAlive);
+
+        try (DataFolder data = DataFolder.open(folder);
+                Parts parts = started(data)) {
+            assertThat(orphans.values()).noneMatch(ProcessHandle::isAlive);
+            assertThat(answer(parts.endpoints())).isEqualTo(42);
+        }
+    }
+
+    @Test
+    void shouldNotTouchAProcessWhenOnlyThePidIsAsRecorded() throws Exception {
+        Process bystander = new ProcessBuilder("sleep", "60").start();
+        try (DataFolder data = DataFolder.open(temporary.resolve("data"))) {
+            Properties record = new Properties();
+            record.setProperty("pid", String.valueOf(bystander.pid()));
+            record.setProperty("started", String.valueOf(System.currentTimeMillis() - 60_000));
+            data.folder("children");
+            data.store("children/postgres", record);
+
+            assertThat(Child.reap(data)).isEmpty();
+            assertThat(bystander.isAlive()).isTrue();
+            assertThat(temporary.resolve("data/children/postgres")).doesNotExist();
+        } finally {
+            bystander.destroyForcibly();
+        }
+    }
+
+    @Test
+    void shouldSayWhatIsWrongInOneLineWhenTheFolderCannotBeUsed() throws IOException {
+        Path file = Files.writeString(temporary.resolve("file"), "x");
+        assertThatThrownBy(() -> DataFolder.open(file))
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining(file + " cannot be used")
+                .hasMessageContaining("not a folder");
+    }
+
+    private static Parts started(DataFolder data) {
+        Parts parts = new Parts(data, CONFIG, remark -> {});
+        parts.start(() -> {});
+        return parts;
+    }
+
+    /** {@code millrace parts} in a JVM of its own. */
+    private static Process parent(Path folder) throws IOException {
+        List<String> command = new ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-Xmx256m",
+                "--enable-native-access=ALL-UNNAMED",
+                "--sun-misc-unsafe-memory-access=allow",
+                "-Dmillrace.registry=" + System.getProperty("millrace.registry"),
+                "-cp",
+                System.getProperty("java.class.path"),
+                "io.millrace.standalone.Main",
+                "parts",
+                "--data",
+                folder.toString()));
+        return new ProcessBuilder(command).redirectErrorStream(true).start();
+    }
+
+    private static Endpoints awaitEndpoints(Path folder, Process parent) {
+        await("endpoints.json").atMost(Duration.ofSeconds(40)).until(() -> {
+            assertThat(parent.isAlive()).isTrue();
+            return Files.exists(folder.resolve(Endpoints.FILE));
+        });
+        return Endpoints.of(CONFIG, folder);
+    }
+
+    /** The recorded children that live. */
+    private static Map<String, ProcessHandle> children(Path folder) throws IOException {
+        Map<String, ProcessHandle> children = new java.util.TreeMap<>();
+        try (Stream<Path> files = Files.list(folder.resolve("children"))) {
+            for (Path file : files.filter(f -> f.toString().endsWith(".pid")).toList()) {
+                String name = String.valueOf(file.getFileName());
+                ProcessHandle.of(Long.parseLong(Files.readString(file).strip()))
+                        .filter(ProcessHandle::isAlive)
+                        .ifPresent(handle -> children.put(name.substring(0, name.length() - 4), handle));
+            }
+        }
+        return children;
+    }
+
+    private static Connection connect(Endpoints endpoints) throws SQLException {
+        return DriverManager.getConnection(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
+    }
+
+    private static void execute(Endpoints endpoints, String sql) throws SQLException {
+        try (Connection connection = connect(endpoints);
+                Statement statement = connection.createStatement()) {
+            statement.execute(sql);
+        }
+    }
+
+    private static int answer(Endpoints endpoints) throws SQLException {
+        try (Connection connection = connect(endpoints);
+                Statement statement = connection.createStatement();
+                ResultSet rows = statement.executeQuery("SELECT answer FROM kept")) {
+            assertThat(rows.next()).isTrue();
+            return rows.getInt(1);
+        }
+    }
+
+    private static Set<String> topics(Endpoints endpoints) throws Exception {
+
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", endpoints.bootstrapServers()))) {
+            return admin.listTopics().names().get(10, TimeUnit.SECONDS);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+package io.millrace.knowledge;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+
+/** Vectors as they stand on the log: little-endian float32. */
+public final class Vectors {
+    private Vectors() {}
+
+    /** To bytes. */
+    public static ByteBuffer toBytes(float[] vector) {
+        ByteBuffer bytes = ByteBuffer.allocate(vector.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        bytes.asFloatBuffer().put(vector);
+        return bytes;
+    }
+
+    /** From bytes, whose position stays. */
+    public static float[] fromBytes(ByteBuffer bytes) {
+        float[] vector = new float[bytes.remaining() / Float.BYTES];
+        bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer().get(vector);
+        return vector;
+    }
+
+    /** Cosine of two unit vectors. */
+    public static double cosine(float[] a, float[] b) {
+        double dot = 0;
+        for (int i = 0; i < a.length; i++) {
+            dot += a[i] * b[i];
+        }
+        return dot;
+    }
+}

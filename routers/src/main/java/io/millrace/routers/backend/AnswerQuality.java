@@ -1,0 +1,108 @@
+package io.millrace.routers.backend;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.millrace.schema.Answer;
+import io.millrace.schema.Dispatch;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+
+/**
+ * How good an answer looks, without asking a model: 1 minus what is wrong with it.
+ *
+ * <table>
+ * <caption>deductions</caption>
+ * <tr><td>empty</td><td>1.0</td><td>no text and no tool call: a thinking model that spent its budget, for one</td></tr>
+ * <tr><td>invalid_json</td><td>1.0</td><td>JSON was asked for and this is none</td></tr>
+ * <tr><td>refusal</td><td>0.5</td><td>the first words decline or say that it is not known</td></tr>
+ * <tr><td>truncated</td><td>0.3</td><td>finish reason is not stop or tool_calls</td></tr>
+ * <tr><td>ungrounded</td><td>0.3</td><td>context was given, and under a tenth of the answer's content words are in it</td></tr>
+ * <tr><td>short</td><td>0.1</td><td>under 20 characters</td></tr>
+ * </table>
+ *
+ * <p>Against the default bar of 0.8, any one of them but the last sends the query on.
+ */
+public final class AnswerQuality {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final Pattern REFUSAL = Pattern.compile(
+            "^\\W*(?:i(?:'|’)?m sorry|sorry|i (?:do not|don(?:'|’)t) (?:know|have)|i (?:can(?:'|’)?t|cannot|am unable|(?:'|’)m unable)"
+                    + "|as an ai|unfortunately,? i|there is no information)",
+            Pattern.CASE_INSENSITIVE);
+    private static final Pattern WORD = Pattern.compile("[^\\p{L}\\p{N}]+");
+    private static final int SHORT = 20;
+    private static final int CONTENT_WORD = 5;
+    private static final double GROUNDED = 0.1;
+
+    private AnswerQuality() {}
+
+    /**
+     * A verdict.
+     *
+     * @param score 0..1
+     * @param reasons names of the deductions
+     */
+    public record Verdict(double score, List<String> reasons) {
+        public Verdict {
+            reasons = List.copyOf(reasons);
+        }
+    }
+
+    /** Judges an answer to a dispatched query. */
+    public static Verdict judge(Dispatch dispatch, Answer answer) {
+        List<String> reasons = new ArrayList<>();
+        double score = 1;
+        String text = answer.getText().strip();
+        boolean calls = !answer.getMessage().isEmpty();
+        if (text.isEmpty() && !calls) {
+            return new Verdict(0, List.of("empty"));
+        }
+        if (dispatch.getQuery().getStructured() && !isJson(text)) {
+            return new Verdict(0, List.of("invalid_json"));
+        }
+        if (REFUSAL.matcher(text).find()) {
+            score -= 0.5;
+            reasons.add("refusal");
+        }
+        if (!Set.of("stop", "tool_calls").contains(answer.getFinishReason())) {
+            score -= 0.3;
+            reasons.add("truncated");
+        }
+        if (!dispatch.getContext().isEmpty() && !calls && overlap(text, dispatch.getContext()) < GROUNDED) {
+            score -= 0.3;
+            reasons.add("ungrounded");
+        }
+        if (text.length() < SHORT && !calls && !dispatch.getQuery().getStructured()) {
+            score -= 0.1;
+            reasons.add("short");
+        }
+        return new Verdict(Math.max(0, score), reasons);
+    }
+
+    private static boolean isJson(String text) {
+        try {
+            return JSON.readTree(text).isContainerNode();
+        } catch (JsonProcessingException e) {
+            return false;
+        }
+    }
+
+    private static double overlap(String answer, String context) {
+        Set<String> said = words(answer);
+        if (said.isEmpty()) {
+            return 1;
+        }
+        Set<String> known = words(context);
+        return (double) said.stream().filter(known::contains).count() / said.size();
+    }
+
+    private static Set<String> words(String text) {
+        return Arrays.stream(WORD.split(text.toLowerCase(Locale.ROOT)))
+                .filter(word -> word.length() >= CONTENT_WORD)
+                .collect(Collectors.toSet());
+    }
+}

@@ -1,0 +1,127 @@
+package io.millrace.routers.backend;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.schema.Answer;
+import io.millrace.schema.Dispatch;
+import io.millrace.schema.Hit;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/** The backends that need no model, and the OpenAI shapes of their answers. Pure. */
+public final class Builtins {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final Pattern WORD = Pattern.compile("[^\\p{L}\\p{N}]+");
+    private static final int PASSAGES = 3;
+    private static final int EXTRACT_CHARS = 900;
+    private static final Pattern PARAGRAPH = Pattern.compile("\\n\\s*\\n");
+
+    private Builtins() {}
+
+    /** The best passages with their citations. Says what it is: it never poses as a chat model. */
+    public static Answer extractive(Dispatch dispatch) {
+        List<Hit> hits = dispatch.getHits();
+        StringBuilder text = new StringBuilder();
+        if (hits.isEmpty()) {
+            text.append("Nothing in the knowledge matches this question, and ")
+                    .append(why(dispatch))
+                    .append(". Add documents with `millrace up --knowledge DIR`.");
+        } else {
+            text.append("From the knowledge, without a model (")
+                    .append(why(dispatch))
+                    .append("):\n");
+            Set<String> asked = words(dispatch.getQuery().getText());
+            for (int i = 0; i < Math.min(PASSAGES, hits.size()); i++) {
+                Hit hit = hits.get(i);
+                text.append("\n[")
+                        .append(i + 1)
+                        .append("] ")
+                        .append(hit.getTitle())
+                        .append(" (")
+                        .append(hit.getPath())
+                        .append(")\n");
+                text.append(extract(hit.getText(), asked)).append('\n');
+            }
+        }
+        return answer(text.toString().strip(), "millrace/extractive");
+    }
+
+    /** No text: the evidence is in the reply. */
+    public static Answer evidence() {
+        return answer("", "millrace/evidence");
+    }
+
+    private static String why(Dispatch dispatch) {
+        return dispatch.getReason().equals("forced_extractive")
+                ? "extracts were asked for"
+                : "no model is configured that may answer it: set MILLRACE_LOCAL_URL or MILLRACE_REMOTE_URL";
+    }
+
+    private static Answer answer(String text, String model) {
+        return Answer.newBuilder()
+                .setText(text)
+                .setFinishReason("stop")
+                .setModel(model)
+                .build();
+    }
+
+    /** The paragraphs that share most words with the question, in their order, up to a bound. */
+    private static String extract(String passage, Set<String> asked) {
+        if (passage.length() <= EXTRACT_CHARS) {
+            return passage.strip();
+        }
+        List<String> paragraphs = Arrays.asList(PARAGRAPH.split(passage.strip()));
+        List<Integer> order = new ArrayList<>();
+        for (int i = 0; i < paragraphs.size(); i++) {
+            order.add(i);
+        }
+        order.sort(Comparator.comparingLong((Integer i) -> -shared(paragraphs.get(i), asked)));
+        List<Integer> taken = new ArrayList<>();
+        int length = 0;
+        for (int i : order) {
+            if (taken.isEmpty() || length + paragraphs.get(i).length() <= EXTRACT_CHARS) {
+                taken.add(i);
+                length += paragraphs.get(i).length();
+            }
+        }
+        return taken.stream().sorted().map(paragraphs::get).collect(Collectors.joining("\n\n"));
+    }
+
+    private static long shared(String paragraph, Set<String> asked) {
+        return words(paragraph).stream().filter(asked::contains).count();
+    }
+
+    private static Set<String> words(String text) {
+        return Arrays.stream(WORD.split(text.toLowerCase(Locale.ROOT)))
+                .filter(word -> word.length() > 2)
+                .collect(Collectors.toSet());
+    }
+
+    /**
+     * An answer as one chunk of an OpenAI stream.
+     *
+     * @param text content of the delta; null for the closing chunk
+     * @param finishReason null unless this is the closing chunk
+     */
+    public static String chunk(Dispatch dispatch, Answer answer, @Nullable String text, @Nullable String finishReason) {
+        ObjectNode chunk = JSON.createObjectNode()
+                .put("id", "chatcmpl-" + dispatch.getInteractionId())
+                .put("object", "chat.completion.chunk")
+                .put("created", dispatch.getEnvelope().getOccurredAt() / 1000)
+                .put("model", answer.getModel());
+        ObjectNode choice = chunk.putArray("choices").addObject().put("index", 0);
+        ObjectNode delta = choice.putObject("delta");
+        if (text != null) {
+            delta.put("role", "assistant").put("content", text);
+        }
+        choice.put("finish_reason", finishReason);
+        return chunk.toString();
+    }
+}

@@ -1,0 +1,5 @@
+/** Writes stream time. */
+@NullMarked
+package io.millrace.routers.clock;
+
+import org.jspecify.annotations.NullMarked;

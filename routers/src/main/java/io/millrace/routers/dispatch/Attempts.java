@@ -1,0 +1,158 @@
+package io.millrace.routers.dispatch;
+
+import io.github.resilience4j.circuitbreaker.CircuitBreaker;
+import io.github.resilience4j.circuitbreaker.CircuitBreakerConfig;
+import io.millrace.config.MillraceConfig;
+import io.millrace.config.MillraceConfig.Deployment;
+import io.millrace.config.MillraceConfig.Locality;
+import io.millrace.log.Log;
+import io.millrace.log.Topics;
+import io.millrace.log.Vocabulary.CompletionKind;
+import io.millrace.routers.backend.ChatModel;
+import io.millrace.schema.Completion;
+import io.millrace.schema.Dispatch;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Reply;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import org.apache.kafka.clients.producer.RecordMetadata;
+
+/** What the attempts of one worker share: its name, its deployments' slots and circuits, and the way to the log. */
+final class Attempts {
+    private final Log log;
+    private final MillraceConfig config;
+    private final String worker;
+    private final ChatModel model;
+    private final Optional<Claims> claims;
+    private final ScheduledExecutorService alarms;
+    private final Map<String, Semaphore> slots = new HashMap<>();
+    private final Map<String, CircuitBreaker> circuits = new HashMap<>();
+
+    Attempts(
+            Log log,
+            MillraceConfig config,
+            String worker,
+            ChatModel model,
+            Optional<Claims> claims,
+            ScheduledExecutorService alarms) {
+        this.log = log;
+        this.config = config;
+        this.worker = worker;
+        this.model = model;
+        this.claims = claims;
+        this.alarms = alarms;
+        CircuitBreakerConfig breaker = CircuitBreakerConfig.custom()
+                .slidingWindowType(CircuitBreakerConfig.SlidingWindowType.COUNT_BASED)
+                // a window of n calls of which all failed is n failures in a row
+                .slidingWindowSize(config.dispatch().breakerFailures())
+                .minimumNumberOfCalls(config.dispatch().breakerFailures())
+                .failureRateThreshold(100)
+                .waitDurationInOpenState(config.dispatch().breakerOpen())
+                .permittedNumberOfCallsInHalfOpenState(2)
+                .build();
+        config.backends()
+                .values()
+                .forEach(backend -> backend.deployments().forEach(deployment -> {
+                    slots.put(deployment.name(), new Semaphore(deployment.concurrency(), true));
+                    circuits.put(deployment.name(), CircuitBreaker.of(deployment.name(), breaker));
+                }));
+    }
+
+    MillraceConfig config() {
+        return config;
+    }
+
+    ChatModel model() {
+        return model;
+    }
+
+    String worker() {
+        return worker;
+    }
+
+    Optional<Claims> claims() {
+        return claims;
+    }
+
+    Semaphore slots(Deployment deployment) {
+        return java.util.Objects.requireNonNull(slots.get(deployment.name()));
+    }
+
+    CircuitBreaker circuit(Deployment deployment) {
+        return java.util.Objects.requireNonNull(circuits.get(deployment.name()));
+    }
+
+    /** Whether calls of this deployment cost money or leave the machine, and so are claimed first. */
+    boolean isPaid(Dispatch dispatch, Deployment deployment) {
+        var backend = config.backends().get(dispatch.getBackend());
+        return deployment.inputPrice() + deployment.outputPrice() > 0
+                || (backend != null && backend.locality() == Locality.REMOTE);
+    }
+
+    /** Runs something later, unless it is cancelled. */
+    ScheduledFuture<?> after(long millis, Runnable alarm) {
+        return alarms.schedule(alarm, Math.max(0, millis), TimeUnit.MILLISECONDS);
+    }
+
+    void countUnclaimed() {
+        log.metrics().counter("millrace.dispatch.unclaimed").increment();
+    }
+
+    /** The lease of an attempt. */
+    CompletableFuture<RecordMetadata> started(Dispatch dispatch) {
+        return complete(completion(dispatch, CompletionKind.STARTED).build());
+    }
+
+    /** A completion to fill in. */
+    Completion.Builder completion(Dispatch dispatch, String kind) {
+        long now = System.currentTimeMillis();
+        return Completion.newBuilder()
+                .setEnvelope(Envelope.newBuilder(dispatch.getEnvelope())
+                        .setOccurredAt(now)
+                        .build())
+                .setInteractionId(dispatch.getInteractionId())
+                .setAttempt(dispatch.getAttempt())
+                .setKind(kind)
+                .setWorkerId(worker)
+                .setBackend(dispatch.getBackend())
+                .setDeployment(dispatch.getDeployment())
+                .setQueuedMs((double) Math.max(0, now - dispatch.getEnvelope().getOccurredAt()));
+    }
+
+    CompletableFuture<RecordMetadata> complete(Completion completion) {
+        return log.producer().send(Topics.COMPLETIONS, completion.getInteractionId(), completion);
+    }
+
+    /** A reply to fill in. */
+    Reply.Builder reply(Dispatch dispatch, String kind, int sequence) {
+        return Reply.newBuilder()
+                .setEnvelope(Envelope.newBuilder(dispatch.getEnvelope())
+                        .setOccurredAt(System.currentTimeMillis())
+                        .build())
+                .setInteractionId(dispatch.getInteractionId())
+                .setGatewayId(dispatch.getQuery().getGatewayId())
+                .setAttempt(dispatch.getAttempt())
+                .setSequence(sequence)
+                .setKind(kind)
+                .setRoute(dispatch.getRoute())
+                .setBackend(dispatch.getBackend())
+                .setDeployment(dispatch.getDeployment())
+                .setReason(dispatch.getReason())
+                .setConfidence(dispatch.getConfidence())
+                .setConfidenceKind(dispatch.getConfidenceKind())
+                .setContextScore(dispatch.getContextScore())
+                .setCachedKind(dispatch.getCachedKind())
+                .setContextAdded(!dispatch.getContext().isEmpty());
+    }
+
+    CompletableFuture<RecordMetadata> send(Dispatch dispatch, Reply reply) {
+        return log.producer()
+                .send(Topics.REPLIES, dispatch.getQuery().getReplyPartition(), reply.getInteractionId(), reply);
+    }
+}

@@ -1,0 +1,5 @@
+/** Watches deployments. */
+@NullMarked
+package io.millrace.routers.prober;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,5 @@
+/** Retrieval: queries in, evidence out. */
+@NullMarked
+package io.millrace.routers.retrieval;
+
+import org.jspecify.annotations.NullMarked;

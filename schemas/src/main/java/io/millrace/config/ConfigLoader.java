@@ -1,0 +1,598 @@
+package io.millrace.config;
+
+import io.millrace.config.MillraceConfig.Backend;
+import io.millrace.config.MillraceConfig.Deployment;
+import io.millrace.config.MillraceConfig.Dispatch;
+import io.millrace.config.MillraceConfig.Kafka;
+import io.millrace.config.MillraceConfig.Kind;
+import io.millrace.config.MillraceConfig.Limits;
+import io.millrace.config.MillraceConfig.Listen;
+import io.millrace.config.MillraceConfig.Locality;
+import io.millrace.config.MillraceConfig.ModelPolicy;
+import io.millrace.config.MillraceConfig.Postgres;
+import io.millrace.config.MillraceConfig.Redis;
+import io.millrace.config.MillraceConfig.Registry;
+import io.millrace.config.MillraceConfig.Retrieval;
+import io.millrace.config.MillraceConfig.Routing;
+import java.io.IOException;
+import java.io.StringReader;
+import java.net.URI;
+import java.net.URISyntaxException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.function.Function;
+import org.yaml.snakeyaml.LoaderOptions;
+import org.yaml.snakeyaml.Yaml;
+import org.yaml.snakeyaml.constructor.SafeConstructor;
+import org.yaml.snakeyaml.error.MarkedYAMLException;
+import org.yaml.snakeyaml.nodes.MappingNode;
+import org.yaml.snakeyaml.nodes.Node;
+import org.yaml.snakeyaml.nodes.NodeTuple;
+import org.yaml.snakeyaml.nodes.ScalarNode;
+import org.yaml.snakeyaml.nodes.SequenceNode;
+
+/**
+ * Reads the configuration. In this order, the later over the earlier: defaults, the file, {@code MILLRACE_*} variables, flags. The four
+ * short cuts {@code MILLRACE_LOCAL_URL}, {@code MILLRACE_REMOTE_URL}, {@code MILLRACE_REMOTE_KEY} and {@code MILLRACE_REMOTE_MODEL}
+ * make the backends {@code local} and {@code remote} where the file has none of that name.
+ *
+ * <p>All errors are found before it gives up, each with the file and line, variable or flag that it came from.
+ */
+public final class ConfigLoader {
+    private static final Set<String> SHORTCUTS =
+            Set.of("MILLRACE_LOCAL_URL", "MILLRACE_REMOTE_URL", "MILLRACE_REMOTE_KEY", "MILLRACE_REMOTE_MODEL");
+
+    /** Variables of the launcher and of tests, which are no settings. */
+    private static final Set<String> OURS =
+            Set.of("MILLRACE_URL", "MILLRACE_DATA", "MILLRACE_HOME", "MILLRACE_JAVA_OPTS", "MILLRACE_TEST_QDRANT_URL");
+
+    private static final Set<String> CAPABILITIES = Set.of("json", "tools", "vision");
+    private static final Set<String> MODES = Set.of("off", "auto", "keyword", "semantic", "hybrid");
+
+    private record Entry(String value, String origin) {}
+
+    private final List<String> errors = new ArrayList<>();
+    private final Map<String, Entry> values = new HashMap<>();
+    private final Map<String, String> env;
+    private final Map<String, Backend> backends = new TreeMap<>();
+    private final Map<String, ModelPolicy> models =
+            new TreeMap<>(MillraceConfig.defaults().models());
+    private final Map<String, String> origins = new TreeMap<>();
+
+    private ConfigLoader(Map<String, String> env) {
+        this.env = env;
+    }
+
+    /**
+     * A configuration and where it came from.
+     *
+     * @param origins by key: default, file:line, variable or flag
+     */
+    public record Loaded(MillraceConfig config, Map<String, String> values, Map<String, String> origins) {
+        public Loaded {
+            values = Map.copyOf(values);
+            origins = Map.copyOf(origins);
+        }
+
+        /** Effective values with their origins, secrets masked; for {@code /config} and {@code config show}. */
+        public Map<String, Object> view() {
+            Map<String, Object> view = new TreeMap<>();
+            values.forEach((key, value) ->
+                    view.put(key, Map.of("value", value, "origin", origins.getOrDefault(key, "default"))));
+            return view;
+        }
+    }
+
+    /**
+     * Loads and checks.
+     *
+     * @param file none: defaults
+     * @param flags by dotted key
+     * @throws ConfigException with every error
+     */
+    public static Loaded load(Optional<Path> file, Map<String, String> env, Map<String, String> flags) {
+        ConfigLoader loader = new ConfigLoader(env);
+        file.ifPresent(loader::read);
+        loader.variables();
+        flags.forEach((key, value) -> loader.values.put(key, new Entry(value, "flag")));
+        MillraceConfig config = loader.build();
+        if (!loader.errors.isEmpty()) {
+            throw new ConfigException(loader.errors);
+        }
+        Map<String, String> shown = new TreeMap<>();
+        for (Setting<?> setting : Settings.ALL) {
+            Entry entry = loader.values.get(setting.key());
+            shown.put(setting.key(), entry == null ? setting.fallback() : entry.value);
+            loader.origins.put(setting.key(), entry == null ? "default" : entry.origin);
+        }
+        config.backends()
+                .values()
+                .forEach(backend -> backend.deployments()
+                        .forEach(deployment -> shown.put(
+                                "backends." + backend.name() + "." + deployment.name(),
+                                backend.kind() + " " + deployment.url()
+                                        + (deployment.key().isPresent() ? " key " + deployment.key() : ""))));
+        config.models()
+                .values()
+                .forEach(model -> shown.put(
+                        "models." + model.name(),
+                        "backend " + (model.backend().isEmpty() ? "by routing" : model.backend()) + ", retrieval "
+                                + model.retrieval()));
+        return new Loaded(config, shown, loader.origins);
+    }
+
+    private void read(Path file) {
+        try {
+            LoaderOptions options = new LoaderOptions();
+            options.setAllowDuplicateKeys(false);
+            Node root = new Yaml(new SafeConstructor(options)).compose(new StringReader(Files.readString(file)));
+            if (root == null) {
+                return;
+            }
+            if (!(root instanceof MappingNode top)) {
+                errors.add(file + ": must hold keys and values");
+                return;
+            }
+            for (NodeTuple tuple : top.getValue()) {
+                String key = scalar(tuple.getKeyNode());
+                switch (key) {
+                    case "backends" -> entries(file, "backends", tuple.getValueNode(), this::backend);
+                    case "models" -> entries(file, "models", tuple.getValueNode(), this::model);
+                    default -> flatten(file, key, tuple);
+                }
+            }
+        } catch (MarkedYAMLException e) {
+            int line = e.getProblemMark() == null ? 0 : e.getProblemMark().getLine() + 1;
+            errors.add(file + ":" + line + ": is not valid YAML: " + e.getProblem());
+        } catch (IOException e) {
+            errors.add(file + ": cannot be read: " + e.getMessage());
+        }
+    }
+
+    private void flatten(Path file, String key, NodeTuple tuple) {
+        Node node = tuple.getValueNode();
+        if (node instanceof MappingNode map) {
+            for (NodeTuple child : map.getValue()) {
+                flatten(file, key + "." + scalar(child.getKeyNode()), child);
+            }
+            return;
+        }
+        String at = at(file, tuple.getKeyNode());
+        if (Settings.ALL.stream().noneMatch(setting -> setting.key().equals(key))) {
+            errors.add(at + ": " + key + " is no setting" + meant(key));
+            return;
+        }
+        String value = node instanceof SequenceNode list
+                ? String.join(
+                        ",", list.getValue().stream().map(ConfigLoader::scalar).toList())
+                : scalar(node);
+        values.put(key, new Entry(value, at));
+    }
+
+    private static String meant(String key) {
+        return Settings.ALL.stream()
+                .map(Setting::key)
+                .min(Comparator.comparingInt(known -> distance(known, key)))
+                .filter(known -> distance(known, key) <= 4)
+                .map(known -> "; did you mean " + known + "?")
+                .orElse("");
+    }
+
+    private static int distance(String a, String b) {
+        int[] row = new int[b.length() + 1];
+        for (int j = 0; j <= b.length(); j++) {
+            row[j] = j;
+        }
+        for (int i = 1; i <= a.length(); i++) {
+            int diagonal = row[0];
+            row[0] = i;
+            for (int j = 1; j <= b.length(); j++) {
+                int above = row[j];
+                int substituted = diagonal + (a.charAt(i - 1) == b.charAt(j - 1) ? 0 : 1);
+                row[j] = Math.min(substituted, Math.min(above, row[j - 1]) + 1);
+                diagonal = above;
+            }
+        }
+        return row[b.length()];
+    }
+
+    private interface Reader {
+        void read(Path file, String name, Node key, Map<String, Node> fields);
+    }
+
+    private void entries(Path file, String section, Node node, Reader reader) {
+        if (!(node instanceof MappingNode map)) {
+            errors.add(at(file, node) + ": " + section + " must be a map of names");
+            return;
+        }
+        for (NodeTuple tuple : map.getValue()) {
+            String name = scalar(tuple.getKeyNode());
+            if (!(tuple.getValueNode() instanceof MappingNode)) {
+                errors.add(at(file, tuple.getKeyNode()) + ": " + section + "." + name + " must hold keys and values");
+                continue;
+            }
+            reader.read(file, name, tuple.getKeyNode(), fields(tuple.getValueNode()));
+            origins.put(section + "." + name, at(file, tuple.getKeyNode()));
+        }
+    }
+
+    private void backend(Path file, String name, Node key, Map<String, Node> fields) {
+        String at = at(file, key) + ": backends." + name;
+        only(file, "backends." + name, fields, Set.of("kind", "locality", "deployments"));
+        if (!name.matches("[a-z0-9][a-z0-9-]{0,40}")
+                || Set.of("builtin", "extractive").contains(name)) {
+            errors.add(
+                    at + ": a backend's name is lower-case letters, digits and dashes, and not builtin or extractive");
+            return;
+        }
+        Kind kind = oneOf(
+                at + ".kind",
+                text(fields, "kind", "openai"),
+                Map.of("openai", Kind.OPENAI, "llama.cpp", Kind.LLAMA_CPP),
+                Kind.OPENAI);
+        Locality locality = oneOf(
+                at + ".locality",
+                text(fields, "locality", kind == Kind.LLAMA_CPP ? "local" : "remote"),
+                Map.of("local", Locality.LOCAL, "remote", Locality.REMOTE),
+                Locality.REMOTE);
+        List<Deployment> deployments = new ArrayList<>();
+        if (fields.get("deployments") instanceof SequenceNode list) {
+            for (Node each : list.getValue()) {
+                if (each instanceof MappingNode) {
+                    deployments.add(deployment(file, name, deployments.size(), each, fields(each)));
+                } else {
+                    errors.add(at(file, each) + ": a deployment must hold keys and values");
+                }
+            }
+        }
+        if (deployments.isEmpty()) {
+            errors.add(at + ".deployments: at least one is needed");
+        }
+        backends.put(name, new Backend(name, locality, kind, deployments));
+    }
+
+    private Deployment deployment(Path file, String backend, int index, Node node, Map<String, Node> fields) {
+        String path = at(file, node) + ": backends." + backend + ".deployments[" + index + "]";
+        only(
+                file,
+                "backends." + backend + ".deployments",
+                fields,
+                Set.of(
+                        "name",
+                        "url",
+                        "model",
+                        "key-env",
+                        "key-file",
+                        "input-price",
+                        "output-price",
+                        "context-length",
+                        "capabilities",
+                        "concurrency",
+                        "timeout"));
+        String url = text(fields, "url", "");
+        checkUrl(path + ".url", url);
+        Set<String> capabilities = new HashSet<>(Set.of("json", "tools"));
+        if (fields.get("capabilities") instanceof SequenceNode list) {
+            capabilities.clear();
+            list.getValue().forEach(each -> capabilities.add(scalar(each)));
+            capabilities.stream()
+                    .filter(c -> !CAPABILITIES.contains(c))
+                    .forEach(c -> errors.add(path + ".capabilities: there is no " + c));
+        }
+        return new Deployment(
+                text(fields, "name", index == 0 ? backend : backend + "-" + (index + 1)),
+                url,
+                text(fields, "model", ""),
+                key(path, fields),
+                parse(
+                        path + ".input-price",
+                        fields,
+                        "input-price",
+                        "0",
+                        Setting.number("", 0, 0, 1e6, "").parser(),
+                        0.0),
+                parse(
+                        path + ".output-price",
+                        fields,
+                        "output-price",
+                        "0",
+                        Setting.number("", 0, 0, 1e6, "").parser(),
+                        0.0),
+                parse(
+                        path + ".context-length",
+                        fields,
+                        "context-length",
+                        "0",
+                        Setting.integer("", 0, 0, 100_000_000, "").parser(),
+                        0),
+                capabilities,
+                parse(
+                        path + ".concurrency",
+                        fields,
+                        "concurrency",
+                        "4",
+                        Setting.integer("", 4, 1, 10_000, "").parser(),
+                        4),
+                parse(path + ".timeout", fields, "timeout", "120s", Setting::parseDuration, Duration.ofMinutes(2)));
+    }
+
+    private Secret key(String path, Map<String, Node> fields) {
+        String variable = text(fields, "key-env", "");
+        String file = text(fields, "key-file", "");
+        if (!variable.isEmpty()) {
+            String value = env.get(variable);
+            if (value == null) {
+                errors.add(path + ".key-env: there is no variable " + variable);
+            }
+            return new Secret(value == null ? "" : value);
+        }
+        if (!file.isEmpty()) {
+            try {
+                return new Secret(Files.readString(Path.of(file)).strip());
+            } catch (IOException e) {
+                errors.add(path + ".key-file: " + file + " cannot be read");
+            }
+        }
+        return Secret.NONE;
+    }
+
+    private void model(Path file, String name, Node key, Map<String, Node> fields) {
+        String path = at(file, key) + ": models." + name;
+        only(file, "models." + name, fields, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"));
+        List<String> aliases = new ArrayList<>();
+        if (fields.get("aliases") instanceof SequenceNode list) {
+            list.getValue().forEach(each -> aliases.add(scalar(each)));
+        }
+        String retrieval = text(fields, "retrieval", "auto");
+        if (!MODES.contains(retrieval)) {
+            errors.add(path + ".retrieval: must be one of " + String.join(", ", new java.util.TreeSet<>(MODES)));
+        }
+        models.put(
+                name,
+                new ModelPolicy(
+                        name,
+                        text(fields, "backend", ""),
+                        retrieval,
+                        bool(path + ".add-context", text(fields, "add-context", "true")),
+                        bool(path + ".local-only", text(fields, "local-only", "false")),
+                        aliases));
+    }
+
+    private void variables() {
+        new TreeMap<>(env).forEach((variable, value) -> {
+            if (!variable.startsWith("MILLRACE_") || SHORTCUTS.contains(variable) || OURS.contains(variable)) {
+                return;
+            }
+            Settings.ALL.stream()
+                    .filter(setting -> setting.variable().equals(variable))
+                    .findFirst()
+                    .ifPresentOrElse(setting -> values.put(setting.key(), new Entry(value, variable)), () -> {
+                        // a key's own variable, named by key-env, may well begin with our name
+                        if (backends.isEmpty() || !variable.contains("KEY")) {
+                            errors.add(variable + ": is no setting; see docs/configuration.md");
+                        }
+                    });
+        });
+        shortcut(
+                "local",
+                Kind.LLAMA_CPP,
+                Locality.LOCAL,
+                env.getOrDefault("MILLRACE_LOCAL_URL", ""),
+                "MILLRACE_LOCAL_URL",
+                "",
+                "");
+        shortcut(
+                "remote",
+                Kind.OPENAI,
+                Locality.REMOTE,
+                env.getOrDefault("MILLRACE_REMOTE_URL", ""),
+                "MILLRACE_REMOTE_URL",
+                env.getOrDefault("MILLRACE_REMOTE_KEY", ""),
+                env.getOrDefault("MILLRACE_REMOTE_MODEL", ""));
+    }
+
+    private void shortcut(
+            String name, Kind kind, Locality locality, String url, String variable, String key, String model) {
+        if (url.isEmpty() || backends.containsKey(name)) {
+            return;
+        }
+        checkUrl(variable, url);
+        Deployment deployment = new Deployment(
+                name,
+                url,
+                model,
+                new Secret(key),
+                0,
+                0,
+                0,
+                Set.of("json", "tools"),
+                locality == Locality.LOCAL ? 4 : 64,
+                Duration.ofMinutes(2));
+        backends.put(name, new Backend(name, locality, kind, List.of(deployment)));
+        origins.put("backends." + name + "." + name, variable);
+    }
+
+    private MillraceConfig build() {
+        double local = value(Settings.LOCAL, 0.85);
+        double fallback = value(Settings.FALLBACK, 0.70);
+        if (fallback > local - 0.05 + 1e-9) {
+            errors.add(origin(Settings.FALLBACK) + ": routing.fallback " + fallback
+                    + " must be at most routing.local − 0.05 (" + local + " from " + origin(Settings.LOCAL) + ")");
+        }
+        String host = value(Settings.LISTEN_HOST, "127.0.0.1");
+        if (!host.equals("localhost") && !host.equals("::1") && !host.startsWith("127.")) {
+            errors.add(origin(Settings.LISTEN_HOST) + ": listen.host " + host
+                    + " is not a loopback address; there are no keys yet, so anybody could ask");
+        }
+        String passwordEnv = value(Settings.POSTGRES_PASSWORD_ENV, "");
+        if (!passwordEnv.isEmpty() && !env.containsKey(passwordEnv)) {
+            errors.add(origin(Settings.POSTGRES_PASSWORD_ENV) + ": there is no variable " + passwordEnv);
+        }
+        Set<String> names = new HashSet<>();
+        backends.values()
+                .forEach(backend -> backend.deployments().forEach(deployment -> {
+                    if (!names.add(deployment.name())) {
+                        errors.add(
+                                "backends." + backend.name() + ": deployment " + deployment.name() + " is named twice");
+                    }
+                }));
+        Set<String> known = new HashSet<>(backends.keySet());
+        known.addAll(Set.of("", "local", "remote", "extractive"));
+        Map<String, String> aliases = new HashMap<>();
+        models.values().forEach(model -> {
+            if (!known.contains(model.backend())) {
+                errors.add("models." + model.name() + ".backend: there is no backend " + model.backend());
+            }
+            model.aliases().forEach(alias -> {
+                String other = models.containsKey(alias) ? alias : aliases.put(alias, model.name());
+                if (other != null) {
+                    errors.add("models." + model.name() + ".aliases: " + alias + " is also " + other);
+                }
+            });
+        });
+        return new MillraceConfig(
+                new Listen(host, value(Settings.LISTEN_PORT, 8092)),
+                new Kafka(
+                        value(Settings.KAFKA, ""),
+                        value(Settings.PREFIX, "millrace."),
+                        value(Settings.PARTITIONS, 4),
+                        value(Settings.REPLICATION, 1)),
+                new Registry(value(Settings.REGISTRY, "")),
+                new Postgres(
+                        value(Settings.POSTGRES, ""),
+                        value(Settings.POSTGRES_USER, "millrace"),
+                        new Secret(env.getOrDefault(passwordEnv, ""))),
+                new Redis(value(Settings.REDIS, "")),
+                backends,
+                models,
+                new Routing(
+                        local,
+                        fallback,
+                        value(Settings.QUALITY_BAR, 0.8),
+                        value(Settings.REMOTE_MARGIN, 0.0),
+                        value(Settings.REMOTE_PRIOR, 0.8),
+                        value(Settings.DEADLINE, Duration.ofSeconds(120)),
+                        value(Settings.LEASE, Duration.ofSeconds(5)),
+                        value(Settings.ATTEMPTS, 4)),
+                new Retrieval(
+                        value(Settings.LIMIT, 5),
+                        value(Settings.CONTEXT_TOKENS, 1500),
+                        value(Settings.MIN_CONTEXT, 0.35),
+                        value(Settings.RETRIEVALS, 256),
+                        value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3))),
+                new Dispatch(
+                        value(Settings.QUEUE, 10),
+                        value(Settings.HEARTBEAT, Duration.ofSeconds(1)),
+                        value(Settings.PROBE, Duration.ofMillis(500)),
+                        value(Settings.BREAKER, 5),
+                        value(Settings.BREAKER_OPEN, Duration.ofSeconds(30))),
+                new Limits(
+                        value(Settings.BODY, 16L << 20),
+                        value(Settings.QUERY_CHARS, 4096),
+                        value(Settings.DOCUMENT_CHARS, 51_200),
+                        value(Settings.IN_FLIGHT, 4096),
+                        value(Settings.BACKLOG, 1024)),
+                value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS));
+    }
+
+    /** @param whenWrong only so that checking can go on */
+    private <T> T value(Setting<T> setting, T whenWrong) {
+        Entry entry = values.get(setting.key());
+        try {
+            return setting.parser().apply(entry == null ? setting.fallback() : entry.value);
+        } catch (IllegalArgumentException e) {
+            errors.add(origin(setting) + ": " + setting.key() + " " + e.getMessage());
+            return whenWrong;
+        }
+    }
+
+    private String origin(Setting<?> setting) {
+        Entry entry = values.get(setting.key());
+        return entry == null ? "default" : entry.origin;
+    }
+
+    private <T> T parse(
+            String path,
+            Map<String, Node> fields,
+            String field,
+            String fallback,
+            Function<String, T> parser,
+            T whenWrong) {
+        try {
+            return parser.apply(text(fields, field, fallback));
+        } catch (IllegalArgumentException e) {
+            errors.add(path + " " + e.getMessage());
+            return whenWrong;
+        }
+    }
+
+    private <T> T oneOf(String path, String value, Map<String, T> known, T whenWrong) {
+        T found = known.get(value);
+        if (found == null) {
+            errors.add(path + ": must be one of " + String.join(", ", new java.util.TreeSet<>(known.keySet())));
+            return whenWrong;
+        }
+        return found;
+    }
+
+    private boolean bool(String path, String value) {
+        return oneOf(path, value, Map.of("true", true, "false", false), false);
+    }
+
+    private void checkUrl(String path, String url) {
+        try {
+            URI uri = new URI(url);
+            if (uri.getHost() != null && ("http".equals(uri.getScheme()) || "https".equals(uri.getScheme()))) {
+                return;
+            }
+        } catch (URISyntaxException e) {
+            // told below
+        }
+        errors.add(path + ": must be an http or https URL");
+    }
+
+    private void only(Path file, String path, Map<String, Node> fields, Set<String> known) {
+        fields.forEach((field, node) -> {
+            if (field.equals("key")) {
+                errors.add(at(file, node) + ": " + path
+                        + ".key: a key does not belong into the file; name a variable with key-env or a file with"
+                        + " key-file");
+            } else if (!known.contains(field)) {
+                errors.add(at(file, node) + ": " + path + "." + field + " is no setting; there are "
+                        + String.join(", ", new java.util.TreeSet<>(known)));
+            }
+        });
+    }
+
+    private static Map<String, Node> fields(Node node) {
+        Map<String, Node> fields = new LinkedHashMap<>();
+        if (node instanceof MappingNode map) {
+            map.getValue().forEach(tuple -> fields.put(scalar(tuple.getKeyNode()), tuple.getValueNode()));
+        }
+        return fields;
+    }
+
+    private static String text(Map<String, Node> fields, String field, String fallback) {
+        Node node = fields.get(field);
+        return node == null ? fallback : scalar(node);
+    }
+
+    private static String scalar(Node node) {
+        return node instanceof ScalarNode scalar ? scalar.getValue() : "";
+    }
+
+    private static String at(Path file, Node node) {
+        return file + ":" + (node.getStartMark().getLine() + 1);
+    }
+}

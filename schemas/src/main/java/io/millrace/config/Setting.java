@@ -1,0 +1,139 @@
+package io.millrace.config;
+
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.function.Function;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/**
+ * One key of the configuration.
+ *
+ * @param key dotted path, e.g. {@code routing.local}
+ * @param fallback default, as it would be written
+ * @param range for people
+ * @param doc one line
+ * @param parser text to value; throws {@link IllegalArgumentException} with what is wrong
+ */
+public record Setting<T>(String key, String fallback, String range, String doc, Function<String, T> parser) {
+    private static final Pattern QUANTITY = Pattern.compile("(\\d+(?:\\.\\d+)?)\\s*([a-zA-Z]*)");
+
+    /** The variable that overrides it, e.g. {@code MILLRACE_ROUTING_LOCAL}. */
+    public String variable() {
+        return "MILLRACE_" + key.toUpperCase(Locale.ROOT).replace('.', '_').replace('-', '_');
+    }
+
+    static Setting<String> text(String key, String fallback, String doc) {
+        return new Setting<>(key, fallback, "text", doc, value -> value);
+    }
+
+    static Setting<Integer> integer(String key, int fallback, int min, int max, String doc) {
+        return new Setting<>(key, String.valueOf(fallback), min + "–" + max, doc, value -> {
+            try {
+                return (int) within(Integer.parseInt(value), min, max);
+            } catch (NumberFormatException e) {
+                throw new IllegalArgumentException("must be a whole number", e);
+            }
+        });
+    }
+
+    static Setting<Double> number(String key, double fallback, double min, double max, String doc) {
+        return new Setting<>(key, String.valueOf(fallback), min + "–" + max, doc, value -> {
+            try {
+                return within(Double.parseDouble(value), min, max);
+            } catch (NumberFormatException e) {
+                throw new IllegalArgumentException("must be a number", e);
+            }
+        });
+    }
+
+    static Setting<Duration> duration(String key, String fallback, Duration min, Duration max, String doc) {
+        return new Setting<>(key, fallback, written(min) + "–" + written(max), doc, value -> {
+            Duration duration = parseDuration(value);
+            if (duration.compareTo(min) < 0 || duration.compareTo(max) > 0) {
+                throw new IllegalArgumentException("must be " + written(min) + " to " + written(max));
+            }
+            return duration;
+        });
+    }
+
+    static Setting<Long> size(String key, String fallback, long min, long max, String doc) {
+        return new Setting<>(key, fallback, (min >> 10) + " KiB–" + (max >> 20) + " MiB", doc, value -> {
+            long bytes = parseSize(value);
+            if (bytes < min || bytes > max) {
+                throw new IllegalArgumentException("must be " + (min >> 10) + " KiB to " + (max >> 20) + " MiB");
+            }
+            return bytes;
+        });
+    }
+
+    static Setting<List<String>> names(String key, List<String> fallback, String doc) {
+        return new Setting<>(
+                key,
+                String.join(",", fallback),
+                "names",
+                doc,
+                value -> value.isBlank()
+                        ? List.of()
+                        : Pattern.compile("\\s*,\\s*")
+                                .splitAsStream(value.strip())
+                                .toList());
+    }
+
+    /** A duration such as {@code 500ms}, {@code 2s}, {@code 10m}, {@code 1h}. */
+    static Duration parseDuration(String value) {
+        Matcher matcher = QUANTITY.matcher(value.strip());
+        if (matcher.matches()) {
+            double amount = Double.parseDouble(matcher.group(1));
+            double millis = switch (matcher.group(2)) {
+                case "ms" -> amount;
+                case "s" -> amount * 1e3;
+                case "m" -> amount * 6e4;
+                case "h" -> amount * 3.6e6;
+                default -> -1;
+            };
+            if (millis >= 0 && millis < 1e15) {
+                return Duration.ofMillis(Math.round(millis));
+            }
+        }
+        throw new IllegalArgumentException("must be a duration such as 500ms, 2s, 10m or 1h");
+    }
+
+    private static long parseSize(String value) {
+        Matcher matcher = QUANTITY.matcher(value.strip());
+        if (matcher.matches()) {
+            double amount = Double.parseDouble(matcher.group(1));
+            double bytes = switch (matcher.group(2)) {
+                case "", "B" -> amount;
+                case "KiB" -> amount * 1024;
+                case "MiB" -> amount * 1024 * 1024;
+                case "GiB" -> amount * 1024 * 1024 * 1024;
+                default -> -1;
+            };
+            if (bytes >= 0 && bytes < 1e15) {
+                return (long) bytes;
+            }
+        }
+        throw new IllegalArgumentException("must be a size such as 64KiB or 16MiB");
+    }
+
+    private static double within(double value, double min, double max) {
+        if (!(value >= min && value <= max)) {
+            throw new IllegalArgumentException("must be " + trimmed(min) + " to " + trimmed(max));
+        }
+        return value;
+    }
+
+    private static String trimmed(double value) {
+        return value == Math.rint(value) ? String.valueOf((long) value) : String.valueOf(value);
+    }
+
+    private static String written(Duration duration) {
+        if (duration.toMillis() % 1000 != 0) {
+            return duration.toMillis() + "ms";
+        }
+        long seconds = duration.toSeconds();
+        return seconds % 3600 == 0 ? seconds / 3600 + "h" : seconds % 60 == 0 ? seconds / 60 + "m" : seconds + "s";
+    }
+}

@@ -1,0 +1,142 @@
+package io.millrace.config;
+
+import java.time.Duration;
+import java.util.List;
+
+/** Every scalar key, once: name, default, range, one line of documentation. Backends and models are maps, see {@link ConfigLoader}. */
+public final class Settings {
+    private static final Duration MS_50 = Duration.ofMillis(50);
+    private static final Duration S_1 = Duration.ofSeconds(1);
+    private static final Duration M_1 = Duration.ofMinutes(1);
+
+    static final Setting<String> LISTEN_HOST =
+            Setting.text("listen.host", "127.0.0.1", "Address to listen on; loopback, until there are keys.");
+    static final Setting<Integer> LISTEN_PORT =
+            Setting.integer("listen.port", 8092, 0, 65535, "Port; 0 takes a free one.");
+    static final Setting<String> KAFKA =
+            Setting.text("kafka.bootstrap-servers", "", "Brokers, host:port,…; empty starts one in this process.");
+    static final Setting<String> PREFIX =
+            Setting.text("kafka.prefix", "millrace.", "Put before every topic name and, with dashes, every group id.");
+    static final Setting<Integer> PARTITIONS = Setting.integer(
+            "kafka.partitions",
+            4,
+            1,
+            512,
+            "Partitions of all topics keyed by interaction id; fixed when they are created.");
+    static final Setting<Integer> REPLICATION =
+            Setting.integer("kafka.replication", 1, 1, 9, "Replication factor of the topics.");
+    static final Setting<String> REGISTRY =
+            Setting.text("registry.url", "", "Schema registry with Confluent's REST API; empty starts one.");
+    static final Setting<String> POSTGRES = Setting.text("postgres.url", "", "JDBC URL; empty starts a server.");
+    static final Setting<String> POSTGRES_USER = Setting.text("postgres.user", "millrace", "User of that URL.");
+    static final Setting<String> POSTGRES_PASSWORD_ENV =
+            Setting.text("postgres.password-env", "", "Variable that holds the password of that URL.");
+    static final Setting<String> REDIS = Setting.text("redis.url", "", "redis://…; empty starts a server.");
+    static final Setting<Double> LOCAL =
+            Setting.number("routing.local", 0.85, 0.30, 0.95, "Confidence from which the local model answers alone.");
+    static final Setting<Double> FALLBACK = Setting.number(
+            "routing.fallback",
+            0.70,
+            0.0,
+            0.90,
+            "Confidence from which it answers first and is judged; at most local − 0.05.");
+    static final Setting<Double> QUALITY_BAR =
+            Setting.number("routing.quality-bar", 0.80, 0, 1, "AnswerQuality that a judged answer must reach.");
+    static final Setting<Double> REMOTE_MARGIN =
+            Setting.number("routing.remote-margin", 0, 0, 1, "How much better remote must be expected to be.");
+    static final Setting<Double> REMOTE_PRIOR =
+            Setting.number("routing.remote-prior", 0.80, 0, 1, "P(remote answer is accepted) until it is learned.");
+    static final Setting<Duration> DEADLINE = Setting.duration(
+            "routing.deadline", "120s", S_1, Duration.ofHours(1), "From acceptance to the last moment for an answer.");
+    static final Setting<Duration> LEASE = Setting.duration(
+            "routing.lease-timeout", "5s", Duration.ofSeconds(4), M_1, "Silence after which a worker counts as lost.");
+    static final Setting<Integer> ATTEMPTS =
+            Setting.integer("routing.max-attempts", 4, 1, 10, "Attempts per interaction.");
+    static final Setting<Integer> LIMIT = Setting.integer("retrieval.limit", 5, 1, 50, "Most hits.");
+    static final Setting<Integer> CONTEXT_TOKENS =
+            Setting.integer("retrieval.context-tokens", 1500, 64, 32768, "Budget of the context block.");
+    static final Setting<Double> MIN_CONTEXT = Setting.number(
+            "retrieval.min-context-score", 0.35, 0, 1, "Context goes into the prompt from this context score on.");
+    static final Setting<Integer> RETRIEVALS =
+            Setting.integer("retrieval.concurrency", 256, 1, 4096, "Queries in work at once.");
+    static final Setting<Duration> RETRIEVAL_TIMEOUT = Setting.duration(
+            "retrieval.timeout", "3s", MS_50, Duration.ofSeconds(30), "After which a query goes on without evidence.");
+    static final Setting<Integer> QUEUE = Setting.integer(
+            "dispatch.queue",
+            10,
+            1,
+            1000,
+            "Attempts that wait while a backend's deployments are busy; more are refused.");
+    static final Setting<Duration> HEARTBEAT = Setting.duration(
+            "dispatch.heartbeat", "1s", Duration.ofMillis(200), S_1, "How often a worker renews its lease.");
+    static final Setting<Duration> PROBE = Setting.duration(
+            "dispatch.probe", "500ms", Duration.ofMillis(100), M_1, "How often a local deployment is probed.");
+    static final Setting<Integer> BREAKER = Setting.integer(
+            "dispatch.breaker-failures", 5, 1, 100, "Failures in a row that open a deployment's circuit.");
+    static final Setting<Duration> BREAKER_OPEN =
+            Setting.duration("dispatch.breaker-open", "30s", S_1, Duration.ofMinutes(10), "How long it stays open.");
+    static final Setting<Long> BODY = Setting.size("limits.body", "16MiB", 1024, 64L << 20, "Largest request body.");
+    static final Setting<Integer> QUERY_CHARS =
+            Setting.integer("limits.query-chars", 4096, 1, 1_000_000, "Longest query of /query and /route.");
+    static final Setting<Integer> DOCUMENT_CHARS =
+            Setting.integer("limits.document-chars", 51_200, 1, 10_000_000, "Longest document through the API.");
+    static final Setting<Integer> IN_FLIGHT = Setting.integer(
+            "limits.in-flight", 4096, 1, 100_000, "Queries without an answer that a gateway holds; more get 503.");
+    static final Setting<Integer> BACKLOG = Setting.integer(
+            "limits.stream-backlog", 1024, 16, 100_000, "Pieces held for a slow reader before it is closed.");
+    static final Setting<List<String>> COLLECTIONS =
+            Setting.names("collections", MillraceConfig.DEFAULT_COLLECTIONS, "Names of the knowledge collections.");
+
+    /** All of them, in the order in which they are documented. */
+    public static final List<Setting<?>> ALL = List.of(
+            LISTEN_HOST,
+            LISTEN_PORT,
+            KAFKA,
+            PREFIX,
+            PARTITIONS,
+            REPLICATION,
+            REGISTRY,
+            POSTGRES,
+            POSTGRES_USER,
+            POSTGRES_PASSWORD_ENV,
+            REDIS,
+            LOCAL,
+            FALLBACK,
+            QUALITY_BAR,
+            REMOTE_MARGIN,
+            REMOTE_PRIOR,
+            DEADLINE,
+            LEASE,
+            ATTEMPTS,
+            LIMIT,
+            CONTEXT_TOKENS,
+            MIN_CONTEXT,
+            RETRIEVALS,
+            RETRIEVAL_TIMEOUT,
+            QUEUE,
+            HEARTBEAT,
+            PROBE,
+            BREAKER,
+            BREAKER_OPEN,
+            BODY,
+            QUERY_CHARS,
+            DOCUMENT_CHARS,
+            IN_FLIGHT,
+            BACKLOG,
+            COLLECTIONS);
+
+    private Settings() {}
+
+    /** The table of the documentation. */
+    public static String markdown() {
+        StringBuilder table = new StringBuilder("| key | default | range | what |\n|---|---|---|---|\n");
+        ALL.forEach(setting -> table.append("| `%s` | %s | %s | %s |%n"
+                .formatted(
+                        setting.key(),
+                        setting.fallback().isEmpty() ? "" : "`" + setting.fallback() + "`",
+                        setting.range(),
+                        setting.doc())
+                .replace("\r\n", "\n")));
+        return table.toString();
+    }
+}

@@ -1,0 +1,5 @@
+/** Tests. */
+@NullMarked
+package io.millrace.config;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,46 @@
+package io.millrace.text;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What counts as a secret, and what does not. Keys are put together here, so that this file holds none. */
+class RedactorTest {
+    @ParameterizedTest
+    @CsvSource({
+        "sk-proj-abcdef123456, api_key",
+        "sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa, anthropic_key",
+        "AKIAABCDEFGHIJKLMNOP, aws_access_key",
+        "glpat-aaaaaaaaaaaaaaaaaaaaa, gitlab_token",
+        "password: hunter2hunter2, password",
+        "postgres://me:s3cret@db/x, connection_password",
+        "Authorization: Bearer abcdefghijklmnopqrstuvwx, bearer_token"
+    })
+    void shouldReplaceSecretsByTheirKind(String text, String kind) {
+        assertThat(Redactor.redact("before " + text + " after"))
+                .contains("[REDACTED:" + kind + "]")
+                .startsWith("before ")
+                .endsWith(" after");
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "max_tokens: 4096",
+                "the tokens of a password manager",
+                "https://example.com/a:b@c is odd",
+                "sk-short",
+                "Bearer of news"
+            })
+    void shouldLeaveOrdinaryTextAlone(String text) {
+        assertThat(Redactor.redact(text)).isSameAs(text);
+    }
+
+    @Test
+    void shouldStripWhatAReaderDoesNotSee() {
+        assertThat(Sanitizer.sanitize("a\u0000b\u202Ec\u200Bd\te\nf")).isEqualTo("abcd\te\nf");
+    }
+}

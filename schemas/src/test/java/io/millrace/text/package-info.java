@@ -1,0 +1,5 @@
+/** Tests. */
+@NullMarked
+package io.millrace.text;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,112 @@
+package io.millrace.sinks.index;
+
+import io.micrometer.core.instrument.Gauge;
+import io.millrace.knowledge.VectorIndex;
+import io.millrace.log.Log;
+import io.millrace.log.LogRecord;
+import io.millrace.log.LogTail;
+import io.millrace.log.Topics;
+import io.millrace.schema.Passage;
+import io.millrace.service.Service;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Keeps the vector index of this process up with {@code passages}. The offsets are committed with the index, so a restart goes on where
+ * the index is, and a lost index is read from the beginning.
+ */
+public final class IndexProjection implements Service {
+    private static final Logger LOG = LoggerFactory.getLogger(IndexProjection.class);
+
+    /** How long a passage may stay invisible. */
+    private static final long REFRESH_MS = 200;
+
+    /** How much is read again after a kill; a commit syncs files. */
+    private static final long COMMIT_MS = 5_000;
+
+    private final VectorIndex index;
+    private final LogTail<Passage> tail;
+    private final Map<Integer, Long> offsets = new ConcurrentHashMap<>();
+    private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
+            Thread.ofPlatform().name("index").daemon().factory());
+    private volatile boolean dirty;
+    private volatile boolean uncommitted;
+    private volatile long lastLagMs;
+
+    public IndexProjection(Log log, VectorIndex index) {
+        this.index = index;
+        this.offsets.putAll(index.committed());
+        this.tail = new LogTail<>("index", Topics.PASSAGES, Map.copyOf(offsets), log, this::project);
+        Gauge.builder("millrace.projection.lag.seconds", () -> lastLagMs / 1e3)
+                .tag("projection", "index")
+                .register(log.metrics());
+    }
+
+    private void project(LogRecord<Passage> record) {
+        Passage passage = record.value();
+        if (passage == null) {
+            index.delete(record.key());
+        } else {
+            index.put(passage);
+        }
+        offsets.put(record.partition(), record.offset() + 1);
+        lastLagMs = Math.max(0, System.currentTimeMillis() - record.timestamp());
+        dirty = true;
+        uncommitted = true;
+    }
+
+    private void refresh() {
+        try {
+            if (dirty) {
+                dirty = false;
+                index.refresh();
+            } else {
+                lastLagMs = 0;
+            }
+        } catch (RuntimeException e) {
+            LOG.error("the vector index could not be refreshed", e);
+        }
+    }
+
+    private void commit() {
+        try {
+            if (uncommitted) {
+                uncommitted = false;
+                index.commit(Map.copyOf(offsets));
+            }
+        } catch (RuntimeException e) {
+            uncommitted = true;
+            LOG.error("the vector index could not be committed; it will be read from the log again", e);
+        }
+    }
+
+    @Override
+    public String name() {
+        return "index";
+    }
+
+    @Override
+    public void start() {
+        tail.start();
+        timer.scheduleWithFixedDelay(this::refresh, REFRESH_MS, REFRESH_MS, TimeUnit.MILLISECONDS);
+        timer.scheduleWithFixedDelay(this::commit, COMMIT_MS, COMMIT_MS, TimeUnit.MILLISECONDS);
+    }
+
+    @Override
+    public boolean isReady() {
+        return tail.caughtUp().isDone() && !tail.caughtUp().isCompletedExceptionally();
+    }
+
+    @Override
+    public void close() {
+        tail.close();
+        timer.shutdownNow();
+        commit();
+        index.close();
+    }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.sinks.archive;
+
+import org.jspecify.annotations.NullMarked;

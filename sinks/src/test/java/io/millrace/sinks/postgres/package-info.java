@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.sinks.postgres;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,115 @@
+package io.millrace.topology;
+
+import io.micrometer.core.instrument.Gauge;
+import io.millrace.config.MillraceConfig;
+import io.millrace.log.ClientConfig;
+import io.millrace.log.Log;
+import io.millrace.service.Service;
+import io.millrace.topology.ledger.LedgerTopology;
+import io.millrace.topology.routing.RoutingTopology;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
+import org.apache.kafka.clients.producer.ProducerConfig;
+import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.StreamsConfig;
+import org.apache.kafka.streams.Topology;
+import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThreadExceptionResponse;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** A Streams application as a service. */
+public final class StreamsService implements Service {
+    private static final Logger LOG = LoggerFactory.getLogger(StreamsService.class);
+
+    private final String name;
+    private final KafkaStreams streams;
+
+    private StreamsService(String name, Topology topology, Properties config, Log log) {
+        this.name = name;
+        this.streams = new KafkaStreams(topology, config);
+        streams.setUncaughtExceptionHandler(error -> {
+            // a broker or registry that is away comes back; the stream thread starts anew from its last commit
+            LOG.error("{}: a stream thread died and is replaced", name, error);
+            return StreamThreadExceptionResponse.REPLACE_THREAD;
+        });
+        Gauge.builder("millrace.streams.running", streams, s -> s.state() == KafkaStreams.State.RUNNING ? 1 : 0)
+                .tag("application", name)
+                .register(log.metrics());
+    }
+
+    /** The routing application: at-least-once, lowest latency. */
+    public static StreamsService routing(Log log, MillraceConfig config, Path stateDir) {
+        Properties properties = common(log, RoutingTopology.APPLICATION, stateDir);
+        properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.AT_LEAST_ONCE);
+        // Commits bound what is read again after a crash; repeated records re-emit stored bytes, so a second of them is
+        // cheap.
+        properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
+        return new StreamsService(
+                "routing", new RoutingTopology(log.settings(), log.codecs(), config).get(), properties, log);
+    }
+
+    /** The ledger application: exactly-once. */
+    public static StreamsService ledger(Log log, Path stateDir) {
+        Properties properties = common(log, LedgerTopology.APPLICATION, stateDir);
+        properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
+        // This is the ledger's latency: readers of interactions see a record when its transaction commits.
+        properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
+        properties.put(
+                StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
+                ClientConfig.TRANSACTION_TIMEOUT_MS);
+        return new StreamsService("ledger", new LedgerTopology(log.settings(), log.codecs()).get(), properties, log);
+    }
+
+    private static Properties common(Log log, String application, Path stateDir) {
+        Properties properties = new Properties();
+        properties.put(StreamsConfig.APPLICATION_ID_CONFIG, log.settings().group(application));
+        properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, log.settings().bootstrapServers());
+        properties.put(StreamsConfig.STATE_DIR_CONFIG, stateDir.toString());
+        properties.put(
+                StreamsConfig.REPLICATION_FACTOR_CONFIG, (int) log.settings().replication());
+        properties.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
+        // A cache would hold records back until the commit.
+        properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
+        // The default of 100 ms is how long a thread sleeps in poll while other tasks have work.
+        properties.put(StreamsConfig.POLL_MS_CONFIG, 10);
+        properties.put(StreamsConfig.ENSURE_EXPLICIT_INTERNAL_RESOURCE_NAMING_CONFIG, true);
+        properties.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 0);
+        properties.put(StreamsConfig.producerPrefix(ProducerConfig.ACKS_CONFIG), "all");
+        properties.put(StreamsConfig.producerPrefix(ProducerConfig.MAX_REQUEST_SIZE_CONFIG), 32 * 1024 * 1024);
+        properties.put(
+                StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG),
+                ClientConfig.SESSION_TIMEOUT_MS);
+        properties.put(
+                StreamsConfig.consumerPrefix(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG), ClientConfig.HEARTBEAT_MS);
+        properties.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
+        return properties;
+    }
+
+    @Override
+    public String name() {
+        return name;
+    }
+
+    @Override
+    public void start() {
+        streams.start();
+    }
+
+    @Override
+    public boolean isReady() {
+        return streams.state() == KafkaStreams.State.RUNNING;
+    }
+
+    @Override
+    public Map<String, String> details() {
+        return isReady() ? Map.of() : Map.of("state", streams.state().name());
+    }
+
+    @Override
+    public void close() {
+        streams.close(Duration.ofSeconds(5));
+    }
+}

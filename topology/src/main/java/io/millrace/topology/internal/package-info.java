@@ -1,0 +1,5 @@
+/** What the topologies share. */
+@NullMarked
+package io.millrace.topology.internal;
+
+import org.jspecify.annotations.NullMarked;

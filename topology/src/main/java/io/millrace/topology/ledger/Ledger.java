@@ -1,0 +1,404 @@
+package io.millrace.topology.ledger;
+
+import io.millrace.log.AvroCodec;
+import io.millrace.log.Codecs;
+import io.millrace.log.DeadLetters;
+import io.millrace.log.LogSettings;
+import io.millrace.log.Topics;
+import io.millrace.log.UndecodableException;
+import io.millrace.log.Vocabulary.CompletionKind;
+import io.millrace.log.Vocabulary.FailureReason;
+import io.millrace.log.Vocabulary.Outcome;
+import io.millrace.schema.Answer;
+import io.millrace.schema.Attempt;
+import io.millrace.schema.Completion;
+import io.millrace.schema.DeadLetter;
+import io.millrace.schema.Decision;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.EvidenceRef;
+import io.millrace.schema.Failure;
+import io.millrace.schema.Interaction;
+import io.millrace.schema.LedgerState;
+import io.millrace.schema.Query;
+import io.millrace.schema.Retrieval;
+import io.millrace.text.Redactor;
+import io.millrace.topology.internal.Expiries;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.common.metrics.Sensor;
+import org.apache.kafka.streams.processor.api.ContextualProcessor;
+import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.Record;
+import org.apache.kafka.streams.processor.api.RecordMetadata;
+import org.apache.kafka.streams.state.KeyValueStore;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The terminal record in the making, for each open interaction.
+ *
+ * <p>The first terminal completion ends it. Streams reads its topics roughly by timestamp, so a completion can be read before the
+ * query or the decision that it follows: the end is then remembered and written when they come, or at the deadline. What comes for an
+ * interaction that is closed is counted as late.
+ */
+final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
+    /** After the deadline: what was acknowledged just before it must have been read by then. */
+    static final long GRACE_MS = 2_000;
+
+    /** How long a closed id is remembered after its deadline. */
+    static final long REMEMBER_MS = 600_000;
+
+    /** Deadline of an entry whose query has not been read: nobody is waiting, it only bounds the store. */
+    private static final long ORPHAN_MS = 3_600_000;
+
+    private static final Interaction EMPTY = Interaction.newBuilder().build();
+
+    private final LogSettings log;
+    private final AvroCodec<Query> queries;
+    private final AvroCodec<Retrieval> retrievals;
+    private final AvroCodec<Decision> decisions;
+    private final AvroCodec<Completion> completions;
+    private final AvroCodec<Interaction> interactions;
+    private final AvroCodec<DeadLetter> letters;
+    private final Expiries due = new Expiries();
+    private long now;
+    private @Nullable KeyValueStore<String, LedgerState> entries;
+    private @Nullable Sensor late;
+
+    Ledger(LogSettings log, Codecs codecs) {
+        this.log = log;
+        this.queries = codecs.of(Topics.QUERIES);
+        this.retrievals = codecs.of(Topics.RETRIEVALS);
+        this.decisions = codecs.of(Topics.DECISIONS);
+        this.completions = codecs.of(Topics.COMPLETIONS);
+        this.interactions = codecs.of(Topics.INTERACTIONS);
+        this.letters = codecs.of(Topics.DEAD_LETTERS);
+    }
+
+    @Override
+    public void init(ProcessorContext<String, byte[]> context) {
+        super.init(context);
+        late = context.metrics()
+                .addRateTotalSensor("ledger", context.taskId().toString(), "late-ends", Sensor.RecordingLevel.INFO);
+        KeyValueStore<String, LedgerState> store = context.getStateStore(LedgerTopology.STORE);
+        entries = store;
+        try (var all = store.all()) {
+            all.forEachRemaining(entry -> schedule(entry.key, entry.value));
+        }
+    }
+
+    @Override
+    public void process(Record<String, byte[]> record) {
+        now = Math.max(now, record.timestamp());
+        RecordMetadata at = context().recordMetadata().orElseThrow();
+        String topic = at.topic();
+        try {
+            if (topic.equals(log.name(Topics.TICKS))) {
+                tick();
+                return;
+            }
+            if (record.value() == null || record.key() == null) {
+                throw new UndecodableException("no key or no value");
+            }
+            String id = record.key();
+            LedgerState before = store().get(id);
+            if (before != null && before.getClosed()) {
+                if (topic.equals(log.name(Topics.COMPLETIONS))
+                        && completions.decode(record.value()).getTerminal()) {
+                    Objects.requireNonNull(late).record();
+                }
+                return;
+            }
+            LedgerState state = before != null
+                    ? before
+                    : LedgerState.newBuilder().setForgetAt(now + ORPHAN_MS).build();
+            LedgerState after;
+            if (topic.equals(log.name(Topics.QUERIES))) {
+                after = queried(state, queries.decode(record.value()));
+            } else if (topic.equals(log.name(Topics.RETRIEVALS))) {
+                after = retrieved(state, retrievals.decode(record.value()));
+            } else if (topic.equals(log.name(Topics.DECISIONS))) {
+                after = decided(state, decisions.decode(record.value()));
+            } else {
+                after = completed(state, completions.decode(record.value()), record.timestamp());
+            }
+            settle(id, after);
+        } catch (UndecodableException e) {
+            bury(record, at, e);
+        }
+    }
+
+    private static LedgerState queried(LedgerState state, Query query) {
+        if (state.getQuerySeen()) {
+            return state;
+        }
+        Interaction interaction = Interaction.newBuilder(state.getInteraction())
+                .setEnvelope(query.getEnvelope())
+                .setInteractionId(query.getInteractionId())
+                .setApi(query.getApi())
+                .setModel(query.getModel())
+                .setQueryText(query.getStore() ? Redactor.redact(query.getText()) : "")
+                .setAcceptedAt(query.getEnvelope().getOccurredAt())
+                .setStored(query.getStore())
+                .setVariant(query.getVariant())
+                .setSessionId(query.getSessionId())
+                .build();
+        return LedgerState.newBuilder(state)
+                .setInteraction(interaction)
+                .setQuerySeen(true)
+                .setDeadlineAt(query.getDeadlineAt())
+                .build();
+    }
+
+    private static LedgerState retrieved(LedgerState state, Retrieval retrieval) {
+        if (state.getRetrievalSeen()) {
+            return state;
+        }
+        List<EvidenceRef> evidence = retrieval.getHits().stream()
+                .map(hit -> new EvidenceRef(
+                        hit.getPassageId(),
+                        hit.getDocumentId(),
+                        hit.getCollection(),
+                        hit.getPath(),
+                        hit.getScore(),
+                        hit.getUnit()))
+                .toList();
+        Interaction interaction = Interaction.newBuilder(state.getInteraction())
+                .setContextScore(retrieval.getContextScore())
+                .setNearestSimilarity(retrieval.getNearestSimilarity())
+                .setEmbedding(retrieval.getQuery().getStore() ? retrieval.getEmbedding() : null)
+                .setEmbeddingModel(retrieval.getEmbeddingModel())
+                .setEvidence(evidence)
+                .setDegraded(retrieval.getDegraded())
+                .build();
+        return LedgerState.newBuilder(state)
+                .setInteraction(interaction)
+                .setRetrievalSeen(true)
+                .build();
+    }
+
+    private static LedgerState decided(LedgerState state, Decision decision) {
+        Interaction before = state.getInteraction();
+        int at = indexOf(before.getAttempts(), decision.getAttempt());
+        Attempt known = at < 0
+                ? Attempt.newBuilder().setEnd("open").build()
+                : before.getAttempts().get(at);
+        Attempt attempt = Attempt.newBuilder(known)
+                .setAttempt(decision.getAttempt())
+                .setRoute(decision.getRoute())
+                .setBackend(decision.getBackend())
+                .setDeployment(decision.getDeployment())
+                .setReason(decision.getReason())
+                .setDecidedAt(decision.getEnvelope().getOccurredAt())
+                .build();
+        Interaction.Builder after = Interaction.newBuilder(before).setAttempts(replace(before.getAttempts(), attempt));
+        if (decision.getAttempt() == 1) {
+            after.setReason(decision.getReason())
+                    .setConfidence(decision.getConfidence())
+                    .setConfidenceKind(decision.getConfidenceKind())
+                    .setFeatures(decision.getFeatures())
+                    .setPropensity(decision.getPropensity());
+        }
+        if (!decision.getInputs().getCachedKind().isEmpty()) {
+            after.setCachedKind(decision.getInputs().getCachedKind());
+        }
+        return LedgerState.newBuilder(state).setInteraction(after.build()).build();
+    }
+
+    private static LedgerState completed(LedgerState state, Completion completion, long timestamp) {
+        if (completion.getKind().equals(CompletionKind.HEARTBEAT)) {
+            return state;
+        }
+        if (completion.getKind().equals(CompletionKind.STARTED)) {
+            return LedgerState.newBuilder(state).setStarted(true).build();
+        }
+        if (state.getEnded()) {
+            return state;
+        }
+        Interaction before = state.getInteraction();
+        int at = indexOf(before.getAttempts(), completion.getAttempt());
+        Attempt known =
+                at < 0 ? Attempt.newBuilder().build() : before.getAttempts().get(at);
+        Answer answer = completion.getAnswer();
+        Attempt attempt = Attempt.newBuilder(known)
+                .setAttempt(completion.getAttempt())
+                .setEnd(completion.getKind())
+                .setFailure(completion.getFailure())
+                .setQuality(completion.getQuality())
+                .setEndedAt(timestamp)
+                .setTokensIn(answer == null ? 0 : answer.getTokensIn())
+                .setTokensOut(answer == null ? 0 : answer.getTokensOut())
+                .setCostUsd(answer == null ? 0 : answer.getCostUsd())
+                .setFirstTokenMs(completion.getFirstTokenMs())
+                .setTotalMs(completion.getTotalMs())
+                .setContentSent(completion.getContentSent())
+                .build();
+        Interaction.Builder after = Interaction.newBuilder(before).setAttempts(replace(before.getAttempts(), attempt));
+        if (completion.getTerminal()) {
+            after.setOutcome(
+                            switch (completion.getKind()) {
+                                case CompletionKind.ANSWERED -> Outcome.ANSWERED;
+                                case CompletionKind.CANCELLED -> Outcome.CANCELLED;
+                                default ->
+                                    completion.getFailure() != null
+                                                    && completion
+                                                            .getFailure()
+                                                            .getReason()
+                                                            .equals(FailureReason.CANCELLED)
+                                            ? Outcome.CANCELLED
+                                            : Outcome.FAILED;
+                            })
+                    .setAnswer(answer)
+                    .setFailure(completion.getFailure())
+                    .setEndedAt(timestamp);
+        }
+        if (completion.getQuality() != null) {
+            after.setQuality(completion.getQuality());
+        }
+        return LedgerState.newBuilder(state)
+                .setInteraction(after.build())
+                .setStarted(true)
+                .setEnded(completion.getTerminal())
+                .build();
+    }
+
+    /** Writes the terminal record when it is whole, else keeps the entry. */
+    private void settle(String id, LedgerState state) {
+        Interaction interaction = state.getInteraction();
+        boolean whole = state.getQuerySeen()
+                && state.getRetrievalSeen()
+                && !interaction.getAttempts().isEmpty()
+                && interaction.getAttempts().stream()
+                        .noneMatch(attempt -> attempt.getRoute().isEmpty());
+        if (state.getEnded() && whole) {
+            close(id, state);
+        } else {
+            store().put(id, state);
+            schedule(id, state);
+        }
+    }
+
+    private void tick() {
+        for (String id : due.take(now)) {
+            LedgerState state = store().get(id);
+            if (state == null) {
+                continue;
+            }
+            if (state.getClosed() || !state.getQuerySeen()) {
+                store().delete(id);
+            } else if (state.getEnded()) {
+                close(id, state);
+            } else {
+                close(id, expired(state));
+            }
+        }
+    }
+
+    private static LedgerState expired(LedgerState state) {
+        String reason;
+        if (!state.getRetrievalSeen()) {
+            reason = FailureReason.RETRIEVAL_TIMEOUT;
+        } else if (state.getInteraction().getAttempts().isEmpty()) {
+            reason = FailureReason.ROUTING_TIMEOUT;
+        } else {
+            reason = state.getStarted() ? FailureReason.DEADLINE_EXCEEDED : FailureReason.DISPATCH_TIMEOUT;
+        }
+        Failure failure = Failure.newBuilder()
+                .setReason(reason)
+                .setMessage("the deadline passed without an end")
+                .setHttpStatus(504)
+                .build();
+        Interaction failed = Interaction.newBuilder(state.getInteraction())
+                .setOutcome(Outcome.FAILED)
+                .setFailure(failure)
+                .setEndedAt(state.getDeadlineAt())
+                .build();
+        return LedgerState.newBuilder(state).setInteraction(failed).build();
+    }
+
+    private void close(String id, LedgerState state) {
+        Interaction made = state.getInteraction();
+        List<Attempt> attempts = made.getAttempts();
+        Attempt last = attempts.isEmpty() ? Attempt.newBuilder().build() : attempts.get(attempts.size() - 1);
+        Interaction terminal = Interaction.newBuilder(made)
+                .setEnvelope(Envelope.newBuilder(made.getEnvelope())
+                        .setOccurredAt(now)
+                        .build())
+                .setRoute(last.getRoute())
+                .setBackend(last.getBackend())
+                .setDeployment(last.getDeployment())
+                .setAnswer(kept(made))
+                .setLatencyMs((double) (made.getEndedAt() - made.getAcceptedAt()))
+                .setTokensIn(attempts.stream().mapToInt(Attempt::getTokensIn).sum())
+                .setTokensOut(attempts.stream().mapToInt(Attempt::getTokensOut).sum())
+                .setCostUsd(attempts.stream().mapToDouble(Attempt::getCostUsd).sum())
+                .build();
+        context().forward(new Record<>(id, interactions.encode(terminal), now), LedgerTopology.INTERACTIONS_SINK);
+        LedgerState closed = LedgerState.newBuilder()
+                .setInteraction(EMPTY)
+                .setClosed(true)
+                .setForgetAt(state.getDeadlineAt() + REMEMBER_MS)
+                .build();
+        store().put(id, closed);
+        schedule(id, closed);
+    }
+
+    /** The answer as it may be kept: redacted, or without its texts. */
+    private static @Nullable Answer kept(Interaction interaction) {
+        Answer answer = interaction.getAnswer();
+        if (answer == null) {
+            return null;
+        }
+        Answer.Builder kept = Answer.newBuilder(answer).setBody("");
+        return interaction.getStored()
+                ? kept.setText(Redactor.redact(answer.getText()))
+                        .setMessage(Redactor.redact(answer.getMessage()))
+                        .build()
+                : kept.setText("").setMessage("").build();
+    }
+
+    private void schedule(String id, LedgerState state) {
+        due.set(
+                id,
+                state.getClosed() || !state.getQuerySeen() ? state.getForgetAt() : state.getDeadlineAt() + GRACE_MS);
+    }
+
+    private void bury(Record<String, byte[]> record, RecordMetadata at, UndecodableException error) {
+        byte[] key = record.key() == null ? null : record.key().getBytes(StandardCharsets.UTF_8);
+        DeadLetter letter = DeadLetters.letter(
+                new ConsumerRecord<>(at.topic(), at.partition(), at.offset(), key, record.value()),
+                "ledger",
+                error,
+                1,
+                now);
+        String letterKey = record.key() == null ? "" : record.key();
+        context().forward(new Record<>(letterKey, letters.encode(letter), now), LedgerTopology.DEAD_LETTERS_SINK);
+    }
+
+    private KeyValueStore<String, LedgerState> store() {
+        return Objects.requireNonNull(entries, "init comes first");
+    }
+
+    private static int indexOf(List<Attempt> attempts, int attempt) {
+        for (int i = 0; i < attempts.size(); i++) {
+            if (attempts.get(i).getAttempt() == attempt) {
+                return i;
+            }
+        }
+        return -1;
+    }
+
+    private static List<Attempt> replace(List<Attempt> attempts, Attempt attempt) {
+        List<Attempt> changed = new ArrayList<>(attempts);
+        int at = indexOf(attempts, attempt.getAttempt());
+        if (at < 0) {
+            changed.add(attempt);
+        } else {
+            changed.set(at, attempt);
+        }
+        changed.sort(java.util.Comparator.comparingInt(Attempt::getAttempt));
+        return changed;
+    }
+}

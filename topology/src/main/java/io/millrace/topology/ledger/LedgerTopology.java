@@ -1,0 +1,74 @@
+package io.millrace.topology.ledger;
+
+import io.millrace.log.Codecs;
+import io.millrace.log.LogSettings;
+import io.millrace.log.Topics;
+import io.millrace.schema.LedgerState;
+import io.millrace.topology.internal.BinarySerde;
+import java.util.Map;
+import java.util.function.Supplier;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.streams.Topology;
+import org.apache.kafka.streams.state.Stores;
+
+/**
+ * The ledger: exactly one terminal record for each accepted query.
+ *
+ * <pre>
+ * queries ─────┐
+ * retrievals ──┤
+ * decisions ───┼─▶ (ledger) ─▶ interactions
+ * completions ─┤          └──▶ dead-letters
+ * ticks ───────┘
+ * </pre>
+ *
+ * <p>Its own application, exactly-once: a record is written, and remembered as written, in one transaction, so a kill at any moment
+ * neither loses an end nor writes a second one. Its latency is the commit interval, which no client waits for.
+ */
+public record LedgerTopology(LogSettings log, Codecs codecs) implements Supplier<Topology> {
+    /** Version in the application id. */
+    public static final String APPLICATION = "ledger-v1";
+
+    public static final String LEDGER = "ledger";
+    public static final String INTERACTIONS_SINK = "interactions-sink";
+    public static final String DEAD_LETTERS_SINK = "dead-letters-sink";
+
+    /** In memory with a changelog: it holds what is open and, for ten minutes, the ids of what is closed. */
+    public static final String STORE = "ledger-entries";
+
+    @Override
+    public Topology get() {
+        Topology topology = new Topology();
+        source(topology, "queries-source", log.name(Topics.QUERIES));
+        source(topology, "retrievals-source", log.name(Topics.RETRIEVALS));
+        source(topology, "decisions-source", log.name(Topics.DECISIONS));
+        source(topology, "completions-source", log.name(Topics.COMPLETIONS));
+        source(topology, "ticks-source", log.name(Topics.TICKS));
+        topology.addProcessor(
+                LEDGER,
+                () -> new Ledger(log, codecs),
+                "queries-source",
+                "retrievals-source",
+                "decisions-source",
+                "completions-source",
+                "ticks-source");
+        topology.addStateStore(
+                Stores.keyValueStoreBuilder(
+                                Stores.inMemoryKeyValueStore(STORE), Serdes.String(), BinarySerde.of(LedgerState.class))
+                        .withLoggingEnabled(Map.of()),
+                LEDGER);
+        sink(topology, INTERACTIONS_SINK, log.name(Topics.INTERACTIONS));
+        sink(topology, DEAD_LETTERS_SINK, log.name(Topics.DEAD_LETTERS));
+        return topology;
+    }
+
+    private static void source(Topology topology, String name, String topic) {
+        topology.addSource(
+                name, Serdes.String().deserializer(), Serdes.ByteArray().deserializer(), topic);
+    }
+
+    private static void sink(Topology topology, String name, String topic) {
+        topology.addSink(
+                name, topic, Serdes.String().serializer(), Serdes.ByteArray().serializer(), LEDGER);
+    }
+}

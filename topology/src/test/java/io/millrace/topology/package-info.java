@@ -1,0 +1,5 @@
+/** Tests of the topologies. */
+@NullMarked
+package io.millrace.topology;
+
+import org.jspecify.annotations.NullMarked;
