@@ -177,7 +177,8 @@ public final class Services implements AutoCloseable {
                         endpoints.password(),
                         view,
                         () -> List.copyOf(services),
-                        told));
+                        told,
+                        endpoints.redisUrl()));
         services.add(made);
         gateway = made;
     }

@@ -359,8 +359,8 @@ class SpineIT {
             /query               | {"query":"x","unknown":1}                               | 400 | unknown
             /query               | {"query":"x","limit":1e99}                              | 400 | limit
             /query               | {"query":"x","force_local":true,"force_remote":true}    | 400 | force_remote
-            /query               | {"query":"x","collections":["nope"]}                    | 400 | collection
-            /search              | {"query":"x","collections":["nope"]}                    | 400 | collection
+            /query               | {"query":"x","collections":["nope"]}                    | 400 | collections[0]
+            /search              | {"query":"x","collections":["nope"]}                    | 400 | collections[0]
             /documents           | {"content":""}                                          | 400 | content
             /documents           | {"content":"x","collection":"nope"}                     | 400 | collection
             /feedback/nonsense   | {"rating":1}                                            | 400 | interaction_id
