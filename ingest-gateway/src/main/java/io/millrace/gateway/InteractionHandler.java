@@ -6,6 +6,7 @@ import io.vertx.core.Handler;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
+import io.vertx.openapi.validation.RequestParameter;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
@@ -33,8 +34,9 @@ final class InteractionHandler implements Handler<RoutingContext> {
         if (!Ids.isEventId(id)) {
             throw Problem.invalid("interaction_id", "interaction_id must be an interaction id, a UUIDv7 in lower case");
         }
-        String wait = context.queryParams().get("wait");
-        long seconds = wait == null ? 0 : Long.parseLong(wait);
+        long seconds = Answers.queryParam(context, "wait")
+                .map(RequestParameter::getLong)
+                .orElse(0L);
         look(context, id, System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds), FIRST_PAUSE_MS);
     }
 

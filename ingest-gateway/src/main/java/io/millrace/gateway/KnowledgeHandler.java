@@ -9,6 +9,7 @@ import io.millrace.schema.RawDocument;
 import io.millrace.text.Sanitizer;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
+import io.vertx.openapi.validation.RequestParameter;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
@@ -70,7 +71,9 @@ final class KnowledgeHandler {
                 .setLocalOnly(body.getBoolean("local_only", false))
                 .build();
         String id = Ids.content(envelope.getTenant(), source, path);
-        boolean wait = Boolean.parseBoolean(context.queryParams().get("wait"));
+        boolean wait = Answers.queryParam(context, "wait")
+                .map(RequestParameter::getBoolean)
+                .orElse(false);
         Acks.await(context, wire.send(Topics.RAW_API, source + "/" + path, document, () -> true))
                 .onSuccess(nothing -> {
                     if (wait) {

@@ -109,6 +109,10 @@ final class Traffic {
     }
 
     void ended(Query query, double elapsedMs, Outcome outcome) {
+        if (query.getApi().equals("probe")) {
+            // nobody asked
+            return;
+        }
         String word = switch (outcome) {
             case Outcome.Answered answered -> {
                 answered(answered.reply());
