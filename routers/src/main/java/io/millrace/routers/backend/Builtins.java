@@ -1,5 +1,7 @@
 package io.millrace.routers.backend;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.schema.Answer;
@@ -104,24 +106,41 @@ public final class Builtins {
                 .collect(Collectors.toSet());
     }
 
-    /**
-     * An answer as one chunk of an OpenAI stream.
-     *
-     * @param text content of the delta; null for the closing chunk
-     * @param finishReason null unless this is the closing chunk
-     */
-    public static String chunk(Dispatch dispatch, Answer answer, @Nullable String text, @Nullable String finishReason) {
+    /** An answer as the chunks of an OpenAI stream: all of it in one, then the finish reason. At least two. */
+    public static List<String> chunks(Dispatch dispatch, Answer answer) {
+        ObjectNode delta = JSON.createObjectNode().put("role", "assistant").put("content", answer.getText());
+        if (!answer.getMessage().isEmpty()) {
+            delta.setAll(message(answer));
+            // in a delta, and only there, calls are numbered
+            int index = 0;
+            for (JsonNode call : delta.path("tool_calls")) {
+                ((ObjectNode) call).put("index", index++);
+            }
+        }
+        return List.of(
+                chunk(dispatch, answer, delta, null),
+                chunk(dispatch, answer, JSON.createObjectNode(), answer.getFinishReason()));
+    }
+
+    private static ObjectNode message(Answer answer) {
+        try {
+            return (ObjectNode) JSON.readTree(answer.getMessage());
+        } catch (JsonProcessingException e) {
+            throw new IllegalStateException("a recorded message is JSON", e);
+        }
+    }
+
+    private static String chunk(Dispatch dispatch, Answer answer, ObjectNode delta, @Nullable String finishReason) {
         ObjectNode chunk = JSON.createObjectNode()
                 .put("id", "chatcmpl-" + dispatch.getInteractionId())
                 .put("object", "chat.completion.chunk")
                 .put("created", dispatch.getEnvelope().getOccurredAt() / 1000)
                 .put("model", answer.getModel());
-        ObjectNode choice = chunk.putArray("choices").addObject().put("index", 0);
-        ObjectNode delta = choice.putObject("delta");
-        if (text != null) {
-            delta.put("role", "assistant").put("content", text);
-        }
-        choice.put("finish_reason", finishReason);
+        chunk.putArray("choices")
+                .addObject()
+                .put("index", 0)
+                .put("finish_reason", finishReason)
+                .set("delta", delta);
         return chunk.toString();
     }
 }

@@ -9,8 +9,6 @@ import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.log.Vocabulary.FailureReason;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Dispatch;
-import java.io.BufferedInputStream;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.ConnectException;
@@ -24,6 +22,9 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.Executors;
 
 /**
@@ -31,20 +32,31 @@ import java.util.concurrent.Executors;
  *
  * <p>Blocking, for virtual threads; an interrupt ends the request upstream. The request is the client's own body: only the model name,
  * the context and {@code stream_options} are touched, and deltas are passed on as they come.
+ *
+ * <p>Context goes into the first system message, or becomes one: many chat templates (Gemma, Mistral, Qwen) refuse a system message
+ * anywhere else, and none refuses it there.
  */
-public final class ChatModel {
-    /** A body larger than this is no chat answer. */
+public final class ChatModel implements AutoCloseable {
+    /** An answer larger than this is no chat answer. */
     private static final int MAX_BODY = 32 * 1024 * 1024;
+
+    /** One chunk may hold a whole answer, or an image; it then travels through the log in one record. */
+    private static final int MAX_LINE = 8 * 1024 * 1024;
 
     /** Errors are quoted to the client; this much says what is wrong. */
     private static final int MAX_ERROR = 500;
+
+    private static final int MAX_ERROR_BODY = 16 * 1024;
+    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(2);
+    private static final long RETRY_AFTER_MS = 5_000;
 
     private static final ObjectMapper JSON = new ObjectMapper();
 
     private final HttpClient http = HttpClient.newBuilder()
             .executor(Executors.newVirtualThreadPerTaskExecutor())
             .version(HttpClient.Version.HTTP_1_1)
-            .connectTimeout(Duration.ofSeconds(2))
+            .connectTimeout(CONNECT_TIMEOUT)
+            // a redirect would carry the key to another host
             .followRedirects(HttpClient.Redirect.NEVER)
             .build();
 
@@ -55,14 +67,14 @@ public final class ChatModel {
          * One chunk, verbatim.
          *
          * @param data SSE data payload
-         * @param hasContent whether it carries content or a tool call
+         * @param hasContent whether it carries more than a role: content, reasoning, a tool call
          */
         void accept(String data, boolean hasContent) throws InterruptedException;
     }
 
-    /** An answer, with the chunks that must not leave before it is acknowledged; empty when it was not streamed. */
-    public record Result(Answer answer, List<String> last) {
-        public Result {
+    /** A streamed answer, with the chunks that must not leave before it is acknowledged: from the one with a finish reason on. */
+    public record Streamed(Answer answer, List<String> last) {
+        public Streamed {
             last = List.copyOf(last);
         }
     }
@@ -70,78 +82,93 @@ public final class ChatModel {
     /**
      * Asks for a whole answer.
      *
+     * @param timeout until the head of the response; whoever calls bounds the whole by an interrupt
      * @throws BackendException typed, when there is none
      * @throws InterruptedException when the attempt is aborted
      */
-    public Result ask(Dispatch dispatch, Deployment deployment, Duration timeout)
+    public Answer ask(Dispatch dispatch, Deployment deployment, Duration timeout)
             throws BackendException, InterruptedException {
         ObjectNode request = request(dispatch, deployment);
         request.put("stream", false);
         request.remove("stream_options");
         try (InputStream in = open(request, deployment, timeout)) {
-            String body = new String(readBounded(in), StandardCharsets.UTF_8);
-            return new Result(parse(body, deployment), List.of());
+            byte[] body = in.readNBytes(MAX_BODY + 1);
+            if (body.length > MAX_BODY) {
+                throw garbage("the answer is longer than " + MAX_BODY + " bytes");
+            }
+            return parse(new String(body, StandardCharsets.UTF_8), request, deployment);
         } catch (IOException e) {
             throw broken(e);
         }
     }
 
     /**
-     * Asks for a stream. Chunks from the one with a finish reason on are held back and returned as {@link Result#last}.
+     * Asks for a stream.
      *
+     * @param timeout until the head of the response; whoever calls bounds the whole by an interrupt
      * @throws BackendException typed, when it fails or breaks
      * @throws InterruptedException when the attempt is aborted
      */
-    public Result stream(Dispatch dispatch, Deployment deployment, Duration timeout, Deltas deltas)
+    public Streamed stream(Dispatch dispatch, Deployment deployment, Duration timeout, Deltas deltas)
             throws BackendException, InterruptedException {
         ObjectNode request = request(dispatch, deployment);
         boolean usageWanted =
                 request.path("stream_options").path("include_usage").asBoolean(false);
         request.put("stream", true);
-        request.putObject("stream_options").put("include_usage", true);
-        Stream state = new Stream(usageWanted);
-        try (InputStream in = new BufferedInputStream(open(request, deployment, timeout))) {
-            boolean done = false;
-            for (String line = readLine(in); line != null && !done; line = done ? null : readLine(in)) {
-                if (!line.startsWith("data:")) {
-                    continue;
-                }
-                String data = line.substring("data:".length()).strip();
-                done = data.equals("[DONE]");
-                if (!done) {
-                    state.chunk(data, deltas);
+        // without it most servers tell no tokens for a stream, and so no cost
+        request.withObject("/stream_options").put("include_usage", true);
+        Stream state = new Stream(usageWanted, deltas);
+        try (InputStream in = open(request, deployment, timeout)) {
+            SseLines lines = new SseLines(in, MAX_LINE, MAX_BODY);
+            for (String line = lines.next(); line != null; line = lines.next()) {
+                if (!state.line(line)) {
+                    break;
                 }
             }
         } catch (IOException e) {
             throw broken(e);
         }
-        if (state.finish.isEmpty()) {
-            throw new BackendException(
-                    FailureReason.STREAM_BROKEN, "the stream ended without a finish reason", 502, true);
-        }
-        return new Result(state.answer(deployment, request), state.last);
+        return state.end(request, deployment);
     }
 
     private static final class Stream {
         private final boolean usageWanted;
+        private final Deltas deltas;
         private final StringBuilder text = new StringBuilder();
+        private final StringBuilder refusal = new StringBuilder();
+        private final Map<Integer, ObjectNode> calls = new TreeMap<>();
         private final List<String> last = new ArrayList<>();
-        private final ArrayNode toolCalls = JSON.createArrayNode();
+        private String noEvent = "";
+        private boolean events;
+        private boolean done;
         private String finish = "";
         private String model = "";
         private int tokensIn = -1;
         private int tokensOut = -1;
 
-        Stream(boolean usageWanted) {
+        Stream(boolean usageWanted, Deltas deltas) {
             this.usageWanted = usageWanted;
+            this.deltas = deltas;
         }
 
-        void chunk(String data, Deltas deltas) throws BackendException, InterruptedException {
-            JsonNode chunk = json(data);
-            if (chunk.has("error")) {
-                String message = chunk.path("error").path("message").asText(data);
-                throw new BackendException(FailureReason.BACKEND_ERROR, shorten(message), 502, true);
+        /** Whether to go on reading. */
+        boolean line(String line) throws BackendException, InterruptedException {
+            if (line.startsWith("data:")) {
+                events = true;
+                String data = line.substring("data:".length()).strip();
+                done = data.equals("[DONE]");
+                if (!done && !data.isEmpty()) {
+                    chunk(data);
+                }
+            } else if (!events && noEvent.length() < MAX_ERROR && !line.startsWith(":")) {
+                noEvent += line;
             }
+            return !done;
+        }
+
+        private void chunk(String data) throws BackendException, InterruptedException {
+            JsonNode chunk = json(data);
+            throwError(chunk, data);
             model = chunk.path("model").asText(model);
             JsonNode usage = chunk.path("usage");
             if (usage.isObject()) {
@@ -149,42 +176,98 @@ public final class ChatModel {
                 tokensOut = usage.path("completion_tokens").asInt();
             }
             JsonNode choice = chunk.path("choices").path(0);
-            if (choice.isMissingNode()) {
-                if (usageWanted) {
-                    last.add(data);
-                }
+            if (choice.isMissingNode() && usage.isObject() && !usageWanted) {
+                // we asked for it, the client did not
                 return;
             }
             JsonNode delta = choice.path("delta");
-            String content = delta.path("content").asText("");
-            text.append(content);
-            JsonNode calls = delta.path("tool_calls");
-            calls.forEach(toolCalls::add);
+            if (choice.path("index").asInt(0) == 0) {
+                text.append(contentOf(delta));
+                refusal.append(delta.path("refusal").asText(""));
+                delta.path("tool_calls").forEach(this::call);
+            }
             String reason = choice.path("finish_reason").asText("");
-            if (!choice.path("finish_reason").isNull() && !reason.isEmpty()) {
+            if (!reason.isEmpty()) {
                 finish = reason;
             }
             if (finish.isEmpty()) {
-                deltas.accept(data, !content.isEmpty() || !calls.isEmpty());
+                deltas.accept(data, hasContent(delta));
             } else {
                 last.add(data);
             }
         }
 
-        Answer answer(Deployment deployment, ObjectNode request) {
+        private static boolean hasContent(JsonNode delta) {
+            for (Map.Entry<String, JsonNode> field : delta.properties()) {
+                JsonNode value = field.getValue();
+                boolean empty = value.isNull()
+                        || (value.isTextual() && value.asText().isEmpty())
+                        || (value.isContainerNode() && value.isEmpty());
+                if (!field.getKey().equals("role") && !empty) {
+                    return true;
+                }
+            }
+            return false;
+        }
+
+        /** Joins the pieces of a tool call: its name comes first, its arguments bit by bit. */
+        private void call(JsonNode piece) {
+            ObjectNode call =
+                    calls.computeIfAbsent(piece.path("index").asInt(calls.size()), index -> JSON.createObjectNode());
+            for (String field : List.of("id", "type")) {
+                if (piece.hasNonNull(field)) {
+                    call.set(field, piece.get(field));
+                }
+            }
+            ObjectNode function = call.withObject("/function");
+            JsonNode added = piece.path("function");
+            if (added.hasNonNull("name")) {
+                function.set("name", added.get("name"));
+            }
+            function.put(
+                    "arguments",
+                    function.path("arguments").asText("")
+                            + added.path("arguments").asText(""));
+        }
+
+        Streamed end(ObjectNode request, Deployment deployment) throws BackendException {
+            if (!events) {
+                throwError(json(noEvent), noEvent);
+                throw garbage("no stream was sent: " + noEvent);
+            }
+            if (finish.isEmpty() && !done) {
+                throw new BackendException(
+                        FailureReason.STREAM_BROKEN, "the stream ended without a finish reason", 502, true);
+            }
             boolean estimated = tokensOut < 0;
-            int in = estimated ? estimate(request.toString()) : tokensIn;
-            int out = estimated ? estimate(text.toString()) : tokensOut;
-            return Answer.newBuilder()
+            int in = estimated ? estimate(request.path("messages").toString()) : tokensIn;
+            int out = estimated ? estimate(text.toString() + calls.values()) : tokensOut;
+            Answer answer = Answer.newBuilder()
                     .setText(text.toString())
-                    .setMessage(toolCalls.isEmpty() ? "" : toolCalls.toString())
-                    .setFinishReason(finish)
-                    .setModel(model)
+                    .setMessage(message())
+                    .setFinishReason(finish.isEmpty() ? "stop" : finish)
+                    .setModel(model.isEmpty() ? deployment.model() : model)
                     .setTokensIn(in)
                     .setTokensOut(out)
                     .setTokensEstimated(estimated)
                     .setCostUsd(cost(deployment, in, out))
                     .build();
+            return new Streamed(answer, last);
+        }
+
+        private String message() {
+            if (calls.isEmpty() && refusal.isEmpty()) {
+                return "";
+            }
+            ObjectNode message =
+                    JSON.createObjectNode().put("role", "assistant").put("content", text.toString());
+            if (!refusal.isEmpty()) {
+                message.put("refusal", refusal.toString());
+            }
+            if (!calls.isEmpty()) {
+                message.putArray("tool_calls").addAll(calls.values());
+            }
+            return message.toString();
         }
     }
 
@@ -200,20 +283,28 @@ public final class ChatModel {
             throw new BackendException(FailureReason.BACKEND_REJECTED, "the request is no JSON object", 400, false);
         }
         if (deployment.model().isEmpty()) {
+            // the client's is a name of ours, which no server knows
             request.remove("model");
         } else {
             request.put("model", deployment.model());
         }
         if (!dispatch.getContext().isEmpty() && request.path("messages") instanceof ArrayNode messages) {
-            // right before the question: models weigh what is near, and a system prompt of the client stays first
-            ObjectNode context = JSON.createObjectNode()
-                    .put("role", "system")
-                    .put(
-                            "content",
-                            "Use these passages where they help, and cite them as [n]:\n\n" + dispatch.getContext());
-            messages.insert(Math.max(0, messages.size() - 1), context);
+            inject(messages, "Use these passages where they help, and cite them as [n]:\n\n" + dispatch.getContext());
         }
         return request;
+    }
+
+    private static void inject(ArrayNode messages, String context) {
+        String role = messages.path(0).path("role").asText("");
+        if (messages.path(0) instanceof ObjectNode first && (role.equals("system") || role.equals("developer"))) {
+            if (first.path("content") instanceof ArrayNode parts) {
+                parts.addObject().put("type", "text").put("text", context);
+            } else {
+                first.put("content", first.path("content").asText("") + "\n\n" + context);
+            }
+        } else {
+            messages.insertObject(0).put("role", "system").put("content", context);
+        }
     }
 
     private InputStream open(ObjectNode body, Deployment deployment, Duration timeout)
@@ -245,48 +336,60 @@ public final class ChatModel {
 
     private static BackendException refused(HttpResponse<InputStream> response, Deployment deployment) {
         int status = response.statusCode();
-        String message;
+        String body;
         try (InputStream in = response.body()) {
-            String body = new String(in.readNBytes(16 * 1024), StandardCharsets.UTF_8);
-            message = shorten(deployment.name() + " answered HTTP " + status + ": " + errorMessage(body));
+            body = new String(in.readNBytes(MAX_ERROR_BODY), StandardCharsets.UTF_8);
         } catch (IOException e) {
-            message = deployment.name() + " answered HTTP " + status;
+            body = "";
         }
-        long retryAfter = response.headers()
-                        .firstValue("Retry-After")
-                        .map(ChatModel::seconds)
-                        .orElse(0L)
-                * 1000;
+        String message = shorten(deployment.name() + " answered HTTP " + status + ": " + errorMessage(body));
         return switch (status) {
-            case 429, 503 ->
-                new BackendException(
-                        FailureReason.OVERLOADED, message, 503, retryAfter == 0 ? 5_000 : retryAfter, true);
+            case 503 ->
+                isLoading(body)
+                        ? BackendException.loading(message)
+                        : new BackendException(FailureReason.OVERLOADED, message, 503, retryAfter(response), true);
+            case 429 -> new BackendException(FailureReason.OVERLOADED, message, 503, retryAfter(response), true);
             // another deployment has another key and another bill; the client's request is fine
             case 401, 402, 403 -> new BackendException(FailureReason.BACKEND_REJECTED, message, 502, true);
-            default ->
-                status >= 500
-                        ? new BackendException(FailureReason.BACKEND_ERROR, message, 502, true)
-                        : new BackendException(
-                                FailureReason.BACKEND_REJECTED, message, status >= 400 ? status : 502, false);
+            case 408 -> new BackendException(FailureReason.BACKEND_TIMEOUT, message, 504, true);
+            default -> {
+                if (status >= 500) {
+                    yield new BackendException(FailureReason.BACKEND_ERROR, message, 502, true);
+                }
+                // below 400: a redirect or an answer of another kind, so the URL is wrong and not the request
+                yield status >= 400
+                        ? new BackendException(FailureReason.BACKEND_REJECTED, message, status, false)
+                        : new BackendException(FailureReason.BACKEND_REJECTED, message, 502, true);
+            }
         };
     }
 
-    private static Answer parse(String body, Deployment deployment) throws BackendException {
+    /** llama-server says {@code {"error":{"message":"Loading model","type":"unavailable_error","code":503}}}. */
+    private static boolean isLoading(String body) {
+        return errorMessage(body).toLowerCase(Locale.ROOT).startsWith("loading model");
+    }
+
+    private static Answer parse(String body, ObjectNode request, Deployment deployment) throws BackendException {
         JsonNode json = json(body);
+        throwError(json, body);
         JsonNode choice = json.path("choices").path(0);
         JsonNode message = choice.path("message");
         if (!message.isObject()) {
-            throw new BackendException(
-                    FailureReason.BACKEND_GARBAGE, "the answer has no message: " + shorten(body), 502, true);
+            throw garbage("the answer has no message: " + body);
         }
+        String text = contentOf(message);
+        boolean more = !message.path("tool_calls").isEmpty() || message.hasNonNull("refusal");
         JsonNode usage = json.path("usage");
-        boolean estimated = !usage.isObject();
-        String text = message.path("content").asText("");
-        int in = usage.path("prompt_tokens").asInt(0);
-        int out = estimated ? estimate(text) : usage.path("completion_tokens").asInt();
+        boolean estimated = !usage.has("completion_tokens");
+        int in = estimated
+                ? estimate(request.path("messages").toString())
+                : usage.path("prompt_tokens").asInt();
+        int out = estimated
+                ? estimate(more ? message.toString() : text)
+                : usage.path("completion_tokens").asInt();
         return Answer.newBuilder()
                 .setText(text)
-                .setMessage(message.has("tool_calls") ? message.toString() : "")
+                .setMessage(more ? message.toString() : "")
                 .setFinishReason(choice.path("finish_reason").asText("stop"))
                 .setModel(json.path("model").asText(deployment.model()))
                 .setTokensIn(in)
@@ -297,12 +400,34 @@ public final class ChatModel {
                 .build();
     }
 
+    /** Content is a text, or a list of parts of which some are. */
+    private static String contentOf(JsonNode message) {
+        JsonNode content = message.path("content");
+        if (!content.isArray()) {
+            return content.asText("");
+        }
+        StringBuilder text = new StringBuilder();
+        content.forEach(part -> text.append(part.path("text").asText("")));
+        return text.toString();
+    }
+
+    /** Some servers say that they failed with status 200. */
+    private static void throwError(JsonNode json, String body) throws BackendException {
+        if (json.hasNonNull("error")) {
+            throw new BackendException(FailureReason.BACKEND_ERROR, shorten(errorMessage(body)), 502, true);
+        }
+    }
+
     private static JsonNode json(String text) throws BackendException {
         try {
             return JSON.readTree(text);
         } catch (JsonProcessingException e) {
-            throw new BackendException(FailureReason.BACKEND_GARBAGE, "not JSON: " + shorten(text), 502, true);
+            throw garbage("not JSON: " + text);
         }
+    }
+
+    private static BackendException garbage(String what) {
+        return new BackendException(FailureReason.BACKEND_GARBAGE, shorten(what), 502, true);
     }
 
     private static BackendException broken(IOException e) throws InterruptedException {
@@ -310,32 +435,6 @@ public final class ChatModel {
             throw new InterruptedException("aborted");
         }
         return new BackendException(FailureReason.STREAM_BROKEN, "the connection broke: " + e.getMessage(), 502, true);
-    }
-
-    private static byte[] readBounded(InputStream in) throws IOException {
-        byte[] bytes = in.readNBytes(MAX_BODY + 1);
-        if (bytes.length > MAX_BODY) {
-            throw new IOException("the answer is larger than " + MAX_BODY + " bytes");
-        }
-        return bytes;
-    }
-
-    private static @org.jspecify.annotations.Nullable String readLine(InputStream in) throws IOException {
-        ByteArrayOutputStream line = new ByteArrayOutputStream(256);
-        int b = in.read();
-        if (b < 0) {
-            return null;
-        }
-        while (b >= 0 && b != '\n') {
-            if (b != '\r') {
-                line.write(b);
-            }
-            if (line.size() > MAX_BODY) {
-                throw new IOException("a line is larger than " + MAX_BODY + " bytes");
-            }
-            b = in.read();
-        }
-        return line.toString(StandardCharsets.UTF_8);
     }
 
     private static String errorMessage(String body) {
@@ -347,13 +446,10 @@ public final class ChatModel {
         }
     }
 
-    private static long seconds(String retryAfter) {
-        try {
-            return Math.clamp(Long.parseLong(retryAfter.strip()), 0, 3_600);
-        } catch (NumberFormatException e) {
-            // an HTTP date: rare, and a default serves as well
-            return 0;
-        }
+    /** Milliseconds, 1 s..1 h. An HTTP date is rare, and the default serves as well. */
+    private static long retryAfter(HttpResponse<?> response) {
+        String header = response.headers().firstValue("Retry-After").orElse("");
+        return header.matches("\\d{1,9}") ? Math.clamp(Long.parseLong(header), 1, 3_600) * 1_000L : RETRY_AFTER_MS;
     }
 
     /** Four characters a token, the usual rule for English. */
@@ -367,5 +463,11 @@ public final class ChatModel {
 
     private static String shorten(String text) {
         return text.length() <= MAX_ERROR ? text : text.substring(0, MAX_ERROR) + "…";
+    }
+
+    /** Ends what is in work. */
+    @Override
+    public void close() {
+        http.shutdownNow();
     }
 }

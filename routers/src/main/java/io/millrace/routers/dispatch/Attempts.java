@@ -2,11 +2,11 @@ package io.millrace.routers.dispatch;
 
 import io.github.resilience4j.circuitbreaker.CircuitBreaker;
 import io.github.resilience4j.circuitbreaker.CircuitBreakerConfig;
+import io.micrometer.core.instrument.MeterRegistry;
 import io.millrace.config.MillraceConfig;
+import io.millrace.config.MillraceConfig.Backend;
 import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.config.MillraceConfig.Locality;
-import io.millrace.log.Log;
-import io.millrace.log.Topics;
 import io.millrace.log.Vocabulary.CompletionKind;
 import io.millrace.routers.backend.ChatModel;
 import io.millrace.schema.Completion;
@@ -14,38 +14,47 @@ import io.millrace.schema.Dispatch;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Reply;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
-import org.apache.kafka.clients.producer.RecordMetadata;
 
 /** What the attempts of one worker share: its name, its deployments' slots and circuits, and the way to the log. */
 final class Attempts {
-    private final Log log;
+    private final Outbox outbox;
+    private final MeterRegistry metrics;
     private final MillraceConfig config;
     private final String worker;
     private final ChatModel model;
     private final Optional<Claims> claims;
+    private final AnswerSink sink;
     private final ScheduledExecutorService alarms;
     private final Map<String, Semaphore> slots = new HashMap<>();
     private final Map<String, CircuitBreaker> circuits = new HashMap<>();
 
+    /** @param deployments those that this worker may be asked to use */
     Attempts(
-            Log log,
+            Outbox outbox,
+            MeterRegistry metrics,
             MillraceConfig config,
+            List<Deployment> deployments,
             String worker,
             ChatModel model,
             Optional<Claims> claims,
+            AnswerSink sink,
             ScheduledExecutorService alarms) {
-        this.log = log;
+        this.outbox = outbox;
+        this.metrics = metrics;
         this.config = config;
         this.worker = worker;
         this.model = model;
         this.claims = claims;
+        this.sink = sink;
         this.alarms = alarms;
         CircuitBreakerConfig breaker = CircuitBreakerConfig.custom()
                 .slidingWindowType(CircuitBreakerConfig.SlidingWindowType.COUNT_BASED)
@@ -56,12 +65,10 @@ final class Attempts {
                 .waitDurationInOpenState(config.dispatch().breakerOpen())
                 .permittedNumberOfCallsInHalfOpenState(2)
                 .build();
-        config.backends()
-                .values()
-                .forEach(backend -> backend.deployments().forEach(deployment -> {
-                    slots.put(deployment.name(), new Semaphore(deployment.concurrency(), true));
-                    circuits.put(deployment.name(), CircuitBreaker.of(deployment.name(), breaker));
-                }));
+        for (Deployment deployment : deployments) {
+            slots.put(deployment.name(), new Semaphore(deployment.concurrency(), true));
+            circuits.put(deployment.name(), CircuitBreaker.of(deployment.name(), breaker));
+        }
     }
 
     MillraceConfig config() {
@@ -80,17 +87,37 @@ final class Attempts {
         return claims;
     }
 
+    AnswerSink sink() {
+        return sink;
+    }
+
+    /** The deployment that a dispatch names, when this worker's backend has it. */
+    Optional<Deployment> deployment(Dispatch dispatch) {
+        return config.deployment(dispatch.getDeployment()).filter(found -> slots.containsKey(found.name()));
+    }
+
     Semaphore slots(Deployment deployment) {
-        return java.util.Objects.requireNonNull(slots.get(deployment.name()));
+        return Objects.requireNonNull(slots.get(deployment.name()));
     }
 
     CircuitBreaker circuit(Deployment deployment) {
-        return java.util.Objects.requireNonNull(circuits.get(deployment.name()));
+        return Objects.requireNonNull(circuits.get(deployment.name()));
+    }
+
+    /** Deployments whose circuit is not closed, with its state. */
+    Map<String, String> openCircuits() {
+        Map<String, String> open = new HashMap<>();
+        circuits.forEach((deployment, circuit) -> {
+            if (circuit.getState() != CircuitBreaker.State.CLOSED) {
+                open.put(deployment, "circuit " + circuit.getState().name().toLowerCase(java.util.Locale.ROOT));
+            }
+        });
+        return open;
     }
 
     /** Whether calls of this deployment cost money or leave the machine, and so are claimed first. */
     boolean isPaid(Dispatch dispatch, Deployment deployment) {
-        var backend = config.backends().get(dispatch.getBackend());
+        Backend backend = config.backends().get(dispatch.getBackend());
         return deployment.inputPrice() + deployment.outputPrice() > 0
                 || (backend != null && backend.locality() == Locality.REMOTE);
     }
@@ -101,12 +128,15 @@ final class Attempts {
     }
 
     void countUnclaimed() {
-        log.metrics().counter("millrace.dispatch.unclaimed").increment();
+        metrics.counter("millrace.dispatch.unclaimed").increment();
     }
 
     /** The lease of an attempt. */
-    CompletableFuture<RecordMetadata> started(Dispatch dispatch) {
-        return complete(completion(dispatch, CompletionKind.STARTED).build());
+    CompletableFuture<?> started(Dispatch dispatch) {
+        Completion started = completion(dispatch, CompletionKind.STARTED).build();
+        metrics.timer("millrace.dispatch.queued", "backend", dispatch.getBackend())
+                .record((long) started.getQueuedMs(), TimeUnit.MILLISECONDS);
+        return complete(started);
     }
 
     /** A completion to fill in. */
@@ -125,8 +155,8 @@ final class Attempts {
                 .setQueuedMs((double) Math.max(0, now - dispatch.getEnvelope().getOccurredAt()));
     }
 
-    CompletableFuture<RecordMetadata> complete(Completion completion) {
-        return log.producer().send(Topics.COMPLETIONS, completion.getInteractionId(), completion);
+    CompletableFuture<?> complete(Completion completion) {
+        return outbox.complete(completion);
     }
 
     /** A reply to fill in. */
@@ -151,8 +181,7 @@ final class Attempts {
                 .setContextAdded(!dispatch.getContext().isEmpty());
     }
 
-    CompletableFuture<RecordMetadata> send(Dispatch dispatch, Reply reply) {
-        return log.producer()
-                .send(Topics.REPLIES, dispatch.getQuery().getReplyPartition(), reply.getInteractionId(), reply);
+    CompletableFuture<?> send(Dispatch dispatch, Reply reply) {
+        return outbox.reply(dispatch.getQuery().getReplyPartition(), reply);
     }
 }

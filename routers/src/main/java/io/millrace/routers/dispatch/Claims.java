@@ -1,8 +1,10 @@
 package io.millrace.routers.dispatch;
 
+import io.lettuce.core.ClientOptions;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisURI;
 import io.lettuce.core.SetArgs;
+import io.lettuce.core.SocketOptions;
 import io.lettuce.core.api.StatefulRedisConnection;
 import java.time.Duration;
 import java.util.concurrent.ExecutionException;
@@ -42,8 +44,14 @@ public final class Claims implements AutoCloseable {
         RedisURI uri = RedisURI.create(url);
         uri.setTimeout(TIMEOUT);
         this.client = RedisClient.create(uri);
+        client.setOptions(ClientOptions.builder()
+                // a command kept for a Redis that comes back would claim what was long called
+                .disconnectedBehavior(ClientOptions.DisconnectedBehavior.REJECT_COMMANDS)
+                .socketOptions(SocketOptions.builder().connectTimeout(TIMEOUT).build())
+                .build());
     }
 
+    /** Claims an attempt for a worker; waits 300 ms at most. */
     Claim claim(String interactionId, int attempt, String worker) throws InterruptedException {
         if (System.nanoTime() - restUntil < 0) {
             return Claim.UNKNOWN;

@@ -55,9 +55,25 @@ import org.slf4j.LoggerFactory;
 public final class DispatchWorker implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(DispatchWorker.class);
     private static final Duration POLL = Duration.ofMillis(200);
+    private static final Duration BACKOFF = Duration.ofMillis(500);
 
     /** Attempts at once on the built-ins, which take microseconds. */
     private static final int BUILTIN_SLOTS = 1_024;
+
+    /** How often leases are held against the clock; a heartbeat that blocks must not delay this. */
+    private static final Duration LEASE_CHECK = Duration.ofMillis(250);
+
+    /** What attempts get at close to write that they end here, so that routing need not wait for their silence. */
+    private static final Duration FAREWELL = Duration.ofSeconds(2);
+
+    /** A worker that hangs before it accepted: 15 s is the least that brokers allow by default, half of their own choice. */
+    private static final String LOCK_MS = "15000";
+
+    /**
+     * Deliveries until the broker drops a record, silently (before Kafka 4.4). 10 is the most that brokers allow by default: with
+     * locks of 15 s that is longer than the default deadline, and the ledger ends what is older.
+     */
+    private static final String DELIVERIES = "10";
 
     private final Log log;
     private final MillraceConfig config;
@@ -66,7 +82,9 @@ public final class DispatchWorker implements Service {
     private final AvroCodec<Dispatch> codec;
     private final DeadLetters deadLetters;
     private final Cancellations cancellations;
+    private final ChatModel model = new ChatModel();
     private final Attempts attempts;
+    private final int room;
     private final Map<String, Execution> running = new ConcurrentHashMap<>();
     private final ExecutorService executor = Executors.newVirtualThreadPerTaskExecutor();
     private final ScheduledExecutorService watch;
@@ -80,6 +98,21 @@ public final class DispatchWorker implements Service {
      */
     public DispatchWorker(
             Log log, MillraceConfig config, String backend, Cancellations cancellations, Optional<Claims> claims) {
+        this(log, config, backend, cancellations, claims, AnswerSink.NONE);
+    }
+
+    /**
+     * @param backend a configured backend, or {@link Topics#BUILTIN}
+     * @param claims empty where there is no Redis
+     * @param sink gets the good answers to queries that allow caching
+     */
+    public DispatchWorker(
+            Log log,
+            MillraceConfig config,
+            String backend,
+            Cancellations cancellations,
+            Optional<Claims> claims,
+            AnswerSink sink) {
         this.log = log;
         this.config = config;
         this.backend = backend;
@@ -87,10 +120,20 @@ public final class DispatchWorker implements Service {
         this.codec = log.codecs().of(topic);
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
         this.cancellations = cancellations;
+        List<Deployment> deployments = config.backends().values().stream()
+                .filter(candidate -> candidate.name().equals(backend))
+                .flatMap(candidate -> candidate.deployments().stream())
+                .toList();
+        this.room = backend.equals(Topics.BUILTIN)
+                ? BUILTIN_SLOTS
+                : deployments.stream().mapToInt(Deployment::concurrency).sum()
+                        + config.dispatch().queue();
         String worker = backend + "-" + UUID.randomUUID().toString().substring(0, 8);
-        this.watch = Executors.newSingleThreadScheduledExecutor(
-                Thread.ofPlatform().name("lease-" + backend).daemon().factory());
-        this.attempts = new Attempts(log, config, worker, new ChatModel(), claims, watch);
+        // two: heartbeats may block on a producer that has no broker, and alarms must go off all the same
+        this.watch = Executors.newScheduledThreadPool(
+                2, Thread.ofPlatform().name("lease-" + backend).daemon().factory());
+        this.attempts =
+                new Attempts(Outbox.to(log), log.metrics(), config, deployments, worker, model, claims, sink, watch);
         this.thread =
                 Thread.ofPlatform().name("dispatch-" + backend).daemon(true).unstarted(this::run);
         Gauge.builder("millrace.dispatch.in.flight", running, Map::size)
@@ -111,12 +154,22 @@ public final class DispatchWorker implements Service {
         long period = config.dispatch().heartbeat().toMillis();
         watch.scheduleAtFixedRate(
                 () -> running.values().forEach(Execution::heartbeat), period, period, TimeUnit.MILLISECONDS);
+        watch.scheduleAtFixedRate(
+                () -> running.values().forEach(Execution::checkLease),
+                LEASE_CHECK.toMillis(),
+                LEASE_CHECK.toMillis(),
+                TimeUnit.MILLISECONDS);
         thread.start();
     }
 
     @Override
     public boolean isReady() {
         return polled && thread.isAlive();
+    }
+
+    @Override
+    public Map<String, String> details() {
+        return attempts.openCircuits();
     }
 
     private void run() {
@@ -135,7 +188,7 @@ public final class DispatchWorker implements Service {
                 // what was not accepted is redelivered to a new consumer
                 LOG.error("{}: the consumer died and is replaced", name(), e);
                 polled = false;
-                pause();
+                pause(BACKOFF);
             }
         }
     }
@@ -147,6 +200,10 @@ public final class DispatchWorker implements Service {
         Map<String, Object> settings = new HashMap<>(ClientConfig.consumer(log.settings()));
         settings.put(ConsumerConfig.GROUP_ID_CONFIG, group);
         settings.put(ConsumerConfig.SHARE_ACKNOWLEDGEMENT_MODE_CONFIG, "explicit");
+        // no more than there is room for: what this worker would refuse, another one may have a slot for
+        settings.put(ConsumerConfig.SHARE_ACQUIRE_MODE_CONFIG, "record_limit");
+        settings.put(ConsumerConfig.MAX_POLL_RECORDS_CONFIG, Math.min(room, 500));
+        // what a share consumer does not know
         settings.remove(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG);
         settings.remove(ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG);
         settings.remove(ConsumerConfig.ISOLATION_LEVEL_CONFIG);
@@ -162,12 +219,26 @@ public final class DispatchWorker implements Service {
                 Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, settings.bootstrapServers()))) {
             ConfigResource resource = new ConfigResource(ConfigResource.Type.GROUP, group);
             // latest, the default, would skip work that was there before the first worker
-            AlterConfigOp earliest =
-                    new AlterConfigOp(new ConfigEntry("share.auto.offset.reset", "earliest"), AlterConfigOp.OpType.SET);
-            admin.incrementalAlterConfigs(Map.of(resource, List.of(earliest)))
-                    .all()
-                    .get(10, TimeUnit.SECONDS);
+            set(admin, resource, Map.of("share.auto.offset.reset", "earliest"));
+            try {
+                set(
+                        admin,
+                        resource,
+                        Map.of("share.record.lock.duration.ms", LOCK_MS, "share.delivery.count.limit", DELIVERIES));
+            } catch (ExecutionException e) {
+                // a broker with narrower bounds: its own values serve, only less well
+                LOG.warn("{}: the broker keeps its share group settings: {}", group, e.getMessage());
+            }
         }
+    }
+
+    private static void set(Admin admin, ConfigResource resource, Map<String, String> settings)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        List<AlterConfigOp> changes = settings.entrySet().stream()
+                .map(setting -> new AlterConfigOp(
+                        new ConfigEntry(setting.getKey(), setting.getValue()), AlterConfigOp.OpType.SET))
+                .toList();
+        admin.incrementalAlterConfigs(Map.of(resource, changes)).all().get(10, TimeUnit.SECONDS);
     }
 
     private record Taken(ConsumerRecord<byte[], byte[]> record, Dispatch dispatch, CompletableFuture<?> started) {}
@@ -176,13 +247,12 @@ public final class DispatchWorker implements Service {
         List<Taken> taken = new ArrayList<>(records.count());
         for (ConsumerRecord<byte[], byte[]> record : records) {
             try {
-                Dispatch dispatch = codec.decode(record.value());
+                Dispatch dispatch = decode(record);
                 taken.add(new Taken(record, dispatch, attempts.started(dispatch)));
             } catch (UndecodableException e) {
                 deadLetters.bury(record, name(), e, 1);
                 consumer.acknowledge(record, AcknowledgeType.ACCEPT);
             } catch (RegistryUnavailableException e) {
-                LOG.warn("{}: waiting: {}", name(), e.getMessage());
                 consumer.acknowledge(record, AcknowledgeType.RELEASE);
             }
         }
@@ -203,12 +273,31 @@ public final class DispatchWorker implements Service {
         }
     }
 
+    /** Waits for the registry here: released at once, a record would come back at once, until its deliveries are used up. */
+    private Dispatch decode(ConsumerRecord<byte[], byte[]> record) {
+        while (true) {
+            try {
+                return codec.decode(record.value());
+            } catch (RegistryUnavailableException e) {
+                if (!open) {
+                    throw e;
+                }
+                LOG.warn("{}: waiting: {}", name(), e.getMessage());
+                pause(BACKOFF);
+            }
+        }
+    }
+
     private void begin(Dispatch dispatch) {
         String key = dispatch.getInteractionId() + ":" + dispatch.getAttempt();
-        boolean full = running.size() >= slots();
+        boolean full = running.size() >= room;
         Execution execution = new Execution(attempts, dispatch, full);
         if (running.putIfAbsent(key, execution) != null) {
             return;
+        }
+        if (cancellations.isCancelled(dispatch.getInteractionId())) {
+            // the cancel overtook the work
+            execution.abort(Execution.Abort.CANCELLED);
         }
         executor.execute(() -> {
             try {
@@ -219,22 +308,9 @@ public final class DispatchWorker implements Service {
         });
     }
 
-    /** What may be in work or waiting: the deployments' slots and the bounded queue. */
-    private int slots() {
-        if (backend.equals(Topics.BUILTIN)) {
-            return BUILTIN_SLOTS;
-        }
-        int concurrency = config.backends().values().stream()
-                .filter(candidate -> candidate.name().equals(backend))
-                .flatMap(candidate -> candidate.deployments().stream())
-                .mapToInt(Deployment::concurrency)
-                .sum();
-        return concurrency + config.dispatch().queue();
-    }
-
-    private static void pause() {
+    private static void pause(Duration time) {
         try {
-            Thread.sleep(Duration.ofMillis(500));
+            Thread.sleep(time);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
@@ -244,12 +320,18 @@ public final class DispatchWorker implements Service {
     public void close() {
         open = false;
         try {
-            thread.join(Duration.ofSeconds(3));
-            // what is in work ends by the lease: routing gives it to the next worker
-            watch.shutdownNow();
-            executor.shutdownNow();
+            thread.join(Duration.ofSeconds(2));
+            running.values().forEach(execution -> execution.abort(Execution.Abort.STOPPING));
+            executor.shutdown();
+            if (!executor.awaitTermination(FAREWELL.toMillis(), TimeUnit.MILLISECONDS)) {
+                LOG.warn("{}: {} attempts are left to their leases", name(), running.size());
+            }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
+        } finally {
+            watch.shutdownNow();
+            executor.shutdownNow();
+            model.close();
         }
     }
 }

@@ -15,16 +15,15 @@ import io.millrace.schema.Answer;
 import io.millrace.schema.Completion;
 import io.millrace.schema.Dispatch;
 import io.millrace.schema.Failure;
-import io.millrace.schema.Reply;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -34,41 +33,57 @@ import org.slf4j.LoggerFactory;
  *
  * <p>The order in which things leave is what law 4 stands on: the end of the attempt is acknowledged by the log before the final leaves
  * for the client, and no final leaves after the deadline. So a client that holds a final holds an answer that the log has too.
+ *
+ * <p>Timers and commands break an attempt off by {@link #abort}; the first reason counts, and none counts once the end is on its way to
+ * the log. An attempt therefore writes at most one end.
  */
 final class Execution {
     private static final Logger LOG = LoggerFactory.getLogger(Execution.class);
 
     /** Without an acknowledged heartbeat for this long the lease counts as lost: routing waits 5 s, so this worker gives up first. */
-    private static final long LEASE_NANOS = TimeUnit.MILLISECONDS.toNanos(3_500);
+    static final Duration LEASE = Duration.ofMillis(3_500);
 
     /** Kept back from the deadline, for the end to reach the log. */
     private static final long MARGIN_MS = 50;
+
+    /** How often a server that loads its model is asked again. */
+    private static final Duration LOADING_PAUSE = Duration.ofMillis(250);
+
+    private static final long BUSY_RETRY_AFTER_MS = 5_000;
 
     /** Why an attempt is broken off. */
     enum Abort {
         CANCELLED,
         LEASE_LOST,
         DEADLINE,
-        TIMEOUT
+        TIMEOUT,
+        STOPPING,
+        /** It is not: its end is being written, and it is too late for any of the others. */
+        NOT_ANY_MORE
     }
 
     private final Attempts attempts;
     private final Dispatch dispatch;
     private final boolean overloaded;
     private final long startedNanos = System.nanoTime();
-    private final AtomicReference<@Nullable Abort> abort = new AtomicReference<>();
+    private final double queuedMs;
     private volatile long leaseNanos = startedNanos;
     private volatile boolean contentSent;
-    private volatile @Nullable Thread thread;
+    private volatile boolean heartbeatPending;
+    private @Nullable Abort abort;
+    private @Nullable Thread thread;
     private int sequence;
     private @Nullable Double firstTokenMs;
     private boolean unclaimed;
+    private boolean recorded;
 
     /** @param overloaded there is no room for it: it ends at once */
     Execution(Attempts attempts, Dispatch dispatch, boolean overloaded) {
         this.attempts = attempts;
         this.dispatch = dispatch;
         this.overloaded = overloaded;
+        this.queuedMs =
+                Math.max(0, System.currentTimeMillis() - dispatch.getEnvelope().getOccurredAt());
     }
 
     String interactionId() {
@@ -76,33 +91,64 @@ final class Execution {
     }
 
     /** Breaks the attempt off. The first reason counts. */
-    void abort(Abort reason) {
-        if (abort.compareAndSet(null, reason)) {
-            Thread working = thread;
-            if (working != null) {
-                working.interrupt();
+    synchronized void abort(Abort reason) {
+        if (abort == null) {
+            abort = reason;
+            if (thread != null) {
+                thread.interrupt();
             }
         }
     }
 
-    /** Renews the lease; called by a timer. */
-    void heartbeat() {
-        long now = System.nanoTime();
-        if (now - leaseNanos > LEASE_NANOS) {
+    /** Whether the end may be written; from here on nothing breaks the attempt off. */
+    private synchronized boolean ending() {
+        if (abort == null) {
+            abort = Abort.NOT_ANY_MORE;
+        }
+        return abort == Abort.NOT_ANY_MORE;
+    }
+
+    private synchronized @Nullable Abort aborted() {
+        return abort;
+    }
+
+    private synchronized boolean begin() {
+        thread = Thread.currentThread();
+        return abort == null;
+    }
+
+    /** Gives the lease up when the log has been silent for too long. */
+    void checkLease() {
+        if (System.nanoTime() - leaseNanos > LEASE.toNanos()) {
             abort(Abort.LEASE_LOST);
+        }
+    }
+
+    /** Renews the lease, unless the last renewal is still on its way. */
+    void heartbeat() {
+        if (heartbeatPending) {
             return;
         }
-        attempts.complete(attempts.completion(dispatch, CompletionKind.HEARTBEAT)
+        heartbeatPending = true;
+        long now = System.nanoTime();
+        attempts.complete(completion(CompletionKind.HEARTBEAT)
                         .setContentSent(contentSent)
                         .build())
-                .thenRun(() -> leaseNanos = Math.max(leaseNanos, now));
+                .whenComplete((done, error) -> {
+                    heartbeatPending = false;
+                    if (error == null) {
+                        leaseNanos = Math.max(leaseNanos, now);
+                    }
+                });
     }
 
     void run() {
-        thread = Thread.currentThread();
-        ScheduledFuture<?> deadline = attempts.after(remainingMs() - MARGIN_MS, () -> abort(Abort.DEADLINE));
+        // a refusal is told even after the deadline: it is what ends a query that came too late
+        Optional<ScheduledFuture<?>> deadline = dispatch.getRoute().equals(Route.REJECT)
+                ? Optional.empty()
+                : Optional.of(attempts.after(remainingMs() - MARGIN_MS, () -> abort(Abort.DEADLINE)));
         try {
-            if (abort.get() != null) {
+            if (!begin()) {
                 throw new InterruptedException("aborted before it began");
             }
             if (overloaded) {
@@ -110,98 +156,64 @@ final class Execution {
                         FailureReason.OVERLOADED,
                         dispatch.getBackend() + " is busy and its queue is full",
                         503,
-                        5_000,
+                        BUSY_RETRY_AFTER_MS,
                         true);
             }
             work();
         } catch (BackendException e) {
             fail(e.failure());
         } catch (InterruptedException e) {
-            aborted();
+            brokenOff();
         } catch (ExecutionException | TimeoutException e) {
             // the log did not acknowledge: nothing was told to the client, and the lease ends this attempt
             LOG.error(
                     "attempt {} of {} could not be recorded: {}", dispatch.getAttempt(), interactionId(), e.toString());
         } catch (RuntimeException e) {
             LOG.error("attempt {} of {} failed unexpectedly", dispatch.getAttempt(), interactionId(), e);
-            fail(Failure.newBuilder()
-                    .setReason(FailureReason.BACKEND_ERROR)
-                    .setMessage("the worker failed: " + e.getClass().getSimpleName())
-                    .setHttpStatus(502)
-                    .setRetryable(true)
-                    .build());
+            fail(failure(
+                    FailureReason.BACKEND_ERROR,
+                    "the worker failed: " + e.getClass().getSimpleName(),
+                    502,
+                    true));
         } finally {
-            deadline.cancel(false);
-            thread = null;
+            deadline.ifPresent(timer -> timer.cancel(false));
         }
     }
 
     private void work() throws BackendException, InterruptedException, ExecutionException, TimeoutException {
         switch (dispatch.getRoute()) {
-            case Route.EXTRACTIVE -> answer(Builtins.extractive(dispatch), List.of(), true, null);
-            case Route.EVIDENCE -> answer(Builtins.evidence(), List.of(), true, null);
+            case Route.EXTRACTIVE -> give(Builtins.extractive(dispatch));
+            case Route.EVIDENCE -> give(Builtins.evidence());
             case Route.CACHE, Route.DELIVER ->
-                answer(Objects.requireNonNull(dispatch.getAnswer()), List.of(), true, null);
-            case Route.REJECT -> reject(Objects.requireNonNull(dispatch.getFailure()));
+                give(Objects.requireNonNull(dispatch.getAnswer(), "a route that sends an answer has one"));
+            case Route.REJECT ->
+                reject(Objects.requireNonNull(dispatch.getFailure(), "a rejection says what the client is told"));
             default -> ask();
         }
     }
 
     private void ask() throws BackendException, InterruptedException, ExecutionException, TimeoutException {
-        Deployment deployment = attempts.config()
-                .deployment(dispatch.getDeployment())
+        Deployment deployment = attempts.deployment(dispatch)
                 .orElseThrow(() -> new BackendException(
                         FailureReason.BACKEND_UNREACHABLE,
                         dispatch.getDeployment() + " is not configured here",
                         502,
                         true));
-        CircuitBreaker circuit = attempts.circuit(deployment);
-        if (!circuit.tryAcquirePermission()) {
-            throw new BackendException(
-                    FailureReason.CIRCUIT_OPEN,
-                    deployment.name() + " failed too often and is left alone for a while",
-                    503,
-                    5_000,
-                    true);
-        }
-        long called = System.nanoTime();
-        try {
-            if (!attempts.slots(deployment).tryAcquire(Math.max(0, remainingMs() - MARGIN_MS), TimeUnit.MILLISECONDS)) {
-                circuit.releasePermission();
-                throw new BackendException(
-                        FailureReason.DEADLINE_EXCEEDED, "no slot became free before the deadline", 504, false);
-            }
-        } catch (InterruptedException e) {
-            circuit.releasePermission();
-            throw e;
-        }
+        // the deadline breaks this wait off
+        attempts.slots(deployment).acquire();
+        Asked asked;
         try {
             if (!claimed(deployment)) {
-                circuit.releasePermission();
+                // Whoever holds the claim is alive, and ends the attempt, or is not, and then silence ends it: to
+                // publish a failure here would make routing start a second paid call beside a live one.
                 LOG.warn("attempt {} of {} is another worker's", dispatch.getAttempt(), interactionId());
                 return;
             }
-            ChatModel.Result result = bounded(deployment);
-            circuit.onSuccess(System.nanoTime() - called, TimeUnit.NANOSECONDS);
-            judge(result);
-        } catch (BackendException e) {
-            if (e.failure().getRetryable()) {
-                circuit.onError(System.nanoTime() - called, TimeUnit.NANOSECONDS, e);
-            } else {
-                // the request was wrong, not the deployment
-                circuit.onSuccess(System.nanoTime() - called, TimeUnit.NANOSECONDS);
-            }
-            throw e;
-        } catch (InterruptedException e) {
-            if (abort.get() == Abort.TIMEOUT) {
-                circuit.onError(System.nanoTime() - called, TimeUnit.NANOSECONDS, e);
-            } else {
-                circuit.releasePermission();
-            }
-            throw e;
+            asked = guarded(deployment);
         } finally {
             attempts.slots(deployment).release();
         }
+        judge(asked);
     }
 
     private boolean claimed(Deployment deployment) throws InterruptedException {
@@ -218,31 +230,80 @@ final class Execution {
         return claim != Claim.TAKEN;
     }
 
-    /** Calls under the deployment's timeout, which bounds the whole answer and not only its head. */
-    private ChatModel.Result bounded(Deployment deployment) throws BackendException, InterruptedException {
-        ScheduledFuture<?> alarm = attempts.after(deployment.timeout().toMillis(), () -> abort(Abort.TIMEOUT));
-        try {
-            return call(deployment, Duration.ofMillis(Math.max(1, remainingMs() - MARGIN_MS)));
-        } finally {
-            alarm.cancel(false);
+    /**
+     * What a model said.
+     *
+     * @param chunks those of its stream that did not leave yet; empty when it was asked for a whole answer
+     */
+    private record Asked(Answer answer, List<String> chunks) {}
+
+    /** Calls through the deployment's circuit; a server that loads its model is waited for, which the deadline bounds. */
+    private Asked guarded(Deployment deployment) throws BackendException, InterruptedException {
+        CircuitBreaker circuit = attempts.circuit(deployment);
+        while (true) {
+            if (!circuit.tryAcquirePermission()) {
+                throw new BackendException(
+                        FailureReason.CIRCUIT_OPEN,
+                        deployment.name() + " failed too often and is left alone for a while",
+                        503,
+                        BUSY_RETRY_AFTER_MS,
+                        true);
+            }
+            long called = System.nanoTime();
+            try {
+                Asked asked = bounded(deployment);
+                circuit.onSuccess(System.nanoTime() - called, TimeUnit.NANOSECONDS);
+                return asked;
+            } catch (BackendException e) {
+                // a wrong request says nothing of the deployment; one that is busy or loading is not broken
+                boolean broken =
+                        e.failure().getRetryable() && !e.failure().getReason().equals(FailureReason.OVERLOADED);
+                if (broken) {
+                    circuit.onError(System.nanoTime() - called, TimeUnit.NANOSECONDS, e);
+                } else {
+                    circuit.releasePermission();
+                }
+                if (!e.isLoading()) {
+                    throw e;
+                }
+            } catch (InterruptedException e) {
+                if (aborted() == Abort.TIMEOUT) {
+                    circuit.onError(System.nanoTime() - called, TimeUnit.NANOSECONDS, e);
+                } else {
+                    circuit.releasePermission();
+                }
+                throw e;
+            }
+            Thread.sleep(LOADING_PAUSE);
         }
     }
 
-    private ChatModel.Result call(Deployment deployment, Duration timeout)
-            throws BackendException, InterruptedException {
-        boolean direct = dispatch.getQuery().getStream() && dispatch.getQualityBar() == null;
-        if (!direct) {
-            return attempts.model().ask(dispatch, deployment, timeout);
-        }
-        List<String> held = new ArrayList<>();
-        return attempts.model().stream(dispatch, deployment, timeout, (data, hasContent) -> {
-            held.add(data);
-            if (hasContent || contentSent) {
-                announceContent();
-                held.forEach(this::delta);
-                held.clear();
+    /** Calls under the deployment's timeout, which bounds the whole answer and not only its head. */
+    private Asked bounded(Deployment deployment) throws BackendException, InterruptedException {
+        ScheduledFuture<?> alarm = attempts.after(deployment.timeout().toMillis(), () -> abort(Abort.TIMEOUT));
+        try {
+            Duration timeout = Duration.ofMillis(Math.max(1, remainingMs()));
+            if (!dispatch.getQuery().getStream()) {
+                return new Asked(attempts.model().ask(dispatch, deployment, timeout), List.of());
             }
-        });
+            List<String> held = new ArrayList<>();
+            boolean judged = dispatch.getQualityBar() != null;
+            ChatModel.Streamed streamed = attempts.model().stream(dispatch, deployment, timeout, (data, hasContent) -> {
+                held.add(data);
+                if (hasContent && firstTokenMs == null) {
+                    firstTokenMs = elapsedMs();
+                }
+                if (!judged && (hasContent || contentSent)) {
+                    announceContent();
+                    held.forEach(this::delta);
+                    held.clear();
+                }
+            });
+            held.addAll(streamed.last());
+            return new Asked(streamed.answer(), held);
+        } finally {
+            alarm.cancel(false);
+        }
     }
 
     /** Before the first content leaves, the log knows that it will: a second attempt is then out of the question. */
@@ -250,13 +311,12 @@ final class Execution {
         if (contentSent) {
             return;
         }
-        firstTokenMs = elapsedMs();
         contentSent = true;
         try {
-            attempts.complete(attempts.completion(dispatch, CompletionKind.HEARTBEAT)
+            attempts.complete(completion(CompletionKind.HEARTBEAT)
                             .setContentSent(true)
                             .build())
-                    .get(5, TimeUnit.SECONDS);
+                    .get(LEASE.toMillis(), TimeUnit.MILLISECONDS);
         } catch (ExecutionException | TimeoutException e) {
             contentSent = false;
             abort(Abort.LEASE_LOST);
@@ -264,130 +324,177 @@ final class Execution {
         }
     }
 
-    private void judge(ChatModel.Result result) throws InterruptedException, ExecutionException, TimeoutException {
+    private void judge(Asked asked) throws InterruptedException, ExecutionException, TimeoutException {
         Double bar = dispatch.getQualityBar();
         if (bar == null) {
-            answer(result.answer(), result.last(), false, null);
+            answer(asked.answer, asked.chunks, null);
             return;
         }
-        AnswerQuality.Verdict verdict = AnswerQuality.judge(dispatch, result.answer());
+        AnswerQuality.Verdict verdict = AnswerQuality.judge(dispatch, asked.answer);
         if (verdict.score() >= bar) {
-            answer(result.answer(), List.of(), true, verdict);
+            answer(asked.answer, asked.chunks, verdict);
             return;
         }
-        record(ended(CompletionKind.WITHHELD, false)
-                .setAnswer(result.answer())
+        end(ended(CompletionKind.WITHHELD, false)
+                .setAnswer(asked.answer)
                 .setQuality(verdict.score())
                 .setQualityReasons(verdict.reasons()));
+    }
+
+    /** Answers without a model: chunks of a stream are made here. */
+    private void give(Answer answer) throws InterruptedException, ExecutionException, TimeoutException {
+        answer(answer, dispatch.getQuery().getStream() ? Builtins.chunks(dispatch, answer) : List.of(), null);
     }
 
     /**
      * Records the answer, then sends it.
      *
-     * @param last chunks that close the stream
-     * @param whole nothing of it was streamed yet: a streaming client needs chunks made for it
+     * @param chunks what a streaming client has yet to get
      */
-    private void answer(Answer answer, List<String> last, boolean whole, AnswerQuality.@Nullable Verdict verdict)
+    private void answer(Answer answer, List<String> chunks, AnswerQuality.@Nullable Verdict verdict)
             throws InterruptedException, ExecutionException, TimeoutException {
         if (remainingMs() <= 0) {
             abort(Abort.DEADLINE);
-            throw new InterruptedException("too late");
         }
         Completion.Builder completion = ended(CompletionKind.ANSWERED, true).setAnswer(answer);
         if (verdict != null) {
             completion.setQuality(verdict.score()).setQualityReasons(verdict.reasons());
         }
-        record(completion);
+        end(completion);
         if (remainingMs() <= 0) {
+            // the log has the answer and the client an error: the other way round must not be
             return;
         }
-        List<String> closing = new ArrayList<>(last);
-        if (whole && dispatch.getQuery().getStream()) {
-            delta(Builtins.chunk(dispatch, answer, answer.getText(), null));
-            closing.add(Builtins.chunk(dispatch, answer, null, answer.getFinishReason()));
+        int last = Math.max(0, chunks.size() - 1);
+        chunks.subList(0, last).forEach(this::delta);
+        attempts.send(
+                dispatch,
+                attempts.reply(dispatch, ReplyKind.FINAL, sequence++)
+                        .setData(String.join("\n", chunks.subList(last, chunks.size())))
+                        .setAnswer(answer)
+                        .setHits(dispatch.getHits())
+                        .build());
+        cache(answer);
+    }
+
+    private void cache(Answer answer) {
+        boolean asked = !dispatch.getDeployment().isEmpty();
+        if (!asked
+                || !dispatch.getQuery().getCache()
+                || !answer.getFinishReason().equals("stop")) {
+            return;
         }
-        Reply reply = attempts.reply(dispatch, ReplyKind.FINAL, sequence++)
-                .setData(String.join("\n", closing))
-                .setAnswer(answer)
-                .setHits(dispatch.getHits())
-                .build();
-        attempts.send(dispatch, reply);
+        double bar = attempts.config().routing().qualityBar();
+        if (AnswerQuality.judge(dispatch, answer).score() < bar) {
+            return;
+        }
+        try {
+            attempts.sink().put(dispatch, answer);
+        } catch (RuntimeException e) {
+            LOG.warn("the answer to {} could not be cached: {}", interactionId(), e.toString());
+        }
     }
 
     private void reject(Failure failure) throws InterruptedException, ExecutionException, TimeoutException {
         boolean cancelled = failure.getReason().equals(FailureReason.CANCELLED);
-        record(ended(cancelled ? CompletionKind.CANCELLED : CompletionKind.FAILED, true)
+        end(ended(cancelled ? CompletionKind.CANCELLED : CompletionKind.FAILED, true)
                 .setFailure(failure));
         error(failure);
     }
 
     private void fail(Failure failure) {
-        boolean broken = contentSent;
+        if (recorded) {
+            return;
+        }
+        if (!ending()) {
+            brokenOff();
+            return;
+        }
         try {
-            record(ended(CompletionKind.FAILED, broken).setFailure(failure));
-            if (broken) {
-                error(failure);
-            }
+            recordFailure(failure);
         } catch (InterruptedException e) {
-            aborted();
+            Thread.currentThread().interrupt();
         } catch (ExecutionException | TimeoutException e) {
-            LOG.error(
-                    "the failure of attempt {} of {} could not be recorded: {}",
-                    dispatch.getAttempt(),
-                    interactionId(),
-                    e.toString());
+            unrecorded(e);
         }
     }
 
-    private void aborted() {
-        // the interrupt has done its work; what follows may block again
+    private void brokenOff() {
+        Abort reason = aborted();
+        // the interrupt has done its work; what follows waits for the log
         Thread.interrupted();
-        Abort reason = abort.get();
         try {
-            if (reason == Abort.CANCELLED) {
-                record(ended(CompletionKind.CANCELLED, true)
-                        .setFailure(Failure.newBuilder()
-                                .setReason(FailureReason.CANCELLED)
-                                .setMessage("the client went away")
-                                .setHttpStatus(499)
-                                .build()));
-            } else if (reason == Abort.TIMEOUT) {
-                fail(Failure.newBuilder()
-                        .setReason(FailureReason.BACKEND_TIMEOUT)
-                        .setMessage(dispatch.getDeployment() + " did not finish in time")
-                        .setHttpStatus(504)
-                        .setRetryable(true)
-                        .build());
-            } else if (reason == Abort.DEADLINE) {
-                fail(Failure.newBuilder()
-                        .setReason(FailureReason.DEADLINE_EXCEEDED)
-                        .setMessage("the deadline passed before the answer was there")
-                        .setHttpStatus(504)
-                        .build());
-            } else {
-                LOG.warn(
-                        "attempt {} of {} is given up: {}",
-                        dispatch.getAttempt(),
-                        interactionId(),
-                        reason == null ? "stopping" : reason);
+            switch (reason) {
+                case CANCELLED ->
+                    record(ended(CompletionKind.CANCELLED, true)
+                            .setFailure(failure(FailureReason.CANCELLED, "the client went away", 499, false)));
+                case TIMEOUT ->
+                    recordFailure(failure(
+                            FailureReason.BACKEND_TIMEOUT,
+                            dispatch.getDeployment() + " did not finish in time",
+                            504,
+                            true));
+                case DEADLINE ->
+                    recordFailure(failure(
+                            FailureReason.DEADLINE_EXCEEDED,
+                            "the deadline passed before the answer was there",
+                            504,
+                            false));
+                case STOPPING -> recordFailure(failure(FailureReason.WORKER_LOST, "the worker was stopped", 502, true));
+                case LEASE_LOST ->
+                    LOG.warn(
+                            "attempt {} of {} is given up: the log did not answer for {} ms",
+                            dispatch.getAttempt(),
+                            interactionId(),
+                            LEASE.toMillis());
+                case null, default ->
+                    LOG.warn("attempt {} of {} was interrupted", dispatch.getAttempt(), interactionId());
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         } catch (ExecutionException | TimeoutException e) {
-            LOG.error(
-                    "the end of attempt {} of {} could not be recorded: {}",
-                    dispatch.getAttempt(),
-                    interactionId(),
-                    e.toString());
+            unrecorded(e);
         }
+    }
+
+    private void unrecorded(Exception e) {
+        LOG.error(
+                "the end of attempt {} of {} could not be recorded: {}",
+                dispatch.getAttempt(),
+                interactionId(),
+                e.toString());
+    }
+
+    /** A failure ends the interaction when the client has seen a part of an answer; else routing decides what follows. */
+    private void recordFailure(Failure failure) throws InterruptedException, ExecutionException, TimeoutException {
+        boolean broken = contentSent;
+        record(ended(CompletionKind.FAILED, broken).setFailure(failure));
+        if (broken) {
+            error(failure);
+        }
+    }
+
+    private static Failure failure(String reason, String message, int status, boolean retryable) {
+        return Failure.newBuilder()
+                .setReason(reason)
+                .setMessage(message)
+                .setHttpStatus(status)
+                .setRetryable(retryable)
+                .build();
     }
 
     private void delta(String data) {
         attempts.send(
-                dispatch,
-                attempts.reply(dispatch, ReplyKind.DELTA, sequence++)
-                        .setData(data)
-                        .build());
+                        dispatch,
+                        attempts.reply(dispatch, ReplyKind.DELTA, sequence++)
+                                .setData(data)
+                                .build())
+                .whenComplete((done, error) -> {
+                    if (error != null) {
+                        // a stream with a hole is worse than one that breaks
+                        abort(Abort.LEASE_LOST);
+                    }
+                });
     }
 
     private void error(Failure failure) {
@@ -398,8 +505,12 @@ final class Execution {
                         .build());
     }
 
+    private Completion.Builder completion(String kind) {
+        return attempts.completion(dispatch, kind).setQueuedMs(queuedMs);
+    }
+
     private Completion.Builder ended(String kind, boolean terminal) {
-        return attempts.completion(dispatch, kind)
+        return completion(kind)
                 .setTerminal(terminal)
                 .setContentSent(contentSent)
                 .setUnclaimed(unclaimed)
@@ -407,9 +518,18 @@ final class Execution {
                 .setTotalMs(elapsedMs());
     }
 
+    /** {@link #record}, unless something broke the attempt off before. */
+    private void end(Completion.Builder completion) throws InterruptedException, ExecutionException, TimeoutException {
+        if (!ending()) {
+            throw new InterruptedException("aborted before its end");
+        }
+        record(completion);
+    }
+
     /** Puts the end on the log and waits until it is there. */
     private void record(Completion.Builder completion)
             throws InterruptedException, ExecutionException, TimeoutException {
+        recorded = true;
         attempts.complete(completion.build()).get(10, TimeUnit.SECONDS);
     }
 

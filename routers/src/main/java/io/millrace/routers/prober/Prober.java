@@ -18,14 +18,19 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.net.http.HttpTimeoutException;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Asks each deployment how it is and publishes changes to {@code backend-status}.
@@ -37,8 +42,14 @@ public final class Prober implements Service {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final Duration TIMEOUT = Duration.ofSeconds(2);
 
-    /** A remote is asked less often: its probes leave the machine. */
-    private static final Duration REMOTE_EVERY = Duration.ofSeconds(5);
+    /** A remote is asked at every tenth probe: its probes leave the machine, and may count against a limit. */
+    private static final int REMOTE_EVERY = 10;
+
+    /** llama-server's model and context change with a restart only. */
+    private static final Duration PROPERTIES_EVERY = Duration.ofSeconds(10);
+
+    /** A longer response is no answer to a probe. */
+    private static final int MAX_BODY = 1024 * 1024;
 
     /** Unchanged states are repeated, so that a reader sees that the prober lives. */
     private static final Duration REPEAT = Duration.ofSeconds(10);
@@ -53,6 +64,11 @@ public final class Prober implements Service {
     private final ScheduledExecutorService timer = Executors.newScheduledThreadPool(
             1, Thread.ofPlatform().name("prober").daemon().factory());
     private final Map<String, BackendStatus> last = new ConcurrentHashMap<>();
+    private final Map<String, Properties> properties = new ConcurrentHashMap<>();
+    private volatile boolean closed;
+
+    /** What {@code /props} said, and when. */
+    private record Properties(String model, int contextLength, int slots, long atNanos) {}
 
     public Prober(Log log, MillraceConfig config) {
         this.log = log;
@@ -68,13 +84,24 @@ public final class Prober implements Service {
     public void start() {
         for (Backend backend : config.backends().values()) {
             for (Deployment deployment : backend.deployments()) {
-                Duration period = backend.locality() == Locality.REMOTE
-                        ? REMOTE_EVERY
-                        : config.dispatch().probe();
-                timer.scheduleWithFixedDelay(
-                        () -> Thread.startVirtualThread(() -> publish(probe(backend, deployment))),
+                long period = config.dispatch().probe().toMillis()
+                        * (backend.locality() == Locality.REMOTE ? REMOTE_EVERY : 1);
+                AtomicBoolean busy = new AtomicBoolean();
+                timer.scheduleAtFixedRate(
+                        () -> {
+                            // one that hangs until its timeout must not be joined by the next ones
+                            if (busy.compareAndSet(false, true)) {
+                                Thread.startVirtualThread(() -> {
+                                    try {
+                                        publish(probe(backend, deployment));
+                                    } finally {
+                                        busy.set(false);
+                                    }
+                                });
+                            }
+                        },
                         0,
-                        period.toMillis(),
+                        period,
                         TimeUnit.MILLISECONDS);
             }
         }
@@ -124,26 +151,22 @@ public final class Prober implements Service {
     }
 
     private void llama(Deployment deployment, BackendStatus.Builder status) throws IOException, InterruptedException {
-        HttpResponse<String> health = get(deployment, "/health");
-        if (health.statusCode() == 503) {
+        Response health = get(deployment, "/health");
+        if (health.code() == 503) {
+            properties.remove(deployment.name());
             JsonNode progress = json(health.body()).path("error").path("progress");
             status.setHealthy(false).setLoading(true).setProgress(progress.isNumber() ? progress.asDouble() : null);
             return;
         }
-        status.setHealthy(health.statusCode() == 200);
-        if (health.statusCode() != 200) {
-            status.setError("/health answered HTTP " + health.statusCode());
+        status.setHealthy(health.code() == 200);
+        if (health.code() != 200) {
+            status.setError("/health answered HTTP " + health.code());
             return;
         }
-        HttpResponse<String> props = get(deployment, "/props");
-        if (props.statusCode() == 200) {
-            JsonNode json = json(props.body());
-            status.setModel(json.path("model_path").asText(deployment.model()));
-            int context = json.path("default_generation_settings").path("n_ctx").asInt(deployment.contextLength());
-            status.setContextLength(context).setSlots(json.path("total_slots").asInt(deployment.concurrency()));
-        }
-        HttpResponse<String> slots = get(deployment, "/slots");
-        if (slots.statusCode() == 200) {
+        Properties known = properties(deployment);
+        status.setModel(known.model).setContextLength(known.contextLength).setSlots(known.slots);
+        Response slots = get(deployment, "/slots");
+        if (slots.code() == 200) {
             int busy = 0;
             for (JsonNode slot : json(slots.body())) {
                 busy += slot.path("is_processing").asBoolean() ? 1 : 0;
@@ -153,8 +176,8 @@ public final class Prober implements Service {
     }
 
     private void openai(Deployment deployment, BackendStatus.Builder status) throws IOException, InterruptedException {
-        HttpResponse<String> models = get(deployment, "/v1/models");
-        int code = models.statusCode();
+        Response models = get(deployment, "/v1/models");
+        int code = models.code();
         boolean refused = code == 401 || code == 403;
         status.setHealthy(!refused && code < 500);
         if (refused) {
@@ -164,13 +187,44 @@ public final class Prober implements Service {
         }
     }
 
-    private HttpResponse<String> get(Deployment deployment, String path) throws IOException, InterruptedException {
+    private Properties properties(Deployment deployment) throws IOException, InterruptedException {
+        Properties known = properties.get(deployment.name());
+        long now = System.nanoTime();
+        if (known != null && now - known.atNanos < PROPERTIES_EVERY.toNanos()) {
+            return known;
+        }
+        Response response = get(deployment, "/props");
+        JsonNode json = json(response.code() == 200 ? response.body() : "{}");
+        Properties found = new Properties(
+                json.path("model_path").asText(deployment.model()),
+                json.path("default_generation_settings").path("n_ctx").asInt(deployment.contextLength()),
+                json.path("total_slots").asInt(deployment.concurrency()),
+                now);
+        properties.put(deployment.name(), found);
+        return found;
+    }
+
+    private record Response(int code, String body) {}
+
+    private Response get(Deployment deployment, String path) throws IOException, InterruptedException {
         HttpRequest.Builder request =
                 HttpRequest.newBuilder(URI.create(deployment.base() + path)).timeout(TIMEOUT);
         if (deployment.key().isPresent()) {
             request.header("Authorization", "Bearer " + deployment.key().value());
         }
-        return http.send(request.GET().build(), HttpResponse.BodyHandlers.ofString());
+        // the timeout of a request ends with the head of its response
+        CompletableFuture<HttpResponse<String>> answering = http.sendAsync(
+                request.GET().build(),
+                HttpResponse.BodyHandlers.limiting(HttpResponse.BodyHandlers.ofString(), MAX_BODY));
+        try {
+            HttpResponse<String> response = answering.get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+            return new Response(response.statusCode(), response.body());
+        } catch (TimeoutException e) {
+            answering.cancel(true);
+            throw new HttpTimeoutException("no answer within " + TIMEOUT.toSeconds() + " s");
+        } catch (ExecutionException e) {
+            throw e.getCause() instanceof IOException cause ? cause : new IOException(e.getCause());
+        }
     }
 
     private static JsonNode json(String body) {
@@ -182,6 +236,10 @@ public final class Prober implements Service {
     }
 
     private void publish(BackendStatus status) {
+        if (closed) {
+            // what the end of the prober broke off says nothing of the deployment
+            return;
+        }
         BackendStatus before = last.get(status.getDeployment());
         long now = System.currentTimeMillis();
         boolean same = before != null
@@ -190,6 +248,7 @@ public final class Prober implements Service {
                 && before.getQueueDepth() == status.getQueueDepth()
                 && Objects.equals(before.getProgress(), status.getProgress())
                 && before.getError().equals(status.getError())
+                && before.getContextLength() == status.getContextLength()
                 && before.getModel().equals(status.getModel());
         if (before != null && same && now - before.getEnvelope().getOccurredAt() < REPEAT.toMillis()) {
             return;
@@ -207,6 +266,7 @@ public final class Prober implements Service {
 
     @Override
     public void close() {
+        closed = true;
         timer.shutdownNow();
         http.shutdownNow();
     }

@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.routers.backend;
+
+import org.jspecify.annotations.NullMarked;

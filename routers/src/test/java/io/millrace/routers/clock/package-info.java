@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.routers.clock;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.routers.dispatch;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.routers.prober;
+
+import org.jspecify.annotations.NullMarked;
