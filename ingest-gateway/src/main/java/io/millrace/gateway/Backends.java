@@ -60,14 +60,17 @@ final class Backends {
         BackendStatus state = states.get(deployment.name());
         JsonObject json = new JsonObject().put("url", deployment.base()).put("status", word(state));
         if (state == null) {
-            return json.put("loading", null).put("healthy", null).put("queue_depth", null);
+            return json.put("loading", null)
+                    .put("healthy", null)
+                    .put("queue_depth", null)
+                    .put("error", "");
         }
         return json.put("loading", state.getLoading())
                 .put("healthy", state.getHealthy())
                 .put("progress", state.getProgress())
                 .put("model_name", state.getModel())
                 .put("queue_depth", state.getQueueDepth())
-                .put("error", state.getError().isEmpty() ? null : state.getError())
+                .put("error", state.getError())
                 .put("changed_at", state.getChangedAt());
     }
 

@@ -41,6 +41,8 @@ final class ChatHandler implements Handler<HttpServerRequest> {
             Errors.OPENAI.write(request.response(), problem, "");
             return;
         }
+        // a body that breaks off has nobody left to be answered
+        request.exceptionHandler(error -> LOG.debug("a request broke off", error));
         Buffer body = Buffer.buffer();
         request.handler(part -> {
             if (body.length() + part.length() <= mostBytes) {

@@ -133,12 +133,14 @@ record ChatRequest(
             }
             String role = "";
             String content = "";
+            boolean given = false;
             boolean parts = false;
             for (String field = json.nextFieldName(); field != null; field = json.nextFieldName()) {
                 json.nextToken();
                 switch (field) {
                     case "role" -> role = role(index);
                     case "content" -> {
+                        given = json.currentToken() != JsonToken.VALUE_NULL;
                         switch (json.currentToken()) {
                             case VALUE_STRING -> content = json.getText();
                             case VALUE_NULL -> content = "";
@@ -157,6 +159,10 @@ record ChatRequest(
             }
             if (role.isEmpty()) {
                 throw Problem.invalid("messages[" + index + "].role", "messages[" + index + "].role is required");
+            }
+            if (!given && !role.equals("assistant")) {
+                // an assistant that called tools said nothing
+                throw Problem.invalid("messages[" + index + "].content", "messages[" + index + "].content is required");
             }
             if (role.equals("user")) {
                 userSeen = true;

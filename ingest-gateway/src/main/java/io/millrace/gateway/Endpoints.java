@@ -1,50 +1,45 @@
 package io.millrace.gateway;
 
-import io.millrace.config.MillraceConfig;
 import io.vertx.core.json.JsonObject;
 import java.io.IOException;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.URI;
-import java.util.function.Supplier;
+import java.util.Map;
+import java.util.TreeMap;
 
-/** Where the standing parts are, and whether their ports answer. Calls block. */
+/** Where the standing parts are, and whether their ports take connections. */
 final class Endpoints {
     private static final int PATIENCE_MS = 300;
 
-    private final String kafka;
-    private final String registry;
-    private final Supplier<MillraceConfig.Postgres> postgres;
-    private final String redis;
+    private final Map<String, String> shown;
 
-    Endpoints(String kafka, String registry, Supplier<MillraceConfig.Postgres> postgres, String redis) {
-        this.kafka = kafka;
-        this.registry = registry;
-        this.postgres = postgres;
-        this.redis = redis;
+    /** @param shown by name; URLs, JDBC URLs or host:port lists, without passwords */
+    Endpoints(Map<String, String> shown) {
+        this.shown = new TreeMap<>(shown);
     }
 
+    JsonObject toJson() {
+        JsonObject json = new JsonObject();
+        shown.forEach(json::put);
+        return json;
+    }
+
+    /** By name; null where nothing is configured. Blocks. */
     JsonObject check() {
-        String jdbc = postgres.get().url();
-        return new JsonObject()
-                .put("kafka", endpoint(kafka, "kafka://" + kafka.split(",", 2)[0]))
-                .put("registry", endpoint(registry, registry))
-                // the driver's parameters may hold a password
-                .put("postgres", endpoint(jdbc.split("\\?", 2)[0], jdbc.startsWith("jdbc:") ? jdbc.substring(5) : jdbc))
-                .put("redis", endpoint(redis.replaceFirst("//[^@/]*@", "//"), redis));
+        JsonObject json = new JsonObject();
+        shown.forEach((name, where) -> json.put(name, where.isEmpty() ? null : answers(where)));
+        return json;
     }
 
-    private static JsonObject endpoint(String shown, String url) {
-        return new JsonObject()
-                .put("url", url.isEmpty() ? null : shown)
-                .put("reachable", url.isEmpty() ? null : answers(url));
-    }
-
-    private static boolean answers(String url) {
+    private static boolean answers(String where) {
+        String first = where.split("[,?]", 2)[0];
+        String url = first.startsWith("jdbc:") ? first.substring("jdbc:".length()) : first;
         try (Socket socket = new Socket()) {
-            URI uri = URI.create(url.split("\\?", 2)[0]);
+            URI uri = URI.create(url.contains("://") ? url : "tcp://" + url);
             int port = uri.getPort() >= 0 ? uri.getPort() : usual(uri.getScheme());
-            socket.connect(new InetSocketAddress(uri.getHost(), port), PATIENCE_MS);
+            socket.connect(new InetSocketAddress(InetAddress.getByName(uri.getHost()), port), PATIENCE_MS);
             return true;
         } catch (IOException | IllegalArgumentException e) {
             return false;
@@ -56,6 +51,7 @@ final class Endpoints {
             case "https" -> 443;
             case "postgresql" -> 5432;
             case "redis", "rediss" -> 6379;
+            case "tcp" -> 9092;
             default -> 80;
         };
     }

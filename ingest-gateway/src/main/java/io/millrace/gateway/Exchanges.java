@@ -55,6 +55,15 @@ final class Exchanges {
         listening = true;
     }
 
+    /** Takes nothing more, and tells those who wait that their answer will be in the log. */
+    void stop() {
+        listening = false;
+        Problem stopping = Problem.unavailable("stopping", "the gateway stops; the interaction goes on in the log");
+        live.values()
+                .forEach(exchange ->
+                        exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(stopping, Optional.empty()))));
+    }
+
     /** Sends a query and waits for what comes; throws a 503 when too many are waiting, or replies are not read yet. */
     Exchange open(Query query, Client client, LoopInbox inbox) {
         if (!listening) {

@@ -33,10 +33,20 @@ enum Face {
         Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
             List<Hit> hits = reply.getHits();
             JsonObject results = new JsonObject()
-                    .put("combined_results", items(hits, Hit::getScore))
-                    .put("semantic_results", items(best(hits, Hit::getCosine, query.getLimit()), Hit::getCosine))
-                    .put("keyword_results", items(best(hits, Hit::getBm25, query.getKeywordLimit()), Hit::getBm25))
-                    .put("collections", new JsonArray(query.getCollections()));
+                    .put("combined_results", items(hits, Hit::getScore, ""))
+                    .put(
+                            "semantic_results",
+                            items(best(hits, Hit::getCosine, query.getLimit()), Hit::getCosine, "cosine"))
+                    .put(
+                            "keyword_results",
+                            items(best(hits, Hit::getBm25, query.getKeywordLimit()), Hit::getBm25, "bm25"))
+                    .put(
+                            "collections",
+                            new JsonArray(hits.stream()
+                                    .map(Hit::getCollection)
+                                    .distinct()
+                                    .sorted()
+                                    .toList()));
             return new JsonObject()
                     .put("route", query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval())
                     .put("backend", remote ? "remote" : "local")
@@ -103,8 +113,12 @@ enum Face {
                 .put("cached", reply.getCachedKind().isEmpty() ? null : reply.getCachedKind());
     }
 
-    /** Result items in the predecessor's shape; the score is in the unit that the payload names. */
-    static JsonArray items(List<Hit> hits, Function<Hit, @Nullable Double> score) {
+    /**
+     * Result items in the predecessor's shape: source is what a citation names, sources who found it.
+     *
+     * @param unit of the score; empty: as the hit says
+     */
+    static JsonArray items(List<Hit> hits, Function<Hit, @Nullable Double> score, String unit) {
         JsonArray items = new JsonArray();
         for (Hit hit : hits) {
             JsonArray sources = new JsonArray();
@@ -118,6 +132,7 @@ enum Face {
                     .put("collection", hit.getCollection())
                     .put("id", hit.getPassageId())
                     .put("score", score.apply(hit))
+                    .put("unit", unit.isEmpty() ? hit.getUnit() : unit)
                     .put(
                             "payload",
                             new JsonObject()
@@ -127,10 +142,9 @@ enum Face {
                                     .put("document_id", hit.getDocumentId())
                                     .put("chunk_index", hit.getChunkIndex())
                                     .put("trust", hit.getTrust())
-                                    .put("unit", hit.getUnit())
                                     .put("cosine", hit.getCosine())
                                     .put("bm25", hit.getBm25()))
-                    .put("source", sources.size() == 1 ? sources.getString(0) : "hybrid")
+                    .put("source", hit.getPath())
                     .put("sources", sources));
         }
         return items;

@@ -12,6 +12,8 @@ import java.util.List;
 
 /** {@code POST /feedback/{id}} and {@code POST /feedback}. */
 final class FeedbackHandler {
+    private static final String ID = "interaction_id";
+
     private final Wire wire;
 
     FeedbackHandler(Wire wire) {
@@ -19,7 +21,7 @@ final class FeedbackHandler {
     }
 
     void rate(RoutingContext context) {
-        String id = requireId("id", Answers.pathParam(context, "id"));
+        String id = requireId(ID, Answers.pathParam(context, ID));
         JsonObject body = Answers.body(context);
         write(
                 context,
@@ -33,8 +35,8 @@ final class FeedbackHandler {
     /** Both forms of the predecessor: the outcome of an interaction, or a correction with or without one. */
     void give(RoutingContext context) {
         JsonObject body = Answers.body(context);
-        boolean named = body.containsKey("interaction_id");
-        String id = named ? requireId("interaction_id", body.getString("interaction_id")) : "";
+        boolean named = body.containsKey(ID);
+        String id = named ? requireId(ID, body.getString(ID)) : "";
         boolean outcome = named && (body.containsKey("outcome") || body.containsKey("user_feedback"));
         boolean correction = body.containsKey("correction")
                 || body.containsKey("rating")
@@ -44,7 +46,7 @@ final class FeedbackHandler {
             throw Problem.field(
                     400,
                     "missing_feedback_fields",
-                    named ? "outcome" : "interaction_id",
+                    "outcome",
                     "give interaction_id with outcome or user_feedback, or query (or interaction_id) with correction, rating, note or tags");
         }
         List<String> tags = new ArrayList<>(Queries.strings(body.getJsonArray("tags")));

@@ -28,6 +28,8 @@ import org.slf4j.LoggerFactory;
 /** The HTTP server on one event loop. */
 final class Frontend extends VerticleBase {
     private static final Logger LOG = LoggerFactory.getLogger(Frontend.class);
+    private static final int HEADER_BYTES = 32 * 1024;
+    private static final int IDLE_SECONDS = 3_660;
     private static final String CHAT = "/v1/chat/completions";
 
     /** The seed's proxy served the same handlers under these. */
@@ -64,8 +66,12 @@ final class Frontend extends VerticleBase {
                 shared.config.limits().bodyBytes());
         Router router = router(inbox);
         MillraceConfig.Listen listen = shared.config.listen();
-        HttpServer server = vertx.createHttpServer(
-                new HttpServerOptions().setHandle100ContinueAutomatically(true).setCompressionSupported(false));
+        HttpServer server = vertx.createHttpServer(new HttpServerOptions()
+                .setMaxHeaderSize(HEADER_BYTES)
+                // a connection that says nothing longer than the longest deadline is dead
+                .setIdleTimeout(IDLE_SECONDS)
+                .setHandle100ContinueAutomatically(true)
+                .setCompressionSupported(false));
         server.requestHandler(request -> {
             if (request.method().equals(HttpMethod.POST) && isChat(request.path())) {
                 chat.handle(request);
@@ -96,10 +102,7 @@ final class Frontend extends VerticleBase {
         Router api = builder.createRouter();
         Router root = Router.router(vertx);
         for (String prefix : PREFIXES) {
-            root.route(prefix + "/*").handler(context -> {
-                String uri = context.request().uri().substring(prefix.length());
-                context.reroute(context.request().method(), uri);
-            });
+            root.route(prefix + "/*").handler(context -> reroute(context, prefix));
         }
         root.route().subRouter(api);
         root.errorHandler(404, context -> fail(context, refused(404)));
@@ -108,6 +111,13 @@ final class Frontend extends VerticleBase {
         root.errorHandler(500, this::failed);
         root.route().failureHandler(this::failed);
         return root;
+    }
+
+    private static void reroute(RoutingContext context, String prefix) {
+        HttpServerRequest request = context.request();
+        String path = request.path() == null ? "" : request.path().substring(prefix.length());
+        String query = request.query() == null ? "" : "?" + request.query();
+        context.reroute(request.method(), (path.isEmpty() ? "/" : path) + query);
     }
 
     private Map<String, Handler<RoutingContext>> handlers(LoopInbox inbox) {
@@ -183,7 +193,8 @@ final class Frontend extends VerticleBase {
                         "the body is larger than " + shared.config.limits().bodyBytes() + " bytes");
             case 404 -> Problem.of(404, "not_found", "nothing is here; see /openapi.yaml");
             case 405 -> Problem.of(405, "method_not_allowed", "this path does not take this method");
-            default -> Problem.of(status > 0 ? status : 500, "refused", "the request was refused");
+            // without an exception it is Vert.x that refuses, a path that cannot be decoded for one
+            default -> Problem.of(status >= 400 && status < 500 ? status : 400, "refused", "the request is malformed");
         };
     }
 

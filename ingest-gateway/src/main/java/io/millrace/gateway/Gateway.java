@@ -6,7 +6,6 @@ import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.millrace.config.MillraceConfig;
 import io.millrace.id.Ids;
 import io.millrace.log.Log;
-import io.millrace.log.LogSettings;
 import io.millrace.log.Topics;
 import io.millrace.schema.Query;
 import io.millrace.service.Service;
@@ -18,6 +17,7 @@ import io.vertx.core.impl.cpu.CpuCoreSensor;
 import java.net.BindException;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
+import java.util.Collection;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
@@ -25,6 +25,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -43,9 +44,42 @@ public final class Gateway implements Service {
     private static final long SWEEP_MS = 250;
     private static final int CLOSE_SECONDS = 4;
 
-    private final LogSettings log;
+    /**
+     * What the gateway is told about the rest of the process.
+     *
+     * @param jdbcUrl where interactions are projected to; connected to on first use, so that the server may start later
+     * @param config the effective configuration for {@code /config}: JSON-ready, secrets masked, each value with its origin
+     * @param services the services of this process, the gateway included or not
+     * @param endpoints kafka, registry, postgres and redis, as they are shown: without passwords
+     * @param redisUrl where idempotency keys are kept beyond this process; empty: they are kept in this process only
+     */
+    public record Surroundings(
+            String jdbcUrl,
+            String user,
+            String password,
+            Supplier<Map<String, Object>> config,
+            Supplier<? extends Collection<? extends Service>> services,
+            Map<String, String> endpoints,
+            String redisUrl) {
+        public Surroundings {
+            endpoints = Map.copyOf(endpoints);
+        }
+
+        /** Without Redis. */
+        public Surroundings(
+                String jdbcUrl,
+                String user,
+                String password,
+                Supplier<Map<String, Object>> config,
+                Supplier<? extends Collection<? extends Service>> services,
+                Map<String, String> endpoints) {
+            this(jdbcUrl, user, password, config, services, endpoints, "");
+        }
+    }
+
     private final MillraceConfig config;
-    private final GatewayPorts ports;
+    private final SearchPort search;
+    private final Surroundings around;
     private final PrometheusMeterRegistry metrics;
     private final Wire wire;
     private final String id = Ids.next();
@@ -64,21 +98,21 @@ public final class Gateway implements Service {
      * @param log its meter registry must be, or hold, a {@link PrometheusMeterRegistry}
      * @throws IllegalArgumentException when the address to listen on is not a loopback address, or there are no Prometheus metrics
      */
-    public Gateway(Log log, MillraceConfig config, GatewayPorts ports) {
-        this(log.settings(), log.metrics(), new LogWire(log, 4 * config.limits().inFlight()), config, ports);
+    public Gateway(Log log, MillraceConfig config, SearchPort search, Surroundings around) {
+        this(log.metrics(), new LogWire(log, 4 * config.limits().inFlight()), config, search, around);
     }
 
-    Gateway(LogSettings log, MeterRegistry metrics, Wire wire, MillraceConfig config, GatewayPorts ports) {
+    Gateway(MeterRegistry metrics, Wire wire, MillraceConfig config, SearchPort search, Surroundings around) {
         requireLoopback(config.listen().host());
-        this.log = log;
         this.config = config;
-        this.ports = ports;
+        this.search = search;
+        this.around = around;
         this.metrics = prometheus(metrics);
         this.wire = wire;
         this.traffic = new Traffic(metrics, config);
         this.exchanges = new Exchanges(wire, id, config.limits().inFlight(), traffic);
         this.queries = new Queries(config, id, partition);
-        this.store = new InteractionStore(ports.postgres());
+        this.store = new InteractionStore(around.jdbcUrl(), around.user(), around.password());
     }
 
     private static void requireLoopback(String host) {
@@ -120,7 +154,7 @@ public final class Gateway implements Service {
                 .setWorkerPoolSize(2)
                 .setInternalBlockingPoolSize(2));
         vertx = started;
-        KeyStore keyStore = ports.redis().isEmpty() ? new NoKeyStore() : new RedisKeyStore(ports.redis());
+        KeyStore keyStore = around.redisUrl().isEmpty() ? new NoKeyStore() : new RedisKeyStore(around.redisUrl());
         keys = keyStore;
         own = new LoopInbox(started.getOrCreateContext());
         Backends backends = new Backends(config);
@@ -145,17 +179,16 @@ public final class Gateway implements Service {
                             postgres,
                             config.routing().deadline().multipliedBy(2)),
                     new FeedbackHandler(wire),
-                    new KnowledgeHandler(wire, ports.search(), others, config),
+                    new KnowledgeHandler(wire, search, others, config),
                     new OperationsHandler(
                             config,
-                            ports,
-                            new Endpoints(log.bootstrapServers(), ports.registry(), ports.postgres(), ports.redis()),
+                            around,
+                            new Endpoints(around.endpoints()),
                             backends,
                             traffic,
                             metrics,
                             others,
-                            this::isReady,
-                            () -> new ServiceState(name(), isReady(), details())),
+                            this),
                     actual -> port = actual);
             await(started.deployVerticle(
                             () -> new Frontend(shared),
@@ -174,9 +207,11 @@ public final class Gateway implements Service {
     }
 
     private IllegalStateException refused(Throwable cause) {
-        String address = config.listen().host() + ":" + config.listen().port();
         return cause instanceof BindException
-                ? new IllegalStateException("cannot listen on " + address + ": " + cause.getMessage(), cause)
+                ? new IllegalStateException(
+                        "port " + config.listen().port() + " is taken on "
+                                + config.listen().host() + ": stop what listens there, or choose another with --port",
+                        cause)
                 : new IllegalStateException("the gateway cannot start: " + cause.getMessage(), cause);
     }
 
@@ -194,7 +229,7 @@ public final class Gateway implements Service {
      *
      * @return its interaction id when its answer is back; fails when it got none, or the gateway is not ready
      */
-    public CompletionStage<String> probe() {
+    public CompletableFuture<String> probe() {
         CompletableFuture<String> done = new CompletableFuture<>();
         LoopInbox inbox = own;
         if (inbox == null) {
@@ -240,6 +275,7 @@ public final class Gateway implements Service {
     @Override
     public void close() {
         ready = false;
+        exchanges.stop();
         Vertx running = vertx;
         if (running != null) {
             try {

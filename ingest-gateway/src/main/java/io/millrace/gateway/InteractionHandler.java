@@ -6,6 +6,7 @@ import io.vertx.core.Handler;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
+import io.vertx.openapi.validation.RequestParameter;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
@@ -29,12 +30,13 @@ final class InteractionHandler implements Handler<RoutingContext> {
 
     @Override
     public void handle(RoutingContext context) {
-        String id = Answers.pathParam(context, "id");
+        String id = Answers.pathParam(context, "interaction_id");
         if (!Ids.isEventId(id)) {
-            throw Problem.invalid("id", "id must be an interaction id, a UUIDv7 in lower case");
+            throw Problem.invalid("interaction_id", "interaction_id must be an interaction id, a UUIDv7 in lower case");
         }
-        String wait = context.queryParams().get("wait");
-        long seconds = wait == null ? 0 : Long.parseLong(wait);
+        long seconds = Answers.queryParam(context, "wait")
+                .map(RequestParameter::getLong)
+                .orElse(0L);
         look(context, id, System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds), FIRST_PAUSE_MS);
     }
 
@@ -60,7 +62,7 @@ final class InteractionHandler implements Handler<RoutingContext> {
                                 202,
                                 new JsonObject().put("status", "in_progress").put("interaction_id", id));
                     } else {
-                        context.fail(Problem.field(404, "not_found", "id", "no interaction has this id"));
+                        context.fail(Problem.field(404, "not_found", "interaction_id", "no interaction has this id"));
                     }
                 })
                 .onFailure(context::fail);

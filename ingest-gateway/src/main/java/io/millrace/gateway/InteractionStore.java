@@ -2,7 +2,6 @@ package io.millrace.gateway;
 
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
-import io.millrace.config.MillraceConfig;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Failure;
 import io.millrace.schema.Reply;
@@ -13,7 +12,6 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Types;
 import java.util.Optional;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -94,12 +92,16 @@ final class InteractionStore implements AutoCloseable {
     private static final long CONNECT_MS = 1_500;
     private static final int QUERY_SECONDS = 3;
 
-    private final Supplier<MillraceConfig.Postgres> where;
+    private final String url;
+    private final String user;
+    private final String password;
     private @Nullable HikariDataSource pool;
     private volatile boolean up = true;
 
-    InteractionStore(Supplier<MillraceConfig.Postgres> where) {
-        this.where = where;
+    InteractionStore(String url, String user, String password) {
+        this.url = url;
+        this.user = user;
+        this.password = password;
     }
 
     /** Looks for an interaction; throws a 503 when the projection cannot be read. */
@@ -135,12 +137,11 @@ final class InteractionStore implements AutoCloseable {
 
     private synchronized HikariDataSource pool() {
         if (pool == null) {
-            MillraceConfig.Postgres postgres = where.get();
             HikariConfig config = new HikariConfig();
             config.setPoolName("gateway");
-            config.setJdbcUrl(postgres.url());
-            config.setUsername(postgres.user());
-            config.setPassword(postgres.password().value());
+            config.setJdbcUrl(url);
+            config.setUsername(user);
+            config.setPassword(password);
             config.setMaximumPoolSize(CONNECTIONS);
             config.setMinimumIdle(1);
             config.setConnectionTimeout(CONNECT_MS);

@@ -9,8 +9,10 @@ import io.millrace.schema.RawDocument;
 import io.millrace.text.Sanitizer;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
+import io.vertx.openapi.validation.RequestParameter;
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -69,7 +71,9 @@ final class KnowledgeHandler {
                 .setLocalOnly(body.getBoolean("local_only", false))
                 .build();
         String id = Ids.content(envelope.getTenant(), source, path);
-        boolean wait = Boolean.parseBoolean(context.queryParams().get("wait"));
+        boolean wait = Answers.queryParam(context, "wait")
+                .map(RequestParameter::getBoolean)
+                .orElse(false);
         Acks.await(context, wire.send(Topics.RAW_API, source + "/" + path, document, () -> true))
                 .onSuccess(nothing -> {
                     if (wait) {
@@ -121,21 +125,19 @@ final class KnowledgeHandler {
         }
         String asked = body.getString("mode", "hybrid");
         String mode = asked.equals("auto") ? "hybrid" : asked;
-        SearchPort.Request request = new SearchPort.Request(
-                query,
-                mode,
-                Queries.strings(body.getJsonArray("collections")),
-                body.getInteger("limit", config.retrieval().limit()));
+        List<String> collections = Queries.strings(body.getJsonArray("collections"));
+        int limit = body.getInteger("limit", config.retrieval().limit());
+        double least = body.getDouble("score_threshold", 0.0);
         long started = System.nanoTime();
-        blocking.run(() -> search.search(request))
+        blocking.run(() -> search.search(query, mode, collections, limit, least))
                 .onSuccess(hits -> Answers.json(
                         context,
                         200,
                         new JsonObject()
                                 .put("query", query)
-                                .put("mode", mode)
-                                .put("results", Face.items(hits, Hit::getScore))
-                                .put("count", hits.size())
+                                .put("search_mode", mode)
+                                .put("results", Face.items(hits, Hit::getScore, ""))
+                                .put("total", hits.size())
                                 .put("latency_ms", Math.round((System.nanoTime() - started) / 1e6))))
                 .onFailure(error -> {
                     if (error instanceof Problem) {

@@ -2,61 +2,59 @@ package io.millrace.gateway;
 
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.millrace.config.MillraceConfig;
+import io.millrace.service.Service;
 import io.vertx.core.http.HttpHeaders;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.TreeMap;
-import java.util.function.BooleanSupplier;
-import java.util.function.Supplier;
 
 /** Health, status, statistics, metrics, configuration, models. */
 final class OperationsHandler {
     private static final String SERVICE = "millrace";
 
     private final MillraceConfig config;
-    private final GatewayPorts ports;
+    private final Gateway.Surroundings around;
     private final Endpoints endpoints;
     private final Backends backends;
     private final Traffic traffic;
     private final PrometheusMeterRegistry metrics;
     private final Blocking blocking;
-    private final BooleanSupplier ready;
-    private final Supplier<ServiceState> self;
+    private final Service self;
     private final long startedAt = System.currentTimeMillis();
 
     OperationsHandler(
             MillraceConfig config,
-            GatewayPorts ports,
+            Gateway.Surroundings around,
             Endpoints endpoints,
             Backends backends,
             Traffic traffic,
             PrometheusMeterRegistry metrics,
             Blocking blocking,
-            BooleanSupplier ready,
-            Supplier<ServiceState> self) {
+            Service self) {
         this.config = config;
-        this.ports = ports;
+        this.around = around;
         this.endpoints = endpoints;
         this.backends = backends;
         this.traffic = traffic;
         this.metrics = metrics;
         this.blocking = blocking;
-        this.ready = ready;
         this.self = self;
     }
 
     void health(RoutingContext context) {
-        boolean up = ready.getAsBoolean();
-        List<ServiceState> services = services();
+        List<Service> services = services();
+        boolean up = isUp(services);
         Answers.json(
                 context,
                 up ? 200 : 503,
                 new JsonObject()
-                        .put("status", word(up, services))
+                        .put("status", word(services))
                         .put("service", SERVICE)
-                        .put("collections", new JsonArray(config.collections())));
+                        .put("collections", new JsonArray(config.collections()))
+                        .put("services", detailed(services)));
     }
 
     void live(RoutingContext context) {
@@ -64,22 +62,23 @@ final class OperationsHandler {
     }
 
     void ready(RoutingContext context) {
-        boolean up = ready.getAsBoolean();
+        boolean up = isUp(services());
         Answers.json(context, up ? 200 : 503, new JsonObject().put("status", up ? "ready" : "starting"));
     }
 
     void detailed(RoutingContext context) {
         blocking.run(endpoints::check)
-                .onSuccess(checked -> {
-                    List<ServiceState> services = services();
-                    boolean up = ready.getAsBoolean();
+                .onSuccess(reachable -> {
+                    List<Service> services = services();
                     Answers.json(
                             context,
-                            up ? 200 : 503,
+                            isUp(services) ? 200 : 503,
                             new JsonObject()
-                                    .put("status", word(up, services))
-                                    .put("services", json(services))
-                                    .put("endpoints", checked)
+                                    .put("status", word(services))
+                                    .put("service", SERVICE)
+                                    .put("services", detailed(services))
+                                    .put("endpoints", endpoints.toJson())
+                                    .put("reachable", reachable)
                                     .put("backends", backends.all()));
                 })
                 .onFailure(context::fail);
@@ -87,27 +86,34 @@ final class OperationsHandler {
 
     void status(RoutingContext context) {
         blocking.run(endpoints::check)
-                .onSuccess(checked -> Answers.json(
-                        context,
-                        200,
-                        new JsonObject()
-                                .put("service", SERVICE)
-                                .put("ready", ready.getAsBoolean())
-                                .put("started_at", startedAt)
-                                .put("local_llm", backends.local())
-                                .put(
-                                        "routing",
-                                        new JsonObject()
-                                                .put(
-                                                        "threshold",
-                                                        config.routing().local())
-                                                .put(
-                                                        "fallback_threshold",
-                                                        config.routing().fallback())
-                                                .put("local_supports_json", backends.localSupportsJson()))
-                                .put("endpoints", checked)
-                                .put("services", json(services()))
-                                .put("backends", backends.all())))
+                .onSuccess(reachable -> {
+                    JsonObject services = new JsonObject();
+                    services().forEach(service -> services.put(service.name(), service.isReady()));
+                    Answers.json(
+                            context,
+                            200,
+                            new JsonObject()
+                                    .put("service", SERVICE)
+                                    .put("started_at", startedAt)
+                                    .put("local_llm", backends.local())
+                                    .put(
+                                            "routing",
+                                            new JsonObject()
+                                                    .put(
+                                                            "threshold",
+                                                            config.routing().local())
+                                                    .put(
+                                                            "fallback_threshold",
+                                                            config.routing().fallback())
+                                                    .put(
+                                                            "quality_bar",
+                                                            config.routing().qualityBar())
+                                                    .put("local_supports_json", backends.localSupportsJson()))
+                                    .put("endpoints", endpoints.toJson())
+                                    .put("reachable", reachable)
+                                    .put("services", services)
+                                    .put("backends", backends.all()));
+                })
                 .onFailure(context::fail);
     }
 
@@ -125,7 +131,7 @@ final class OperationsHandler {
     }
 
     void config(RoutingContext context) {
-        blocking.run(() -> new JsonObject(ports.config().effective()).toBuffer())
+        blocking.run(() -> new JsonObject(around.config().get()).toBuffer())
                 .onSuccess(body -> Answers.json(context, 200, body))
                 .onFailure(context::fail);
     }
@@ -142,34 +148,34 @@ final class OperationsHandler {
         Answers.json(context, 200, new JsonObject().put("object", "list").put("data", data));
     }
 
-    private List<ServiceState> services() {
-        ServiceState own = self.get();
-        List<ServiceState> others = ports.services().get().stream()
-                .filter(state -> !state.name().equals(own.name()))
-                .toList();
-        return java.util.stream.Stream.concat(java.util.stream.Stream.of(own), others.stream())
-                .toList();
-    }
-
-    private static String word(boolean up, List<ServiceState> services) {
-        if (!up) {
-            return "starting";
+    /** The services of this process, this gateway among them. */
+    private List<Service> services() {
+        List<Service> services = new ArrayList<>(around.services().get());
+        if (services.stream().noneMatch(service -> service.name().equals(self.name()))) {
+            services.add(self);
         }
-        boolean well = services.stream()
-                .allMatch(state -> state.ready() && state.details().isEmpty());
-        return well ? "healthy" : "degraded";
+        return services;
     }
 
-    private static JsonArray json(List<ServiceState> services) {
-        JsonArray array = new JsonArray();
-        for (ServiceState state : services) {
+    private static boolean isUp(List<Service> services) {
+        return services.stream().allMatch(Service::isReady);
+    }
+
+    private static String word(List<Service> services) {
+        if (!isUp(services)) {
+            return "unhealthy";
+        }
+        return services.stream().allMatch(service -> service.details().isEmpty()) ? "healthy" : "degraded";
+    }
+
+    private static JsonObject detailed(List<Service> services) {
+        JsonObject json = new JsonObject();
+        for (Service service : services) {
             JsonObject details = new JsonObject();
-            new TreeMap<>(state.details()).forEach(details::put);
-            array.add(new JsonObject()
-                    .put("name", state.name())
-                    .put("ready", state.ready())
-                    .put("details", details));
+            new TreeMap<>(service.details()).forEach(details::put);
+            JsonObject state = new JsonObject().put("ready", service.isReady());
+            json.put(service.name(), details.isEmpty() ? state : state.put("details", details));
         }
-        return array;
+        return json;
     }
 }

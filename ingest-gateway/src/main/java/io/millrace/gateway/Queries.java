@@ -50,14 +50,7 @@ final class Queries {
     /** @param body the request's JSON as it came */
     Query chat(HttpServerRequest request, ChatRequest chat, String body) {
         String model = chat.model().isEmpty() ? DEFAULT_MODEL : chat.model();
-        ModelPolicy policy = models.get(model);
-        if (policy == null) {
-            throw Problem.field(
-                    404,
-                    "model_not_found",
-                    "model",
-                    "the model " + quoted(model) + " does not exist; see GET /v1/models");
-        }
+        ModelPolicy policy = policy(model);
         boolean asked = Headers.flag(request, Headers.LOCAL_ONLY);
         return start(request, "chat")
                 .setText(chat.text())
@@ -72,10 +65,24 @@ final class Queries {
                 // a question of images only has nothing to search for
                 .setRetrieval(chat.text().isBlank() ? "off" : policy.retrieval())
                 .setAddContext(policy.addContext() && !chat.tools())
+                .setLimit(config.retrieval().limit())
+                .setKeywordLimit(config.retrieval().limit())
                 .setStore(chat.store())
                 .setMaxTokens(chat.maxTokens())
                 .setTemperature(chat.temperature())
                 .build();
+    }
+
+    private ModelPolicy policy(String model) {
+        ModelPolicy policy = models.get(model);
+        if (policy == null) {
+            throw Problem.field(
+                    404,
+                    "model_not_found",
+                    "model",
+                    "the model " + quoted(model) + " does not exist; see GET /v1/models");
+        }
+        return policy;
     }
 
     /** The body of /query or /route, valid by the contract. */
@@ -91,19 +98,21 @@ final class Queries {
         if (forceLocal && forceRemote) {
             throw Problem.invalid("force_remote", "force_local and force_remote exclude each other");
         }
+        String model = body.getString("model", DEFAULT_MODEL);
+        ModelPolicy policy = policy(model);
         boolean asked = Headers.flag(request, Headers.LOCAL_ONLY) || body.getBoolean("local_only", false);
         boolean generate = body.getBoolean("generate_response", face == Face.ROUTE);
         Query.Builder query = start(request, face == Face.ROUTE ? "route" : "query")
                 .setText(text)
-                .setBody(chatBody(text, body).encode())
-                .setModel(DEFAULT_MODEL)
-                .setBackend(forceLocal ? "local" : forceRemote ? "remote" : "")
+                .setBody(chatBody(model, text, body).encode())
+                .setModel(model)
+                .setBackend(forceLocal ? "local" : forceRemote ? "remote" : policy.backend())
                 .setPreferLocal(body.getBoolean("prefer_local", true))
-                .setLocalOnly(asked)
-                .setLocalOnlyReason(asked ? "request" : "")
+                .setLocalOnly(asked || policy.localOnly())
+                .setLocalOnlyReason(asked ? "request" : policy.localOnly() ? "model" : "")
                 .setGenerate(generate)
-                .setRetrieval(body.getString("mode", "auto"))
-                .setAddContext(true)
+                .setRetrieval(body.getString("mode", policy.retrieval()))
+                .setAddContext(policy.addContext())
                 .setCollections(strings(body.getJsonArray("collections")))
                 .setLimit(body.getInteger("limit", config.retrieval().limit()))
                 .setKeywordLimit(
@@ -136,7 +145,7 @@ final class Queries {
                 .setReplyPartition(replyPartition)
                 .setDeadlineAt(now + config.routing().deadline().toMillis())
                 .setText(PING)
-                .setBody(chatBody(PING, new JsonObject()).encode())
+                .setBody(chatBody(DEFAULT_MODEL, PING, new JsonObject()).encode())
                 .setModel(DEFAULT_MODEL)
                 .setGenerate(false)
                 .setRetrieval("off")
@@ -160,7 +169,7 @@ final class Queries {
                 .setIdempotencyKey(Headers.idempotencyKey(request));
     }
 
-    private JsonObject chatBody(String text, JsonObject body) {
+    private JsonObject chatBody(String model, String text, JsonObject body) {
         JsonArray messages = new JsonArray();
         JsonObject context = body.getJsonObject("context");
         if (context != null && !context.isEmpty()) {
@@ -174,7 +183,7 @@ final class Queries {
                     .put("content", "Context that the caller gave, as JSON:\n" + encoded));
         }
         messages.add(new JsonObject().put("role", "user").put("content", text));
-        JsonObject chat = new JsonObject().put("model", DEFAULT_MODEL).put("messages", messages);
+        JsonObject chat = new JsonObject().put("model", model).put("messages", messages);
         Integer maxTokens = body.getInteger("max_tokens");
         return maxTokens == null ? chat : chat.put("max_tokens", maxTokens);
     }

@@ -60,6 +60,7 @@ final class Traffic {
     private final LongAdder remote = new LongAdder();
     private final LongAdder ends = new LongAdder();
     private final DoubleAdder latencySum = new DoubleAdder();
+    private AtomicInteger inFlightNow = new AtomicInteger();
     private final DoubleAdder saved = new DoubleAdder();
 
     Traffic(MeterRegistry metrics, MillraceConfig config) {
@@ -82,6 +83,7 @@ final class Traffic {
     }
 
     void watchInFlight(AtomicInteger inFlight) {
+        inFlightNow = inFlight;
         Gauge.builder("millrace.gateway.in.flight", inFlight, AtomicInteger::doubleValue)
                 .description("Queries that wait for an answer")
                 .register(metrics);
@@ -107,6 +109,10 @@ final class Traffic {
     }
 
     void ended(Query query, double elapsedMs, Outcome outcome) {
+        if (query.getApi().equals("probe")) {
+            // nobody asked
+            return;
+        }
         String word = switch (outcome) {
             case Outcome.Answered answered -> {
                 answered(answered.reply());
@@ -193,6 +199,7 @@ final class Traffic {
                 .put("average_latency_ms", total == 0 ? null : round(latencySum.sum() / total))
                 .put("total_cost_saved", priced.isEmpty() ? null : saved.sum())
                 .put("patterns_learned", null)
+                .put("in_flight", inFlightNow.get())
                 .put("routes", counts(byRoute))
                 .put("outcomes", counts(byOutcome));
     }

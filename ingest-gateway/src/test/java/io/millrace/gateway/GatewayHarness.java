@@ -10,10 +10,8 @@ import io.millrace.config.MillraceConfig.Limits;
 import io.millrace.config.MillraceConfig.Listen;
 import io.millrace.config.MillraceConfig.Locality;
 import io.millrace.config.MillraceConfig.ModelPolicy;
-import io.millrace.config.MillraceConfig.Postgres;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.config.Secret;
-import io.millrace.log.LogSettings;
 import io.millrace.schema.Hit;
 import io.vertx.core.json.JsonObject;
 import java.io.IOException;
@@ -47,15 +45,21 @@ final class GatewayHarness implements AutoCloseable {
     }
 
     GatewayHarness(MillraceConfig config) {
-        gateway =
-                new Gateway(new LogSettings("127.0.0.1:1", "millrace.", 4, (short) 1), metrics, wire, config, ports());
-        gateway.start();
+        this(
+                config,
+                new Gateway.Surroundings(
+                        "jdbc:postgresql://127.0.0.1:1/none",
+                        "nobody",
+                        "",
+                        () -> Map.of("listen.port", Map.of("value", 8092, "origin", "default")),
+                        List::of,
+                        Map.of("kafka", "127.0.0.1:1", "postgres", "jdbc:postgresql://127.0.0.1:1/none", "redis", "")));
     }
 
-    private GatewayPorts ports() {
+    GatewayHarness(MillraceConfig config, Gateway.Surroundings around) {
         SearchPort search = new SearchPort() {
             @Override
-            public List<Hit> search(Request request) {
+            public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
                 return List.of(hit("p1", 0.7, null), hit("p2", 0.6, 3.5));
             }
 
@@ -64,13 +68,8 @@ final class GatewayHarness implements AutoCloseable {
                 return visible.get();
             }
         };
-        return new GatewayPorts(
-                search,
-                () -> new Postgres("jdbc:postgresql://127.0.0.1:1/none", "nobody", Secret.NONE),
-                "",
-                "",
-                () -> Map.of("listen.port", Map.of("value", 8092, "origin", "default")),
-                () -> List.of(new ServiceState("routing", true, Map.of())));
+        gateway = new Gateway(metrics, wire, config, search, around);
+        gateway.start();
     }
 
     static Hit hit(

@@ -458,7 +458,7 @@ class QueryPathTest {
     void shouldSearchThroughThePort() {
         JsonObject body = json(harness.post("/search", "{\"query\":\"x\",\"mode\":\"auto\"}"));
 
-        assertThat(body.getString("mode")).isEqualTo("hybrid");
+        assertThat(body.getString("search_mode")).isEqualTo("hybrid");
         assertThat(body.getJsonArray("results")).hasSize(2);
         assertThat(body.getJsonArray("results").getJsonObject(1).getJsonArray("sources"))
                 .hasSize(2);

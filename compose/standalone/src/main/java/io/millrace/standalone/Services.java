@@ -5,11 +5,8 @@ import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.millrace.config.MillraceConfig;
-import io.millrace.config.Secret;
 import io.millrace.gateway.Gateway;
-import io.millrace.gateway.GatewayPorts;
 import io.millrace.gateway.SearchPort;
-import io.millrace.gateway.ServiceState;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.knowledge.Searcher;
@@ -164,33 +161,32 @@ public final class Services implements AutoCloseable {
     }
 
     private void gateway(MillraceConfig config, Endpoints endpoints, Supplier<Map<String, Object>> view) {
-        MillraceConfig.Postgres postgres =
-                new MillraceConfig.Postgres(endpoints.jdbcUrl(), endpoints.user(), new Secret(endpoints.password()));
+        Map<String, String> told = Map.of(
+                "kafka", endpoints.bootstrapServers(),
+                "registry", endpoints.registryUrl(),
+                "postgres", endpoints.jdbcUrl(),
+                // the password stays here
+                "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
         Gateway made = new Gateway(
                 log,
                 config,
-                new GatewayPorts(
-                        new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
-                        () -> postgres,
-                        endpoints.redisUrl(),
-                        endpoints.registryUrl(),
-                        view::get,
-                        this::states));
+                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
+                new Gateway.Surroundings(
+                        endpoints.jdbcUrl(),
+                        endpoints.user(),
+                        endpoints.password(),
+                        view,
+                        () -> List.copyOf(services),
+                        told,
+                        endpoints.redisUrl()));
         services.add(made);
         gateway = made;
     }
 
-    private List<ServiceState> states() {
-        return services.stream()
-                .map(service -> new ServiceState(service.name(), service.isReady(), service.details()))
-                .toList();
-    }
-
     private record KnowledgeSearch(Searcher searcher) implements SearchPort {
         @Override
-        public List<Hit> search(Request request) {
-            return searcher.search(new Searcher.Request(
-                            request.query(), request.mode(), request.collections(), request.limit(), -1))
+        public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
+            return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
                     .hits();
         }
 

@@ -118,7 +118,7 @@ public final class Standalone implements AutoCloseable {
     /** One query through the log and into the database. */
     private void prove() {
         try {
-            String id = gateway.probe().toCompletableFuture().get(PROOF_WAIT.toSeconds(), TimeUnit.SECONDS);
+            String id = gateway.probe().get(PROOF_WAIT.toSeconds(), TimeUnit.SECONDS);
             long end = System.nanoTime() + PROOF_WAIT.toNanos();
             try (Connection connection =
                             DriverManager.getConnection(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());

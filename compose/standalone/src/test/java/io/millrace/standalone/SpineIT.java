@@ -363,11 +363,11 @@ class SpineIT {
             /search              | {"query":"x","collections":["nope"]}                    | 400 | collections[0]
             /documents           | {"content":""}                                          | 400 | content
             /documents           | {"content":"x","collection":"nope"}                     | 400 | collection
-            /feedback/nonsense   | {"rating":1}                                            | 400 | id
-            /feedback            | {}                                                      | 400 | interaction_id
+            /feedback/nonsense   | {"rating":1}                                            | 400 | interaction_id
+            /feedback            | {}                                                      | 400 | outcome
             /v1/chat/completions | {"model":"nope","messages":[{"role":"user","content":"x"}]} | 404 | model
             /v1/chat/completions | {"model":"millrace","messages":[]}                      | 400 | messages
-            /v1/chat/completions | {"model":"millrace","messages":[{"role":"user"}]}       | 400 | messages
+            /v1/chat/completions | {"model":"millrace","messages":[{"role":"user"}]}       | 400 | messages[0].content
             """)
     void shouldNameTheFieldWhenTheRequestIsWrong(String path, String body, int status, String field) throws Exception {
         HttpResponse<String> response = post(path, body);

@@ -21,11 +21,11 @@ public final class StatusCommand implements Callable<Integer> {
     public Integer call() {
         JsonNode status = Instance.good(instance.get("/status"));
         List<String> waiting = new ArrayList<>();
-        for (JsonNode service : status.path("services")) {
-            if (!service.path("ready").asBoolean()) {
-                waiting.add(service.path("name").asText());
+        status.path("services").properties().forEach(service -> {
+            if (!service.getValue().asBoolean()) {
+                waiting.add(service.getKey());
             }
-        }
+        });
         if (status.path("services").isEmpty()) {
             waiting.add("no service is reported");
         }
@@ -40,8 +40,8 @@ public final class StatusCommand implements Callable<Integer> {
                 .forEach(part -> System.out.printf(
                         "%-10s %s%s%n",
                         part.getKey(),
-                        part.getValue().path("url").asText(),
-                        part.getValue().path("reachable").asBoolean() ? "" : " (not reachable)"));
+                        part.getValue().asText(),
+                        status.path("reachable").path(part.getKey()).asBoolean() ? "" : " (not reachable)"));
         if (status.path("backends").isEmpty()) {
             System.out.println("backends   none: answers are extracts. Set MILLRACE_LOCAL_URL or MILLRACE_REMOTE_URL.");
         }

@@ -1,0 +1,163 @@
+package io.millrace.gateway;
+
+import static io.millrace.gateway.GatewayHarness.CHAT;
+import static io.millrace.gateway.GatewayHarness.json;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.millrace.config.MillraceConfig;
+import io.millrace.config.MillraceConfig.Listen;
+import io.millrace.schema.BackendStatus;
+import io.vertx.core.json.JsonArray;
+import io.vertx.core.json.JsonObject;
+import java.net.http.HttpResponse;
+import java.time.Duration;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** What operators see. */
+class OperationsTest {
+    private static final String HI = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
+    private GatewayHarness harness;
+
+    @BeforeEach
+    void start() {
+        harness = new GatewayHarness();
+    }
+
+    @AfterEach
+    void stop() {
+        harness.close();
+    }
+
+    @Test
+    void shouldCountWhatItSaw() {
+        JsonObject before = json(harness.get("/stats"));
+        assertThat(before.getInteger("total_queries")).isZero();
+        // nothing is known, which is not 0 %
+        assertThat(before.getValue("local_percentage")).isNull();
+        assertThat(before.getValue("average_latency_ms")).isNull();
+
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "a"));
+        harness.post(CHAT, HI);
+        harness.post(CHAT, HI);
+        harness.wire.onQuery = (wire, query) ->
+                wire.reply(FakeWire.answer(query, 0, "a").setBackend("cloud").setRoute("remote"));
+        harness.post(CHAT, HI);
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.error(query, 0, "overloaded", 503));
+        harness.post(CHAT, HI);
+
+        JsonObject stats = json(harness.get("/stats"));
+        assertThat(stats.getInteger("total_queries")).isEqualTo(4);
+        assertThat(stats.getInteger("local_route")).isEqualTo(2);
+        assertThat(stats.getInteger("remote_route")).isEqualTo(1);
+        assertThat(stats.getDouble("local_percentage")).isEqualTo(66.7);
+        assertThat(stats.getDouble("average_latency_ms")).isPositive();
+        // 8 tokens at $0.1 each there, $0.25 here, twice
+        assertThat(stats.getDouble("total_cost_saved")).isEqualTo(1.1, org.assertj.core.data.Offset.offset(1e-9));
+        assertThat(stats.getValue("patterns_learned")).isNull();
+        assertThat(stats.getJsonObject("outcomes").getInteger("failed")).isEqualTo(1);
+        assertThat(stats.getJsonObject("routes").getInteger("remote")).isEqualTo(1);
+    }
+
+    @Test
+    void shouldExportThePredecessorsMetricsFromTheFirstMoment() {
+        HttpResponse<String> response = harness.get("/metrics");
+
+        assertThat(response.headers().firstValue("content-type").orElseThrow()).startsWith("text/plain");
+        assertThat(response.body())
+                .contains("hybrid_request_latency_seconds_count")
+                .contains("hybrid_route_decisions_total{route=\"local\"} 0.0")
+                .contains("millrace_gateway_in_flight 0.0");
+    }
+
+    @Test
+    void shouldShowTheLocalModelsLoading() {
+        harness.wire.states.accept(BackendStatus.newBuilder()
+                .setDeployment("llama-1")
+                .setBackend("llama")
+                .setLoading(true)
+                .setQueueDepth(2)
+                .setModel("qwen")
+                .build());
+
+        JsonObject local = json(harness.get("/status")).getJsonObject("local_llm");
+
+        assertThat(local.getString("status")).isEqualTo("loading");
+        assertThat(local.getBoolean("loading")).isTrue();
+        assertThat(local.getString("model_name")).isEqualTo("qwen");
+        assertThat(local.getInteger("queue_depth")).isEqualTo(2);
+        assertThat(local.getInteger("queue_max")).isEqualTo(10);
+        assertThat(local.getString("url")).isEqualTo("http://127.0.0.1:9");
+    }
+
+    @Test
+    void shouldListModelsWithAliasesAndBackends() {
+        JsonArray data = json(harness.get("/v1/models")).getJsonArray("data");
+
+        assertThat(data.stream().map(JsonObject.class::cast).map(model -> model.getString("id")))
+                .contains("millrace", "millrace/local", "gpt", "gpt-4o", "llama", "cloud", "extractive");
+    }
+
+    @Test
+    void shouldServeHealthConfigAndTheContractUnderAllPrefixes() {
+        for (String prefix : new String[] {"", "/aidb", "/hybrid"}) {
+            assertThat(json(harness.get(prefix + "/health")).getString("status"))
+                    .isEqualTo("healthy");
+            assertThat(harness.get(prefix + "/health/live").statusCode()).isEqualTo(200);
+            assertThat(harness.get(prefix + "/health/ready").statusCode()).isEqualTo(200);
+            assertThat(harness.get(prefix + "/health/startup").statusCode()).isEqualTo(200);
+            assertThat(json(harness.get(prefix + "/health/detailed"))
+                            .getJsonObject("services")
+                            .containsKey("gateway"))
+                    .isTrue();
+            assertThat(json(harness.get(prefix + "/config"))
+                            .getJsonObject("listen.port")
+                            .getString("origin"))
+                    .isEqualTo("default");
+            assertThat(harness.get(prefix + "/openapi.yaml").body())
+                    .contains("openapi: \"3.1.0\"")
+                    .contains("nixos-docs")
+                    .contains("text/event-stream");
+        }
+    }
+
+    @Test
+    void shouldSayInOneLineThatThePortIsTaken() {
+        MillraceConfig config = GatewayHarness.config(Duration.ofSeconds(5), 8);
+        MillraceConfig same = listening(config, "127.0.0.1", harness.gateway.port());
+
+        assertThatThrownBy(() -> new GatewayHarness(same))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("port " + harness.gateway.port() + " is taken")
+                .message()
+                .hasLineCount(1);
+    }
+
+    @Test
+    void shouldRefuseAnAddressThatIsNotLoopback() {
+        MillraceConfig config = GatewayHarness.config(Duration.ofSeconds(5), 8);
+
+        assertThatThrownBy(() -> new GatewayHarness(listening(config, "0.0.0.0", 0)))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("loopback");
+    }
+
+    private static MillraceConfig listening(MillraceConfig config, String host, int port) {
+        return new MillraceConfig(
+                new Listen(host, port),
+                config.kafka(),
+                config.registry(),
+                config.postgres(),
+                config.redis(),
+                config.backends(),
+                config.models(),
+                config.routing(),
+                config.retrieval(),
+                config.dispatch(),
+                config.limits(),
+                config.collections());
+    }
+}

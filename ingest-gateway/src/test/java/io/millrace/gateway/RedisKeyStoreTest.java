@@ -1,0 +1,97 @@
+package io.millrace.gateway;
+
+import static io.millrace.gateway.GatewayHarness.CHAT;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import io.millrace.schema.Query;
+import java.io.IOException;
+import java.net.ServerSocket;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import redis.embedded.RedisServer;
+
+/** Idempotency keys in a real Redis. */
+class RedisKeyStoreTest {
+    private RedisServer redis;
+    private String url;
+
+    @BeforeEach
+    void start() throws IOException {
+        int port;
+        try (ServerSocket free = new ServerSocket(0)) {
+            port = free.getLocalPort();
+        }
+        redis = RedisServer.newRedisServer().port(port).bind("127.0.0.1").build();
+        redis.start();
+        url = "redis://127.0.0.1:" + port;
+    }
+
+    @AfterEach
+    void stop() throws IOException {
+        redis.stop();
+    }
+
+    private static Optional<String> claim(KeyStore keys, String key, String id) {
+        return keys.claim(key, id).toCompletableFuture().join();
+    }
+
+    @Test
+    void shouldGiveAKeyToTheFirstAndBackWhenReleased() {
+        try (RedisKeyStore here = new RedisKeyStore(url);
+                RedisKeyStore there = new RedisKeyStore(url)) {
+            await().until(() -> claim(here, "warm " + System.nanoTime(), "x").isEmpty() && here.isUp());
+            await().until(() -> claim(there, "warm " + System.nanoTime(), "x").isEmpty() && there.isUp());
+            assertThat(claim(here, "k", "first")).isEmpty();
+            assertThat(claim(there, "k", "second")).hasValue("first");
+            here.release("k");
+            await().until(() -> claim(there, "k", "third").isEmpty());
+            assertThat(claim(here, "k", "fourth")).hasValue("third");
+        }
+    }
+
+    @Test
+    void shouldGoOnWithoutRedisWhenItIsDown() throws IOException {
+        try (RedisKeyStore keys = new RedisKeyStore(url)) {
+            await().until(() -> claim(keys, "warm " + System.nanoTime(), "x").isEmpty() && keys.isUp());
+            redis.stop();
+            long started = System.nanoTime();
+            assertThat(claim(keys, "k", "first")).isEmpty();
+            assertThat(Duration.ofNanos(System.nanoTime() - started)).isLessThan(Duration.ofSeconds(1));
+            assertThat(keys.isUp()).isFalse();
+        }
+    }
+
+    @Test
+    void shouldSendARepeatToTheFirstInteractionWhenAnotherGatewayTookIt() {
+        String hi = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+        Gateway.Surroundings around = new Gateway.Surroundings(
+                "jdbc:postgresql://127.0.0.1:1/none", "nobody", "", Map::of, List::of, Map.of(), url);
+        try (GatewayHarness one = new GatewayHarness(GatewayHarness.config(Duration.ofSeconds(20), 64), around);
+                GatewayHarness other = new GatewayHarness(GatewayHarness.config(Duration.ofSeconds(20), 64), around)) {
+            one.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "one"));
+            other.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "other"));
+            // both are connected when a key of one is seen by the other
+            await().until(() -> {
+                String key = "warm " + System.nanoTime();
+                return one.post(CHAT, hi, "Idempotency-Key", key).statusCode() == 200
+                        && other.post(CHAT, hi, "Idempotency-Key", key).statusCode() == 409;
+            });
+            int before = other.wire.sent(Query.class).size();
+            assertThat(one.post(CHAT, hi, "Idempotency-Key", "k").body()).contains("one");
+
+            var repeat = other.post(CHAT, hi, "Idempotency-Key", "k");
+
+            // Postgres is away, so all that is known is the id
+            assertThat(repeat.statusCode()).isEqualTo(409);
+            assertThat(repeat.headers().firstValue("x-millrace-interaction-id"))
+                    .hasValue(one.wire.sent(Query.class).getLast().getInteractionId());
+            assertThat(other.wire.sent(Query.class)).hasSize(before);
+        }
+    }
+}
