@@ -55,7 +55,8 @@ public record LedgerTopology(LogSettings log, Codecs codecs) implements Supplier
         topology.addStateStore(
                 Stores.keyValueStoreBuilder(
                                 Stores.inMemoryKeyValueStore(STORE), Serdes.String(), BinarySerde.of(LedgerState.class))
-                        .withLoggingEnabled(Map.of()),
+                        .withLoggingEnabled(Map.of())
+                        .withCachingEnabled(),
                 LEDGER);
         sink(topology, INTERACTIONS_SINK, log.name(Topics.INTERACTIONS));
         sink(topology, DEAD_LETTERS_SINK, log.name(Topics.DEAD_LETTERS));
