@@ -43,6 +43,11 @@ public final class Ids {
         return UUID.fromString(id).getMostSignificantBits() >>> 16;
     }
 
+    /** The least UUIDv7 of a millisecond: ids made before it sort before this one. */
+    public static String first(long millis) {
+        return new UUID(millis << 16 | 0x7000L, 0x8000_0000_0000_0000L).toString();
+    }
+
     /** 128 bits of SHA-256 over the length-prefixed parts, 32 hex digits. */
     public static String content(String... parts) {
         MessageDigest digest = sha256();

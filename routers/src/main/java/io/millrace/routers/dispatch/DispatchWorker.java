@@ -28,6 +28,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
@@ -131,8 +132,11 @@ public final class DispatchWorker implements Service {
                         + config.dispatch().queue();
         String worker = backend + "-" + UUID.randomUUID().toString().substring(0, 8);
         // two: heartbeats may block on a producer that has no broker, and alarms must go off all the same
-        this.watch = Executors.newScheduledThreadPool(
+        ScheduledThreadPoolExecutor timers = new ScheduledThreadPoolExecutor(
                 2, Thread.ofPlatform().name("lease-" + backend).daemon().factory());
+        // or the alarm of an attempt that has ended would hold it, with its query and passages, until its deadline
+        timers.setRemoveOnCancelPolicy(true);
+        this.watch = timers;
         this.attempts =
                 new Attempts(Outbox.to(log), log.metrics(), config, deployments, worker, model, claims, sink, watch);
         this.thread =
