@@ -63,7 +63,6 @@ public final class StreamsService implements Service {
         // transaction.
         ClientConfig.batching().forEach((key, value) -> properties.put(StreamsConfig.consumerPrefix(key), value));
         properties.put(StreamsConfig.POLL_MS_CONFIG, ClientConfig.BATCH_WAIT_MS);
-        properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 16L * 1024 * 1024);
         properties.put(
                 StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
                 ClientConfig.TRANSACTION_TIMEOUT_MS);
@@ -78,8 +77,8 @@ public final class StreamsService implements Service {
         properties.put(
                 StreamsConfig.REPLICATION_FACTOR_CONFIG, (int) log.settings().replication());
         properties.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
-        // A cache would hold records back until the commit.
-        properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
+        // For the stores that ask for a cache. It holds back their changelog records until the commit, and nothing else.
+        properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 4L * 1024 * 1024);
         // The default of 100 ms is how long a thread sleeps in poll while other tasks have work.
         properties.put(StreamsConfig.POLL_MS_CONFIG, 10);
         // Our processors take the records of their topics in any order, so none waits for the fetch of another topic.

@@ -44,7 +44,7 @@ public final class PathBenchmark implements Callable<Integer> {
     /** queries, retrievals, dispatch, replies. */
     private static final int HOPS = 4;
 
-    private static final int PARTITIONS = 6;
+    private static final int PARTITIONS = 2;
     private static final Duration START = Duration.ofSeconds(120);
 
     @Option(
@@ -189,6 +189,7 @@ public final class PathBenchmark implements Callable<Integer> {
     private Contender millrace(Path folder, Path outputs, StubUpstream stub) throws IOException {
         Path config = folder.resolve("millrace.yaml");
         Files.writeString(config, """
+                kafka: {partitions: %d}
                 backends:
                   remote:
                     kind: openai
@@ -196,7 +197,7 @@ public final class PathBenchmark implements Callable<Integer> {
                       - {name: remote, url: "%s", model: stub, timeout: 30s, concurrency: 1024}
                 models:
                   bare: {backend: remote, retrieval: "off", add-context: false}
-                """.formatted(stub.url()));
+                """.formatted(PARTITIONS, stub.url()));
         Program program = start(
                 "millrace",
                 outputs,

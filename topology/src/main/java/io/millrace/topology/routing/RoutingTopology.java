@@ -46,7 +46,10 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
     /** In memory, since interactions are open for seconds; with a changelog, so that a restart remembers what it decided. */
     public static final String OPEN_STORE = "open-interactions";
 
-    /** Beside the state, since workers renew them each second and a state is as large as its retrieval. */
+    /**
+     * Beside the state, since workers renew them each second and a state is as large as its retrieval. Cached until the commit, so that a
+     * lease shorter than that costs no changelog record: after a crash, what renewed it is read again.
+     */
     public static final String LEASES_STORE = "leases";
 
     static final String CONFIG_TABLE = "routing-config-table";
@@ -89,7 +92,8 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
                                 Stores.inMemoryKeyValueStore(LEASES_STORE),
                                 Serdes.String(),
                                 BinarySerde.of(Lease.class))
-                        .withLoggingEnabled(java.util.Map.of()),
+                        .withLoggingEnabled(java.util.Map.of())
+                        .withCachingEnabled(),
                 ROUTER);
         sink(topology, DECISIONS_SINK, log.name(Topics.DECISIONS));
         sink(topology, DEAD_LETTERS_SINK, log.name(Topics.DEAD_LETTERS));
