@@ -1,5 +1,6 @@
 package io.millrace.bench;
 
+import io.millrace.bench.crash.CrashBenchmark;
 import io.millrace.bench.path.PathBenchmark;
 import io.millrace.bench.sink.SinkBenchmark;
 import picocli.CommandLine;
@@ -10,7 +11,7 @@ import picocli.CommandLine.Command;
         name = "millrace bench",
         description = "Benchmarks; each prints a table, then one line of JSON.",
         mixinStandardHelpOptions = true,
-        subcommands = {PathBenchmark.class, SinkBenchmark.class})
+        subcommands = {PathBenchmark.class, CrashBenchmark.class, SinkBenchmark.class})
 public final class Bench {
     private Bench() {}
 

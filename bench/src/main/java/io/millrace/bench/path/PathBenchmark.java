@@ -8,7 +8,9 @@ import io.millrace.bench.stub.StubUpstream;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import java.io.IOException;
+import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.Socket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -45,7 +47,7 @@ public final class PathBenchmark implements Callable<Integer> {
     private static final int HOPS = 4;
 
     private static final int PARTITIONS = 2;
-    private static final Duration START = Duration.ofSeconds(120);
+    private static final Duration START = Duration.ofMinutes(2);
 
     @Option(
             names = "--clients",
@@ -283,7 +285,7 @@ public final class PathBenchmark implements Callable<Integer> {
     private static void awaitPort(Program program, int port) throws InterruptedException {
         long end = System.nanoTime() + START.toNanos();
         while (true) {
-            try (java.net.Socket socket = new java.net.Socket("127.0.0.1", port)) {
+            try (java.net.Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
                 return;
             } catch (IOException e) {
                 if (!program.isAlive() || System.nanoTime() > end) {
