@@ -54,7 +54,7 @@ public final class Standalone implements AutoCloseable {
         MillraceConfig config = loaded.config();
         long began = System.nanoTime();
         try {
-            DataFolder data = keep(DataFolder.open(folder));
+            DataFolder data = keep(DataFolder.open(folder, config.limits().freeDiskBytes()));
             Confinement.to(data);
             requireFree(config.listen());
             Parts parts = keep(new Parts(data, config, say));

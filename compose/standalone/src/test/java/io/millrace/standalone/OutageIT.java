@@ -14,10 +14,12 @@ import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
@@ -331,10 +333,14 @@ class OutageIT {
         assertThat(answered).isEqualTo(ROOM);
     }
 
-    /** Stopped and not killed: when it comes to itself again, it must not end a second time what another worker has answered. */
+    /** Stopped and not killed: when it comes to itself again, it must not end a second time what was ended without it. */
     @Test
     @Order(8)
     void shouldDecideTheNextAttemptWhenAWorkerFallsSilent() throws Exception {
+        int port = java.net.URI.create(local.url()).getPort();
+        local.close();
+        // streams for 20 s
+        local = new StubUpstream("local", 1_000, 20).start(port);
         stack.stop("dispatch");
         Process worker = Millrace.start(
                 folder,
@@ -349,29 +355,50 @@ class OutageIT {
         try {
             await("the worker is ready", () -> Millrace.said(folder, "worker").contains("ready"));
             local.mode(Mode.HANG);
-            CompletableFuture<HttpResponse<String>> asked =
+            CompletableFuture<HttpResponse<String>> whole =
                     stack.later("/v1/chat/completions", Stack.chatBody("plain", "Is anybody at work?", ""));
             await("it is at work", () -> local.asked() == 1);
+            local.mode(Mode.OK);
+            HttpResponse<Stream<String>> stream = stack.stream("plain", "Tell me a long story");
+            Iterator<String> frames = stream.body()
+                    .filter(line -> line.startsWith("data: "))
+                    .map(line -> line.substring(6))
+                    .iterator();
+            assertThat(frames.next()).contains("local: 0 ");
             signal("STOP", worker);
             stack.run("dispatch", Set.of("dispatch"));
 
-            HttpResponse<String> response = asked.join();
+            HttpResponse<String> response = whole.join();
+            List<String> rest = new ArrayList<>();
+            frames.forEachRemaining(rest::add);
 
             assertThat(content(response)).startsWith("remote: ");
             Trace trace = stack.trace(response);
             assertThat(trace.reasons()).containsExactly("confidence_unknown", "fallback_remote");
             assertThat(trace.interaction().getAttempts().getFirst().getEnd()).isEqualTo("lost");
-            local.mode(Mode.OK);
+            assertThat(trace.interaction().getAttempts().getFirst().getFailure().getReason())
+                    .isEqualTo("worker_lost");
+            // a part of the answer had left: no second attempt, a typed error in its stream
+            assertThat(Stack.JSON.readTree(rest.getLast()).at("/error/code").asText())
+                    .isEqualTo("worker_lost");
+            String cut =
+                    stream.headers().firstValue("x-millrace-interaction-id").orElseThrow();
+            Trace broken = stack.trace(cut);
+            assertThat(broken.reasons()).containsExactly("confidence_unknown", "content_sent");
+            assertThat(broken.failure()).isEqualTo("worker_lost");
+
+            int ends = stack.ends().size();
             signal("CONT", worker);
-            Thread.sleep(2_000);
+            await("it gives up what it held", () -> local.aborted() == 2);
             assertThat(stack.trace(response).interaction().getRoute()).isEqualTo("remote");
+            assertThat(stack.trace(cut).failure()).isEqualTo("worker_lost");
+            assertThat(stack.ends()).hasSize(ends);
         } finally {
             worker.destroyForcibly().waitFor();
             if (!stack.isRunning("dispatch")) {
                 stack.run("dispatch", Set.of("dispatch"));
             }
         }
-        // the killed one may still be a member of the share groups for its session
         assertThat(content(stack.chat("plain-local", "Good again", ""))).startsWith("local: ");
     }
 

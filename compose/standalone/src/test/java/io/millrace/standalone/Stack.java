@@ -42,6 +42,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
 
@@ -120,6 +121,11 @@ final class Stack implements AutoCloseable {
         Services.createTopics(loaded.config(), parts.endpoints());
     }
 
+    /** As the start of an instance does that is the only one. */
+    void dismissMembers() {
+        Services.dismissMembers(loaded.config(), parts.endpoints());
+    }
+
     Path configFile() {
         return folder.resolve("millrace.yaml");
     }
@@ -192,6 +198,13 @@ final class Stack implements AutoCloseable {
 
     CompletableFuture<HttpResponse<String>> later(String path, String body) {
         return http.sendAsync(request(path, body), HttpResponse.BodyHandlers.ofString());
+    }
+
+    /** A stream, line by line, as soon as its head is there. */
+    HttpResponse<Stream<String>> stream(String model, String question) throws Exception {
+        return http.send(
+                request("/v1/chat/completions", chatBody(model, question, ",\"stream\":true")),
+                HttpResponse.BodyHandlers.ofLines());
     }
 
     private HttpRequest request(String path, String body) {

@@ -13,7 +13,7 @@ public final class LooseParts implements AutoCloseable {
 
     /** Starts all. */
     public LooseParts(Path folder) {
-        data = DataFolder.open(folder);
+        data = DataFolder.open(folder, 1L << 20);
         Ports ports = new Ports(data);
         postgres = new PostgresPart(data, ports.of("postgres"), remark -> {});
         registry = new RegistryPart(
