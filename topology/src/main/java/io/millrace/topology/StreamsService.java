@@ -77,7 +77,8 @@ public final class StreamsService implements Service {
         properties.put(
                 StreamsConfig.REPLICATION_FACTOR_CONFIG, (int) log.settings().replication());
         properties.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
-        // For the stores that ask for a cache. It holds back their changelog records until the commit, and nothing else.
+        // For the stores that ask for a cache. It holds back their changelog records until the commit, and nothing
+        // else.
         properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 4L * 1024 * 1024);
         // The default of 100 ms is how long a thread sleeps in poll while other tasks have work.
         properties.put(StreamsConfig.POLL_MS_CONFIG, 10);

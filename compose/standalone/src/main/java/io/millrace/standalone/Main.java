@@ -7,6 +7,7 @@ import io.millrace.standalone.cli.DownCommand;
 import io.millrace.standalone.cli.LogsCommand;
 import io.millrace.standalone.cli.RateCommand;
 import io.millrace.standalone.cli.StatusCommand;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import java.io.IOException;
 import java.util.List;

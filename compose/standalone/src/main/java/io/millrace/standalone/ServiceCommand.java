@@ -4,6 +4,7 @@ import io.millrace.config.ConfigLoader;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.gateway.Gateway;
 import io.millrace.standalone.cli.DataOption;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import java.util.HashMap;

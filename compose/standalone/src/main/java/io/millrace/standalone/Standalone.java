@@ -4,6 +4,7 @@ import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.knowledge.Searcher;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.standalone.parts.Parts;

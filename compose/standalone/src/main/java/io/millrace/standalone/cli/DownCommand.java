@@ -1,7 +1,7 @@
 package io.millrace.standalone.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;

@@ -3,7 +3,7 @@ package io.millrace.standalone.cli;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.net.URI;

@@ -1,6 +1,6 @@
 package io.millrace.standalone.cli;
 
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;

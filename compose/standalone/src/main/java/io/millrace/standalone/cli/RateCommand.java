@@ -1,7 +1,7 @@
 package io.millrace.standalone.cli;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;

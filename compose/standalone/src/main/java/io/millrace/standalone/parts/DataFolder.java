@@ -2,7 +2,7 @@ package io.millrace.standalone.parts;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;

@@ -8,7 +8,7 @@ import static org.awaitility.Awaitility.await;
 import io.lettuce.core.RedisClient;
 import io.millrace.config.MillraceConfig;
 import io.millrace.log.HttpSchemaRegistry;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
