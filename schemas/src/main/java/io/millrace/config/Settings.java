@@ -84,6 +84,8 @@ public final class Settings {
             "limits.in-flight", 4096, 1, 100_000, "Queries without an answer that a gateway holds; more get 503.");
     static final Setting<Integer> BACKLOG = Setting.integer(
             "limits.stream-backlog", 1024, 16, 100_000, "Pieces held for a slow reader before it is closed.");
+    static final Setting<Long> FREE_DISK = Setting.size(
+            "limits.free-disk", "1GiB", 1 << 20, 1L << 40, "What must be free on the data folder's disk for a start.");
     static final Setting<List<String>> COLLECTIONS =
             Setting.names("collections", MillraceConfig.DEFAULT_COLLECTIONS, "Names of the knowledge collections.");
 
@@ -123,6 +125,7 @@ public final class Settings {
             DOCUMENT_CHARS,
             IN_FLIGHT,
             BACKLOG,
+            FREE_DISK,
             COLLECTIONS);
 
     private Settings() {}

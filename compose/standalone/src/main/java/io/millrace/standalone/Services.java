@@ -31,6 +31,7 @@ import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresSink;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
 import io.millrace.topology.ledger.LedgerTopology;

@@ -143,6 +143,11 @@ public final class ArchiveSink implements Service {
     }
 
     @Override
+    public boolean isEssential() {
+        return false;
+    }
+
+    @Override
     public boolean isReady() {
         return ready && thread.isAlive();
     }

@@ -147,6 +147,11 @@ public final class PostgresSink implements Service {
     }
 
     @Override
+    public boolean isEssential() {
+        return false;
+    }
+
+    @Override
     public boolean isReady() {
         return ready && thread.isAlive();
     }

@@ -12,6 +12,7 @@ import io.millrace.log.Vocabulary.FailureReason;
 import io.millrace.log.Vocabulary.Outcome;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Attempt;
+import io.millrace.schema.AttemptSeen;
 import io.millrace.schema.Completion;
 import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Decision;
@@ -53,6 +54,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
 
     /** Deadline of an entry whose query has not been read: nobody is waiting, it only bounds the store. */
     private static final long ORPHAN_MS = 3_600_000;
+
+    /** End of an attempt that has none yet. */
+    private static final String OPEN = "open";
 
     /** How often closed ids are looked through. */
     private static final long SWEEP_MS = 10_000;
@@ -189,10 +193,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
 
     private static LedgerState decided(LedgerState state, Decision decision) {
         Interaction before = state.getInteraction();
-        int at = indexOf(before.getAttempts(), decision.getAttempt());
-        Attempt known = at < 0
-                ? Attempt.newBuilder().setEnd("open").build()
-                : before.getAttempts().get(at);
+        List<Attempt> attempts = withLost(before.getAttempts(), decision);
+        int at = indexOf(attempts, decision.getAttempt());
+        Attempt known = at < 0 ? Attempt.newBuilder().setEnd(OPEN).build() : attempts.get(at);
         Attempt attempt = Attempt.newBuilder(known)
                 .setAttempt(decision.getAttempt())
                 .setRoute(decision.getRoute())
@@ -201,7 +204,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setReason(decision.getReason())
                 .setDecidedAt(decision.getEnvelope().getOccurredAt())
                 .build();
-        Interaction.Builder after = Interaction.newBuilder(before).setAttempts(replace(before.getAttempts(), attempt));
+        Interaction.Builder after = Interaction.newBuilder(before).setAttempts(replace(attempts, attempt));
         if (decision.getAttempt() == 1) {
             after.setReason(decision.getReason())
                     .setConfidence(decision.getConfidence())
@@ -213,6 +216,30 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
             after.setCachedKind(decision.getInputs().getCachedKind());
         }
         return LedgerState.newBuilder(state).setInteraction(after.build()).build();
+    }
+
+    /** The ends of attempts whose worker fell silent: nobody else writes one, or too late. */
+    private static List<Attempt> withLost(List<Attempt> attempts, Decision decision) {
+        List<Attempt> all = attempts;
+        for (AttemptSeen seen : decision.getInputs().getAttempts()) {
+            int at = indexOf(all, seen.getAttempt());
+            boolean open = at >= 0 && all.get(at).getEnd().equals(OPEN);
+            if (open && seen.getReason().equals(FailureReason.WORKER_LOST)) {
+                Attempt lost = Attempt.newBuilder(all.get(at))
+                        .setEnd("lost")
+                        .setFailure(Failure.newBuilder()
+                                .setReason(seen.getReason())
+                                .setMessage(seen.getMessage())
+                                .setHttpStatus(seen.getHttpStatus())
+                                .setRetryable(seen.getRetryable())
+                                .build())
+                        .setEndedAt(decision.getEnvelope().getOccurredAt())
+                        .setContentSent(seen.getContentSent())
+                        .build();
+                all = replace(all, lost);
+            }
+        }
+        return all;
     }
 
     private static LedgerState completed(LedgerState state, Completion completion, long timestamp) {
