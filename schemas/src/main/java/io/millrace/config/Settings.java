@@ -1,5 +1,6 @@
 package io.millrace.config;
 
+import io.millrace.log.LogSettings;
 import java.time.Duration;
 import java.util.List;
 
@@ -19,7 +20,7 @@ public final class Settings {
             Setting.text("kafka.prefix", "millrace.", "Put before every topic name and, with dashes, every group id.");
     static final Setting<Integer> PARTITIONS = Setting.integer(
             "kafka.partitions",
-            4,
+            LogSettings.DEFAULT_PARTITIONS,
             1,
             512,
             "Partitions of all topics keyed by interaction id; fixed when they are created.");
@@ -61,6 +62,8 @@ public final class Settings {
             Setting.integer("retrieval.concurrency", 256, 1, 4096, "Queries in work at once.");
     static final Setting<Duration> RETRIEVAL_TIMEOUT = Setting.duration(
             "retrieval.timeout", "3s", MS_50, Duration.ofSeconds(30), "After which a query goes on without evidence.");
+    static final Setting<Duration> CACHE_TTL = Setting.duration(
+            "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
     static final Setting<Integer> QUEUE = Setting.integer(
             "dispatch.queue",
             10,
@@ -115,6 +118,7 @@ public final class Settings {
             MIN_CONTEXT,
             RETRIEVALS,
             RETRIEVAL_TIMEOUT,
+            CACHE_TTL,
             QUEUE,
             HEARTBEAT,
             PROBE,
