@@ -1,6 +1,9 @@
 package io.millrace.bench;
 
+import io.millrace.bench.crash.CrashBenchmark;
 import io.millrace.bench.path.PathBenchmark;
+import io.millrace.bench.path.StreamsBenchmark;
+import io.millrace.bench.process.StartBenchmark;
 import io.millrace.bench.sink.SinkBenchmark;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -10,7 +13,13 @@ import picocli.CommandLine.Command;
         name = "millrace bench",
         description = "Benchmarks; each prints a table, then one line of JSON.",
         mixinStandardHelpOptions = true,
-        subcommands = {PathBenchmark.class, SinkBenchmark.class})
+        subcommands = {
+            PathBenchmark.class,
+            StreamsBenchmark.class,
+            CrashBenchmark.class,
+            StartBenchmark.class,
+            SinkBenchmark.class
+        })
 public final class Bench {
     private Bench() {}
 

@@ -3,12 +3,15 @@ package io.millrace.bench.path;
 import io.millrace.bench.load.LoadGenerator;
 import io.millrace.bench.load.Result;
 import io.millrace.bench.load.Target;
+import io.millrace.bench.process.Instance;
 import io.millrace.bench.process.Program;
 import io.millrace.bench.stub.StubUpstream;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import java.io.IOException;
+import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.Socket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -22,7 +25,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import java.util.regex.Pattern;
 import org.apache.kafka.common.utils.Utils;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -187,34 +189,15 @@ public final class PathBenchmark implements Callable<Integer> {
     }
 
     private Contender millrace(Path folder, Path outputs, StubUpstream stub) throws IOException {
-        Path config = folder.resolve("millrace.yaml");
-        Files.writeString(config, """
-                kafka: {partitions: %d}
-                backends:
-                  remote:
-                    kind: openai
-                    deployments:
-                      - {name: remote, url: "%s", model: stub, timeout: 30s, concurrency: 1024}
-                models:
-                  bare: {backend: remote, retrieval: "off", add-context: false}
-                """.formatted(PARTITIONS, stub.url()));
-        Program program = start(
-                "millrace",
-                outputs,
-                Map.of(),
-                List.of(
-                        launcher.toAbsolutePath().toString(),
-                        "up",
-                        "--port",
-                        "0",
-                        "--data",
-                        folder.resolve("data").toString(),
-                        "--config",
-                        config.toString()));
-        String url = program.await(Pattern.compile("millrace ready (http\\S+)"), START);
+        Instance instance = Instance.start(launcher, folder, outputs, stub.url(), PARTITIONS);
+        programs.add(instance.program());
         return new Contender(
-                new Target("millrace", URI.create(url + "/v1/chat/completions"), Map.of(), BODY.formatted("bare")),
-                program);
+                new Target(
+                        "millrace",
+                        instance.url().resolve("/v1/chat/completions"),
+                        Map.of(),
+                        BODY.formatted(Instance.MODEL)),
+                instance.program());
     }
 
     private Contender portkey(Path folder, Path outputs, StubUpstream stub) throws Exception {
@@ -283,7 +266,7 @@ public final class PathBenchmark implements Callable<Integer> {
     private static void awaitPort(Program program, int port) throws InterruptedException {
         long end = System.nanoTime() + START.toNanos();
         while (true) {
-            try (java.net.Socket socket = new java.net.Socket(java.net.InetAddress.getLoopbackAddress(), port)) {
+            try (java.net.Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
                 return;
             } catch (IOException e) {
                 if (!program.isAlive() || System.nanoTime() > end) {
