@@ -23,7 +23,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Searcher {
     /** Candidates of each kind: fusion reorders the top, and the tail beyond this is noise. */
-    private static final int CANDIDATES = 60;
+    private static final int CANDIDATES = 200;
 
     private final VectorIndex index;
     private final Embedder embedder;

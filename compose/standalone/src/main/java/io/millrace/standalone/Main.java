@@ -4,6 +4,7 @@ import io.millrace.config.ConfigException;
 import io.millrace.standalone.cli.AskCommand;
 import io.millrace.standalone.cli.ConfigCommand;
 import io.millrace.standalone.cli.DownCommand;
+import io.millrace.standalone.cli.EvalCommand;
 import io.millrace.standalone.cli.LogsCommand;
 import io.millrace.standalone.cli.RateCommand;
 import io.millrace.standalone.cli.StatusCommand;
@@ -23,6 +24,7 @@ import picocli.CommandLine.Command;
             StatusCommand.class,
             LogsCommand.class,
             ConfigCommand.class,
+            EvalCommand.class,
             PartsCommand.class,
             ServiceCommand.class,
             TrainCommand.class
