@@ -4,6 +4,7 @@ import io.millrace.schema.Answer;
 import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
+import io.millrace.schema.SearchNote;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.json.DecodeException;
 import io.vertx.core.json.JsonArray;
@@ -31,9 +32,18 @@ enum Face {
     QUERY(Errors.PROBLEM) {
         @Override
         Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            SearchNote search = reply.getSearch();
             List<Hit> hits = reply.getHits();
             JsonObject results = new JsonObject()
                     .put("combined_results", items(hits, Hit::getScore, ""))
+                    .put(
+                            "sql_results",
+                            items(
+                                    hits.stream()
+                                            .filter(hit -> hit.getUnit().equals("row"))
+                                            .toList(),
+                                    Hit::getScore,
+                                    ""))
                     .put(
                             "semantic_results",
                             items(best(hits, Hit::getCosine, query.getLimit()), Hit::getCosine, "cosine"))
@@ -46,9 +56,17 @@ enum Face {
                                     .map(Hit::getCollection)
                                     .distinct()
                                     .sorted()
-                                    .toList()));
+                                    .toList()))
+                    .put(
+                            "context_compression",
+                            new JsonObject()
+                                    .put("enabled", search.getTokensAfter() > 0)
+                                    .put("token_budget", search.getTokenBudget())
+                                    .put("tokens_before", search.getTokensBefore())
+                                    .put("compressed_tokens", search.getTokensAfter()))
+                    .put("rounds", search.getRounds());
             return new JsonObject()
-                    .put("route", query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval())
+                    .put("route", search.getMode().isEmpty() ? query.getRetrieval() : search.getMode())
                     .put("backend", remote ? "remote" : "local")
                     .put("response", answerOf(reply).getText())
                     .put("latency_ms", Math.round(elapsedMs))
@@ -142,6 +160,9 @@ enum Face {
                                     .put("document_id", hit.getDocumentId())
                                     .put("chunk_index", hit.getChunkIndex())
                                     .put("trust", hit.getTrust())
+                                    .put("factor", hit.getFactor())
+                                    .put("relation", hit.getRelation().isEmpty() ? null : hit.getRelation())
+                                    .put("related_to", hit.getRelatedTo().isEmpty() ? null : hit.getRelatedTo())
                                     .put("cosine", hit.getCosine())
                                     .put("bm25", hit.getBm25()))
                     .put("source", hit.getPath())

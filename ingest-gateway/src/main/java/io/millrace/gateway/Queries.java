@@ -101,6 +101,9 @@ final class Queries {
         String model = body.getString("model", DEFAULT_MODEL);
         ModelPolicy policy = policy(model);
         boolean asked = Headers.flag(request, Headers.LOCAL_ONLY) || body.getBoolean("local_only", false);
+        String mode = body.getString("mode", policy.retrieval());
+        Filters.checkQuestion(mode, field, text);
+        Filters filters = Filters.of(body);
         boolean generate = body.getBoolean("generate_response", face == Face.ROUTE);
         Query.Builder query = start(request, face == Face.ROUTE ? "route" : "query")
                 .setText(text)
@@ -111,9 +114,12 @@ final class Queries {
                 .setLocalOnly(asked || policy.localOnly())
                 .setLocalOnlyReason(asked ? "request" : policy.localOnly() ? "model" : "")
                 .setGenerate(generate)
-                .setRetrieval(body.getString("mode", policy.retrieval()))
+                .setRetrieval(mode)
                 .setAddContext(policy.addContext())
                 .setCollections(strings(body.getJsonArray("collections")))
+                .setFilters(filters.fields())
+                .setTags(filters.tags())
+                .setMinSuccessRate(filters.minSuccessRate())
                 .setLimit(body.getInteger("limit", config.retrieval().limit()))
                 .setKeywordLimit(
                         body.getInteger("keyword_limit", config.retrieval().limit()))

@@ -456,9 +456,25 @@ class QueryPathTest {
 
     @Test
     void shouldSearchThroughThePort() {
-        JsonObject body = json(harness.post("/search", "{\"query\":\"x\",\"mode\":\"auto\"}"));
+        JsonObject body = json(harness.post(
+                "/search",
+                "{\"query\":\"x\",\"mode\":\"auto\",\"limit\":3,\"diversity\":0.2,\"collections\":[\"nixos-docs\"],"
+                        + "\"filters\":{\"language\":\"nix\",\"tags\":[\"a\",\"b\"],\"min_success_rate\":0.5}}"));
 
+        assertThat(harness.searched)
+                .containsExactly(new SearchPort.Asked(
+                        "x",
+                        "auto",
+                        java.util.List.of("nixos-docs"),
+                        java.util.Map.of("language", "nix"),
+                        java.util.List.of("a", "b"),
+                        0.5,
+                        3,
+                        0.0,
+                        0.2));
         assertThat(body.getString("search_mode")).isEqualTo("hybrid");
+        assertThat(body.getDouble("context_score")).isEqualTo(0.9);
+        assertThat(body.getJsonArray("degraded")).containsExactly("reranker");
         assertThat(body.getJsonArray("results")).hasSize(2);
         assertThat(body.getJsonArray("results").getJsonObject(1).getJsonArray("sources"))
                 .hasSize(2);

@@ -5,6 +5,8 @@ import io.millrace.knowledge.VectorIndex.Candidate;
 import io.millrace.knowledge.VectorIndex.Question;
 import io.millrace.schema.Hit;
 import io.millrace.schema.Passage;
+import io.millrace.text.DocumentQuestion;
+import io.millrace.text.DocumentQuestion.QuestionException;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -22,8 +24,8 @@ import org.slf4j.LoggerFactory;
 public final class Searcher {
     private static final Logger LOG = LoggerFactory.getLogger(Searcher.class);
 
-    /** What a request may name. {@code sql} is not here: it asks Postgres and not the index. */
-    public static final List<String> MODES = List.of("auto", "keyword", "semantic", "hybrid", "tree");
+    /** What a request may name. */
+    public static final List<String> MODES = List.of("auto", "keyword", "semantic", "hybrid", "tree", "sql");
 
     /** Candidates of each side: fusion reorders the top, and more were measured to add noise. */
     private static final int CANDIDATES = 100;
@@ -57,10 +59,17 @@ public final class Searcher {
      * @param tree whether auto takes tree for long questions
      * @param reranker reads the first hits again
      * @param linkage what is known of passages from their use
+     * @param catalog answers questions about documents; without one there is no sql mode
      */
-    public record Options(boolean tree, Aging aging, Optional<Reranker> reranker, Linkage linkage) {
+    public record Options(
+            boolean tree,
+            Aging aging,
+            Optional<Reranker> reranker,
+            Linkage linkage,
+            Optional<DocumentCatalog> catalog) {
         /** Nothing beyond the index. */
-        public static final Options DEFAULT = new Options(false, Aging.DEFAULT, Optional.empty(), Linkage.NONE);
+        public static final Options DEFAULT =
+                new Options(false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty());
     }
 
     /** @param collections the configured ones: any other name is an error */
@@ -95,11 +104,11 @@ public final class Searcher {
      * What was found.
      *
      * @param mode what auto chose
-     * @param hits best first; in tree mode what surrounds a hit follows it
-     * @param contextScore fitted probability that the hits answer the question, 0..1
+     * @param hits best first; in tree mode what surrounds them follows
+     * @param contextScore fitted probability that the hits answer the question, 0..1; unknown for rows of a catalog
      * @param degraded parts that did not work and were done without
      */
-    public record Result(String mode, List<Hit> hits, double contextScore, List<String> degraded) {
+    public record Result(String mode, List<Hit> hits, Optional<Double> contextScore, List<String> degraded) {
         public Result {
             hits = List.copyOf(hits);
             degraded = List.copyOf(degraded);
@@ -126,12 +135,15 @@ public final class Searcher {
     }
 
     /**
-     * The mode that auto tries first: three words or fewer are looked up, eight or more may be worth their surroundings, the rest is
+     * The mode that auto tries first: a question in the words of SQL goes to the catalog, three words or fewer are looked up, eight or more may be worth their surroundings, the rest is
      * asked for both words and meaning.
      */
     private String modeOf(String mode, String text) {
         if (!mode.equals("auto")) {
             return mode;
+        }
+        if (options.catalog().isPresent() && DocumentQuestion.looksLikeOne(text)) {
+            return "sql";
         }
         long words = WORD.matcher(text)
                 .results()
@@ -145,6 +157,7 @@ public final class Searcher {
      *
      * @param vector unit vector of the text; in keyword mode it only says how near the hits are, and may be empty
      * @throws UnknownCollectionException when a collection is not configured
+     * @throws QuestionException in sql mode, when the text is not a question about documents
      */
     public Result search(Request request, float[] vector) {
         for (String name : request.filter().collections()) {
@@ -153,10 +166,23 @@ public final class Searcher {
             }
         }
         String mode = modeOf(request.mode(), request.text());
+        if (mode.equals("sql")) {
+            return asked(request);
+        }
         Result first = search(request, mode, vector);
         // a look-up that does not find what it looks for was no look-up: short questions lose 2 to 14 % without this
-        boolean lost = request.mode().equals("auto") && mode.equals("keyword") && first.contextScore() < SURE;
+        boolean lost = request.mode().equals("auto")
+                && mode.equals("keyword")
+                && first.contextScore().orElse(0.0) < SURE;
         return lost ? search(request, "hybrid", vector) : first;
+    }
+
+    private Result asked(Request request) {
+        DocumentCatalog catalog =
+                options.catalog().orElseThrow(() -> new QuestionException("there is no database of documents to ask"));
+        List<Hit> rows =
+                catalog.ask(DocumentQuestion.parse(request.text()), request.filter(), Math.min(100, request.limit()));
+        return new Result("sql", rows, Optional.empty(), List.of());
     }
 
     private Result search(Request request, String mode, float[] vector) {
@@ -178,12 +204,12 @@ public final class Searcher {
         List<String> degraded = new ArrayList<>();
         hits = reranked(request, hits, degraded);
         double score = hits.isEmpty() ? 0 : ContextScore.of(hits, coverage(request.text(), hits));
-        return new Result(mode, mode.equals("tree") ? surrounded(hits, request.limit()) : hits, score, degraded);
+        return new Result(mode, mode.equals("tree") ? surrounded(hits) : hits, Optional.of(score), degraded);
     }
 
     /** Embeds the question and searches. */
     public Result search(Request request) {
-        float[] vector = request.mode().equals("keyword")
+        float[] vector = request.mode().equals("keyword") || request.mode().equals("sql")
                 ? new float[0]
                 : embedder.embed(List.of(request.text())).get(0);
         return search(request, vector);
@@ -241,40 +267,28 @@ public final class Searcher {
         return List.copyOf(order.subList(0, Math.min(order.size(), request.limit())));
     }
 
-    /** The first hits, each followed by the passages before and after it and the one that opens its document. */
-    private List<Hit> surrounded(List<Hit> hits, int limit) {
+    /** The hits, then the passages before and after the first of them and those that open their documents. */
+    private List<Hit> surrounded(List<Hit> hits) {
         Map<String, Hit> tree = new LinkedHashMap<>();
         hits.forEach(hit -> tree.putIfAbsent(hit.getPassageId(), hit));
-        Map<String, Hit> ordered = new LinkedHashMap<>();
-        for (int i = 0; i < hits.size(); i++) {
-            Hit hit = hits.get(i);
-            ordered.putIfAbsent(hit.getPassageId(), hit);
-            if (i >= BRANCHES) {
-                continue;
-            }
+        for (Hit hit : hits.subList(0, Math.min(BRANCHES, hits.size()))) {
             List<Passage> around = new ArrayList<>(
                     index.section(hit.getDocumentId(), hit.getChunkIndex() - REACH, hit.getChunkIndex() + REACH));
             if (hit.getChunkIndex() > REACH) {
                 around.addAll(0, index.section(hit.getDocumentId(), 0, 0));
             }
             for (Passage passage : around) {
+                boolean opens = passage.getChunkIndex() == 0 && hit.getChunkIndex() > REACH;
                 // one that was found itself keeps its own place and scores
-                if (!tree.containsKey(passage.getPassageId())) {
-                    ordered.putIfAbsent(
-                            passage.getPassageId(),
-                            Hit.newBuilder(hit(passage, hit.getScore(), hit.getFactor(), hit.getUnit()))
-                                    .setRelation(
-                                            passage.getChunkIndex() == 0 && hit.getChunkIndex() > REACH
-                                                    ? "parent"
-                                                    : "neighbour")
-                                    .setRelatedTo(hit.getPassageId())
-                                    .build());
-                }
+                tree.putIfAbsent(
+                        passage.getPassageId(),
+                        Hit.newBuilder(hit(passage, hit.getScore(), hit.getFactor(), hit.getUnit()))
+                                .setRelation(opens ? "parent" : "neighbour")
+                                .setRelatedTo(hit.getPassageId())
+                                .build());
             }
         }
-        return ordered.values().stream()
-                .limit((long) limit + BRANCHES * (2L * REACH + 1))
-                .toList();
+        return List.copyOf(tree.values());
     }
 
     /** The share of the question's words, weighted by how rare they are, that the best three passages hold, 0..1. */

@@ -1,6 +1,7 @@
 package io.millrace.config;
 
 import io.millrace.config.MillraceConfig.Backend;
+import io.millrace.config.MillraceConfig.Decay;
 import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.config.MillraceConfig.Dispatch;
 import io.millrace.config.MillraceConfig.Kafka;
@@ -12,6 +13,7 @@ import io.millrace.config.MillraceConfig.ModelPolicy;
 import io.millrace.config.MillraceConfig.Postgres;
 import io.millrace.config.MillraceConfig.Redis;
 import io.millrace.config.MillraceConfig.Registry;
+import io.millrace.config.MillraceConfig.Rerank;
 import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
 import java.io.IOException;
@@ -58,7 +60,7 @@ public final class ConfigLoader {
             Set.of("MILLRACE_URL", "MILLRACE_DATA", "MILLRACE_HOME", "MILLRACE_JAVA_OPTS", "MILLRACE_TEST_QDRANT_URL");
 
     private static final Set<String> CAPABILITIES = Set.of("json", "tools", "vision");
-    private static final Set<String> MODES = Set.of("off", "auto", "keyword", "semantic", "hybrid");
+    private static final Set<String> MODES = Set.of("off", "auto", "keyword", "semantic", "hybrid", "tree");
 
     private record Entry(String value, String origin) {}
 
@@ -439,6 +441,26 @@ public final class ConfigLoader {
         if (!passwordEnv.isEmpty() && !env.containsKey(passwordEnv)) {
             errors.add(origin(Settings.POSTGRES_PASSWORD_ENV) + ": there is no variable " + passwordEnv);
         }
+        String tree = value(Settings.TREE, "off");
+        if (!Set.of("on", "off").contains(tree)) {
+            errors.add(origin(Settings.TREE) + ": must be on or off");
+        }
+        Decay decay = new Decay(
+                value(Settings.DECAY_FIRST, Duration.ofDays(90)),
+                value(Settings.DECAY_FIRST_LOSS, 0.10),
+                value(Settings.DECAY_SECOND, Duration.ofDays(180)),
+                value(Settings.DECAY_SECOND_LOSS, 0.25));
+        if (decay.second().compareTo(decay.first()) < 0) {
+            errors.add(origin(Settings.DECAY_SECOND) + ": must be at least retrieval.decay-first");
+        }
+        String rerankUrl = value(Settings.RERANK_URL, "");
+        if (!rerankUrl.isEmpty()) {
+            checkUrl(origin(Settings.RERANK_URL), rerankUrl);
+        }
+        String rerankKey = value(Settings.RERANK_KEY_ENV, "");
+        if (!rerankKey.isEmpty() && !env.containsKey(rerankKey)) {
+            errors.add(origin(Settings.RERANK_KEY_ENV) + ": there is no variable " + rerankKey);
+        }
         Set<String> names = new HashSet<>();
         backends.values()
                 .forEach(backend -> backend.deployments().forEach(deployment -> {
@@ -490,7 +512,15 @@ public final class ConfigLoader {
                         value(Settings.CONTEXT_TOKENS, 1500),
                         value(Settings.MIN_CONTEXT, 0.35),
                         value(Settings.RETRIEVALS, 256),
-                        value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3))),
+                        value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3)),
+                        value(Settings.DIVERSITY, 0.1),
+                        tree.equals("on"),
+                        decay,
+                        new Rerank(
+                                rerankUrl,
+                                value(Settings.RERANK_MODEL, ""),
+                                new Secret(env.getOrDefault(rerankKey, "")),
+                                value(Settings.RERANK_TIMEOUT, Duration.ofSeconds(1)))),
                 new Dispatch(
                         value(Settings.QUEUE, 10),
                         value(Settings.HEARTBEAT, Duration.ofSeconds(1)),

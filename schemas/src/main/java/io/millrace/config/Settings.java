@@ -8,6 +8,7 @@ public final class Settings {
     private static final Duration MS_50 = Duration.ofMillis(50);
     private static final Duration S_1 = Duration.ofSeconds(1);
     private static final Duration M_1 = Duration.ofMinutes(1);
+    private static final Duration YEARS_10 = Duration.ofDays(3_650);
 
     static final Setting<String> LISTEN_HOST =
             Setting.text("listen.host", "127.0.0.1", "Address to listen on; loopback, until there are keys.");
@@ -61,6 +62,27 @@ public final class Settings {
             Setting.integer("retrieval.concurrency", 256, 1, 4096, "Queries in work at once.");
     static final Setting<Duration> RETRIEVAL_TIMEOUT = Setting.duration(
             "retrieval.timeout", "3s", MS_50, Duration.ofSeconds(30), "After which a query goes on without evidence.");
+    static final Setting<Double> DIVERSITY = Setting.number(
+            "retrieval.diversity", 0.1, 0, 1, "How much unlikeness to other passages counts for context; 0: nothing.");
+    static final Setting<String> TREE = Setting.text(
+            "retrieval.tree", "off", "on: auto reads what stands around the hits of questions of eight words or more.");
+    static final Setting<Duration> DECAY_FIRST = Setting.duration(
+            "retrieval.decay-first", "90d", Duration.ZERO, YEARS_10, "Age from which a score is cut a first time.");
+    static final Setting<Double> DECAY_FIRST_LOSS =
+            Setting.number("retrieval.decay-first-loss", 0.10, 0, 1, "What that takes of it.");
+    static final Setting<Duration> DECAY_SECOND = Setting.duration(
+            "retrieval.decay-second", "180d", Duration.ZERO, YEARS_10, "Age from which it is cut more.");
+    static final Setting<Double> DECAY_SECOND_LOSS =
+            Setting.number("retrieval.decay-second-loss", 0.25, 0, 1, "What that takes in all.");
+    static final Setting<String> RERANK_URL = Setting.text(
+            "retrieval.rerank-url",
+            "",
+            "Cross-encoder with Jina's or Cohere's POST /rerank, up to its path; empty: none.");
+    static final Setting<String> RERANK_MODEL = Setting.text("retrieval.rerank-model", "", "Model name sent to it.");
+    static final Setting<String> RERANK_KEY_ENV =
+            Setting.text("retrieval.rerank-key-env", "", "Variable that holds its bearer token.");
+    static final Setting<Duration> RERANK_TIMEOUT = Setting.duration(
+            "retrieval.rerank-timeout", "1s", MS_50, Duration.ofSeconds(30), "After which hits keep their order.");
     static final Setting<Integer> QUEUE = Setting.integer(
             "dispatch.queue",
             10,
@@ -113,6 +135,16 @@ public final class Settings {
             MIN_CONTEXT,
             RETRIEVALS,
             RETRIEVAL_TIMEOUT,
+            DIVERSITY,
+            TREE,
+            DECAY_FIRST,
+            DECAY_FIRST_LOSS,
+            DECAY_SECOND,
+            DECAY_SECOND_LOSS,
+            RERANK_URL,
+            RERANK_MODEL,
+            RERANK_KEY_ENV,
+            RERANK_TIMEOUT,
             QUEUE,
             HEARTBEAT,
             PROBE,

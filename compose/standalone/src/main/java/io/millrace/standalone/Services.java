@@ -7,8 +7,12 @@ import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.gateway.SearchPort;
+import io.millrace.knowledge.Aging;
+import io.millrace.knowledge.Filter;
+import io.millrace.knowledge.HttpReranker;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.knowledge.Reranker;
 import io.millrace.knowledge.Searcher;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
@@ -26,15 +30,17 @@ import io.millrace.routers.dispatch.DispatchWorker;
 import io.millrace.routers.prober.Prober;
 import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
-import io.millrace.schema.Hit;
 import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
+import io.millrace.sinks.postgres.PassageFeedback;
+import io.millrace.sinks.postgres.PostgresCatalog;
 import io.millrace.sinks.postgres.PostgresSink;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
 import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
+import java.net.URI;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -137,7 +143,7 @@ public final class Services implements AutoCloseable {
                 new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
         shared.push(embedder);
         LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
-        searcher = new Searcher(index, embedder, config.collections());
+        searcher = new Searcher(index, embedder, config.collections(), options(config, endpoints));
         services.add(new IndexProjection(log, index));
         if (roles.contains("retrieval")) {
             EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
@@ -148,6 +154,32 @@ public final class Services implements AutoCloseable {
             services.add(new Normalizer(log));
             services.add(new PassageWorker(log, embedder, index));
         }
+    }
+
+    private Searcher.Options options(MillraceConfig config, Endpoints endpoints) {
+        MillraceConfig.Retrieval retrieval = config.retrieval();
+        MillraceConfig.Decay decay = retrieval.decay();
+        PostgresCatalog catalog = new PostgresCatalog(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
+        shared.push(catalog);
+        PassageFeedback feedback = new PassageFeedback(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
+        services.add(feedback);
+        Optional<Reranker> reranker = Optional.of(retrieval.rerank())
+                .filter(rerank -> !rerank.url().isEmpty())
+                .map(rerank -> {
+                    HttpReranker made = new HttpReranker(
+                            URI.create(rerank.url()),
+                            rerank.model(),
+                            rerank.key().value(),
+                            rerank.timeout());
+                    shared.push(made);
+                    return made;
+                });
+        return new Searcher.Options(
+                retrieval.tree(),
+                new Aging(decay.first(), decay.firstLoss(), decay.second(), decay.secondLoss()),
+                reranker,
+                feedback,
+                Optional.of(catalog));
     }
 
     private void dispatch(MillraceConfig config, Endpoints endpoints) {
@@ -185,9 +217,15 @@ public final class Services implements AutoCloseable {
 
     private record KnowledgeSearch(Searcher searcher) implements SearchPort {
         @Override
-        public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
-            return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
-                    .hits();
+        public Found search(Asked asked) {
+            Searcher.Result found = searcher.search(new Searcher.Request(
+                    asked.text(),
+                    asked.mode(),
+                    new Filter(asked.collections(), asked.fields(), asked.tags(), asked.minSuccessRate()),
+                    asked.limit(),
+                    asked.minCosine(),
+                    asked.diversity()));
+            return new Found(found.mode(), found.hits(), found.contextScore().orElse(null), found.degraded());
         }
 
         @Override

@@ -2,6 +2,7 @@ package io.millrace.routers.retrieval;
 
 import io.millrace.config.MillraceConfig;
 import io.millrace.knowledge.ContextScore;
+import io.millrace.knowledge.DocumentCatalog;
 import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.Vectors;
@@ -9,9 +10,9 @@ import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
+import io.millrace.routers.retrieval.ProgressiveContext.Evidence;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feature;
-import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.service.Service;
@@ -35,6 +36,7 @@ public final class RetrievalWorker implements Service {
     private final MillraceConfig config;
     private final Searcher searcher;
     private final EmbeddingCache cache;
+    private final ProgressiveContext progressive;
     private final LogWorker<Query> worker;
     private final ExecutorService searches = Executors.newVirtualThreadPerTaskExecutor();
 
@@ -43,6 +45,7 @@ public final class RetrievalWorker implements Service {
         this.config = config;
         this.searcher = searcher;
         this.cache = cache;
+        this.progressive = new ProgressiveContext(config.retrieval(), searcher);
         this.worker = new LogWorker<>(
                 "retrieval", Topics.QUERIES, log, config.retrieval().concurrency(), this::retrieve);
     }
@@ -79,8 +82,16 @@ public final class RetrievalWorker implements Service {
                 search.cancel(true);
                 degrade(query, retrieval, "timeout", e);
             } catch (ExecutionException e) {
-                boolean model = e.getCause() instanceof Embedder.EmbeddingException;
-                degrade(query, retrieval, model ? "embedder" : "index", e.getCause() == null ? e : e.getCause());
+                Throwable cause = e.getCause() == null ? e : e.getCause();
+                degrade(
+                        query,
+                        retrieval,
+                        switch (cause) {
+                            case Embedder.EmbeddingException model -> "embedder";
+                            case DocumentCatalog.CatalogException database -> "postgres";
+                            default -> "index";
+                        },
+                        cause);
             }
         }
         Envelope envelope = Envelope.newBuilder(query.getEnvelope())
@@ -103,54 +114,26 @@ public final class RetrievalWorker implements Service {
 
     private Retrieval.Builder search(Query query) throws InterruptedException {
         Retrieval.Builder retrieval = Retrieval.newBuilder();
-        String mode = query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval();
         float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
-        int limit = Math.clamp(query.getLimit(), 1, 50);
-        Searcher.Result found = searcher.search(
-                new Searcher.Request(query.getText(), mode, query.getCollections(), limit, query.getScoreThreshold()),
-                vector);
-        retrieval
-                .setMode(mode)
+        Evidence evidence = progressive.gather(query, vector);
+        Searcher.Result found = evidence.found();
+        List<String> degraded = new ArrayList<>(found.degraded());
+        if (cache.isDown()) {
+            degraded.add("redis");
+        }
+        return retrieval
+                .setMode(found.mode())
                 .setHits(found.hits())
-                .setContextScore(found.contextScore())
+                .setContextScore(found.contextScore().orElse(null))
                 .setScoreModel(ContextScore.VERSION)
                 .setEmbedding(Vectors.toBytes(vector))
                 .setEmbeddingModel(searcher.embedder().fingerprint())
-                .setKnowledgeVersion(searcher.index().version());
-        if (cache.isDown()) {
-            retrieval.setDegraded(List.of("redis"));
-        }
-        retrieval.setTokensBefore(
-                found.hits().stream().mapToInt(hit -> tokens(hit.getText())).sum());
-        boolean add = query.getAddContext()
-                && !query.getTools()
-                && found.contextScore() >= config.retrieval().minContextScore();
-        if (add) {
-            String context = context(found.hits());
-            retrieval.setContext(context).setTokensAfter(tokens(context));
-        }
-        return retrieval;
-    }
-
-    /** Whole passages, best first, as far as the budget goes. */
-    private String context(List<Hit> hits) {
-        List<String> blocks = new ArrayList<>();
-        int left = config.retrieval().contextTokens();
-        for (int i = 0; i < hits.size(); i++) {
-            Hit hit = hits.get(i);
-            String block = "[" + (i + 1) + "] " + hit.getTitle() + " (" + hit.getPath() + ")\n" + hit.getText();
-            int cost = tokens(block);
-            if (cost <= left) {
-                blocks.add(block);
-                left -= cost;
-            }
-        }
-        return String.join("\n\n", blocks);
-    }
-
-    /** Four characters a token, the usual rule for English. */
-    private static int tokens(String text) {
-        return (text.length() + 3) / 4;
+                .setKnowledgeVersion(searcher.index().version())
+                .setContext(evidence.context())
+                .setTokensBefore(evidence.note().getTokensBefore())
+                .setTokensAfter(evidence.note().getTokensAfter())
+                .setSearch(evidence.note())
+                .setDegraded(degraded);
     }
 
     @Override
