@@ -66,7 +66,7 @@ enum Face {
                                     .put("compressed_tokens", search.getTokensAfter()))
                     .put("rounds", search.getRounds());
             return new JsonObject()
-                    .put("route", search.getMode().isEmpty() ? query.getRetrieval() : search.getMode())
+                    .put("route", mode(query, search))
                     .put("backend", remote ? "remote" : "local")
                     .put("response", answerOf(reply).getText())
                     .put("latency_ms", Math.round(elapsedMs))
@@ -169,6 +169,13 @@ enum Face {
                     .put("sources", sources));
         }
         return items;
+    }
+
+    private static String mode(Query query, SearchNote search) {
+        if (!search.getMode().isEmpty()) {
+            return search.getMode();
+        }
+        return query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval();
     }
 
     private static List<Hit> best(List<Hit> hits, Function<Hit, @Nullable Double> score, int limit) {

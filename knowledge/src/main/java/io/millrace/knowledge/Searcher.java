@@ -129,6 +129,14 @@ public final class Searcher {
         return index;
     }
 
+    /** Whether searches see every passage of a document. */
+    public boolean sees(String documentId) {
+        List<String> ids = index.passagesOf(documentId);
+        return !ids.isEmpty()
+                && index.load(ids.subList(0, 1)).values().stream()
+                        .anyMatch(passage -> ids.size() >= passage.getChunkCount());
+    }
+
     /** The model that embeds questions. */
     public Embedder embedder() {
         return embedder;

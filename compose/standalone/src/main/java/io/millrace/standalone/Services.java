@@ -230,7 +230,7 @@ public final class Services implements AutoCloseable {
 
         @Override
         public boolean isVisible(String documentId) {
-            return searcher.index().hasDocument(documentId, null);
+            return searcher.sees(documentId);
         }
     }
 
