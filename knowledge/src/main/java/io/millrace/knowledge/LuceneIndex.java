@@ -2,7 +2,6 @@ package io.millrace.knowledge;
 
 import io.millrace.log.Records;
 import io.millrace.schema.Passage;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.DirectoryStream;
@@ -17,11 +16,6 @@ import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Set;
 import java.util.TreeMap;
-import org.apache.avro.io.BinaryEncoder;
-import org.apache.avro.io.DecoderFactory;
-import org.apache.avro.io.EncoderFactory;
-import org.apache.avro.specific.SpecificDatumReader;
-import org.apache.avro.specific.SpecificDatumWriter;
 import org.apache.lucene.codecs.KnnVectorsFormat;
 import org.apache.lucene.codecs.lucene104.Lucene104Codec;
 import org.apache.lucene.codecs.lucene99.Lucene99HnswVectorsFormat;
@@ -103,8 +97,6 @@ public final class LuceneIndex implements VectorIndex {
     private final IndexWriter writer;
     private final SearcherManager searchers;
     private final String made;
-    private final SpecificDatumWriter<Passage> encoder = new SpecificDatumWriter<>(Passage.getClassSchema());
-    private final SpecificDatumReader<Passage> decoder = new SpecificDatumReader<>(Passage.getClassSchema());
 
     private LuceneIndex(FSDirectory directory, String made) throws IOException {
         this.made = made;
@@ -187,7 +179,7 @@ public final class LuceneIndex implements VectorIndex {
                 TITLE, passage.getTitle() + " " + passage.getPath().replaceAll("[/._-]", " "), Field.Store.NO));
         document.add(new KnnFloatVectorField(
                 VECTOR, Vectors.fromBytes(passage.getVector()), VectorSimilarityFunction.COSINE));
-        document.add(new StoredField(RECORD, encode(passage)));
+        document.add(new StoredField(RECORD, PassageBytes.encode(passage)));
         try {
             writer.updateDocument(new Term(ID, passage.getPassageId()), document);
         } catch (IOException e) {
@@ -451,8 +443,9 @@ public final class LuceneIndex implements VectorIndex {
     private List<Passage> passages(IndexSearcher searcher, Query query, int limit) throws IOException {
         List<Passage> found = new ArrayList<>();
         for (ScoreDoc hit : searcher.search(query, limit).scoreDocs) {
-            found.add(decode(
-                    searcher.storedFields().document(hit.doc, Set.of(RECORD)).getBinaryValue(RECORD)));
+            BytesRef record =
+                    searcher.storedFields().document(hit.doc, Set.of(RECORD)).getBinaryValue(RECORD);
+            found.add(PassageBytes.decode(record.bytes, record.offset, record.length));
         }
         return found;
     }
@@ -484,20 +477,5 @@ public final class LuceneIndex implements VectorIndex {
             filter.add(DoublePoint.newRangeQuery(SUCCESS, wanted.minSuccessRate(), 1), Occur.FILTER);
         }
         return filter.build();
-    }
-
-    private byte[] encode(Passage passage) {
-        try {
-            ByteArrayOutputStream out = new ByteArrayOutputStream(4096);
-            BinaryEncoder binary = EncoderFactory.get().directBinaryEncoder(out, null);
-            encoder.write(passage, binary);
-            return out.toByteArray();
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-    }
-
-    private Passage decode(BytesRef bytes) throws IOException {
-        return decoder.read(null, DecoderFactory.get().binaryDecoder(bytes.bytes, bytes.offset, bytes.length, null));
     }
 }

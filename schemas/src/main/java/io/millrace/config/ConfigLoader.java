@@ -6,6 +6,7 @@ import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.config.MillraceConfig.Dispatch;
 import io.millrace.config.MillraceConfig.Kafka;
 import io.millrace.config.MillraceConfig.Kind;
+import io.millrace.config.MillraceConfig.Knowledge;
 import io.millrace.config.MillraceConfig.Limits;
 import io.millrace.config.MillraceConfig.Listen;
 import io.millrace.config.MillraceConfig.Locality;
@@ -453,6 +454,17 @@ public final class ConfigLoader {
         if (decay.second().compareTo(decay.first()) < 0) {
             errors.add(origin(Settings.DECAY_SECOND) + ": must be at least retrieval.decay-first");
         }
+        String index = value(Settings.INDEX, "lucene");
+        String qdrantUrl = value(Settings.QDRANT_URL, "");
+        if (!Set.of("lucene", "qdrant").contains(index)) {
+            errors.add(origin(Settings.INDEX) + ": must be lucene or qdrant");
+        } else if (index.equals("qdrant") || !qdrantUrl.isEmpty()) {
+            checkUrl(origin(Settings.QDRANT_URL), qdrantUrl);
+        }
+        String qdrantKey = value(Settings.QDRANT_KEY_ENV, "");
+        if (!qdrantKey.isEmpty() && !env.containsKey(qdrantKey)) {
+            errors.add(origin(Settings.QDRANT_KEY_ENV) + ": there is no variable " + qdrantKey);
+        }
         String rerankUrl = value(Settings.RERANK_URL, "");
         if (!rerankUrl.isEmpty()) {
             checkUrl(origin(Settings.RERANK_URL), rerankUrl);
@@ -521,6 +533,10 @@ public final class ConfigLoader {
                                 value(Settings.RERANK_MODEL, ""),
                                 new Secret(env.getOrDefault(rerankKey, "")),
                                 value(Settings.RERANK_TIMEOUT, Duration.ofSeconds(1)))),
+                new Knowledge(
+                        index.equals("qdrant") ? qdrantUrl : "",
+                        new Secret(env.getOrDefault(qdrantKey, "")),
+                        value(Settings.QDRANT_PREFIX, "")),
                 new Dispatch(
                         value(Settings.QUEUE, 10),
                         value(Settings.HEARTBEAT, Duration.ofSeconds(1)),

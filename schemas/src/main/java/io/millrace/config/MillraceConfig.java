@@ -27,6 +27,7 @@ public record MillraceConfig(
         Map<String, ModelPolicy> models,
         Routing routing,
         Retrieval retrieval,
+        Knowledge knowledge,
         Dispatch dispatch,
         Limits limits,
         List<String> collections) {
@@ -199,6 +200,13 @@ public record MillraceConfig(
     public record Rerank(String url, String model, Secret key, Duration timeout) {}
 
     /**
+     * Where passages are searched.
+     *
+     * @param qdrantUrl of a Qdrant server's gRPC port; empty: the embedded index
+     */
+    public record Knowledge(String qdrantUrl, Secret qdrantKey, String qdrantPrefix) {}
+
+    /**
      * @param queue records a worker holds while its deployments are busy or loading, 1..1000
      * @param heartbeat how often a worker renews its lease, 200 ms..10 s
      * @param probe how often deployments are probed, 100 ms..60 s
@@ -268,6 +276,7 @@ public record MillraceConfig(
                         false,
                         new Decay(Duration.ofDays(90), 0.10, Duration.ofDays(180), 0.25),
                         new Rerank("", "", Secret.NONE, Duration.ofSeconds(1))),
+                new Knowledge("", Secret.NONE, ""),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
                 new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024),
                 DEFAULT_COLLECTIONS);

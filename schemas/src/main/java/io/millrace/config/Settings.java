@@ -83,6 +83,16 @@ public final class Settings {
             Setting.text("retrieval.rerank-key-env", "", "Variable that holds its bearer token.");
     static final Setting<Duration> RERANK_TIMEOUT = Setting.duration(
             "retrieval.rerank-timeout", "1s", MS_50, Duration.ofSeconds(30), "After which hits keep their order.");
+    static final Setting<String> INDEX =
+            Setting.text("knowledge.index", "lucene", "lucene: embedded; qdrant: the server below.");
+    static final Setting<String> QDRANT_URL = Setting.text(
+            "knowledge.qdrant-url",
+            "",
+            "Qdrant's gRPC port, as http://127.0.0.1:6334; https for TLS. Qdrant 1.15 or later.");
+    static final Setting<String> QDRANT_KEY_ENV =
+            Setting.text("knowledge.qdrant-key-env", "", "Variable that holds its API key.");
+    static final Setting<String> QDRANT_PREFIX =
+            Setting.text("knowledge.qdrant-prefix", "", "Put before the names of the collections there.");
     static final Setting<Integer> QUEUE = Setting.integer(
             "dispatch.queue",
             10,
@@ -145,6 +155,10 @@ public final class Settings {
             RERANK_MODEL,
             RERANK_KEY_ENV,
             RERANK_TIMEOUT,
+            INDEX,
+            QDRANT_URL,
+            QDRANT_KEY_ENV,
+            QDRANT_PREFIX,
             QUEUE,
             HEARTBEAT,
             PROBE,

@@ -12,8 +12,10 @@ import io.millrace.knowledge.Filter;
 import io.millrace.knowledge.HttpReranker;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.knowledge.QdrantIndex;
 import io.millrace.knowledge.Reranker;
 import io.millrace.knowledge.Searcher;
+import io.millrace.knowledge.VectorIndex;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
 import io.millrace.log.Codecs;
@@ -79,6 +81,8 @@ public final class Services implements AutoCloseable {
             RoutingTopology.APPLICATION,
             LedgerTopology.APPLICATION);
 
+    private static final int QDRANT_PORT = 6334;
+    private static final Duration QDRANT_PATIENCE = Duration.ofSeconds(10);
     private static final Duration READY_WITHIN = Duration.ofSeconds(60);
 
     private final Log log;
@@ -142,7 +146,7 @@ public final class Services implements AutoCloseable {
         MiniLmEmbedder embedder =
                 new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
         shared.push(embedder);
-        LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
+        VectorIndex index = index(config, folder, embedder);
         searcher = new Searcher(index, embedder, config.collections(), options(config, endpoints));
         services.add(new IndexProjection(log, index));
         if (roles.contains("retrieval")) {
@@ -154,6 +158,25 @@ public final class Services implements AutoCloseable {
             services.add(new Normalizer(log));
             services.add(new PassageWorker(log, embedder, index));
         }
+    }
+
+    private static VectorIndex index(MillraceConfig config, Path folder, MiniLmEmbedder embedder) {
+        MillraceConfig.Knowledge knowledge = config.knowledge();
+        if (knowledge.qdrantUrl().isEmpty()) {
+            return LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
+        }
+        URI url = URI.create(knowledge.qdrantUrl());
+        return QdrantIndex.open(
+                new QdrantIndex.Server(
+                        url.getHost(),
+                        url.getPort() < 0 ? QDRANT_PORT : url.getPort(),
+                        url.getScheme().equals("https"),
+                        knowledge.qdrantKey().value(),
+                        knowledge.qdrantPrefix(),
+                        QDRANT_PATIENCE),
+                config.collections(),
+                embedder.dimension(),
+                embedder.fingerprint());
     }
 
     private Searcher.Options options(MillraceConfig config, Endpoints endpoints) {
