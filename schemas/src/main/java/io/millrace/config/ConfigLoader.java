@@ -17,11 +17,14 @@ import io.millrace.config.MillraceConfig.Registry;
 import io.millrace.config.MillraceConfig.Rerank;
 import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
+import io.millrace.log.LogSettings;
 import java.io.IOException;
 import java.io.StringReader;
 import java.net.URI;
 import java.net.URISyntaxException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -39,6 +42,7 @@ import org.yaml.snakeyaml.LoaderOptions;
 import org.yaml.snakeyaml.Yaml;
 import org.yaml.snakeyaml.constructor.SafeConstructor;
 import org.yaml.snakeyaml.error.MarkedYAMLException;
+import org.yaml.snakeyaml.error.YAMLException;
 import org.yaml.snakeyaml.nodes.MappingNode;
 import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
@@ -158,6 +162,13 @@ public final class ConfigLoader {
         } catch (MarkedYAMLException e) {
             int line = e.getProblemMark() == null ? 0 : e.getProblemMark().getLine() + 1;
             errors.add(file + ":" + line + ": is not valid YAML: " + e.getProblem());
+        } catch (YAMLException e) {
+            errors.add(file + ": is not valid YAML: "
+                    + String.valueOf(e.getMessage()).replaceAll("\\s*\\R\\s*", " "));
+        } catch (NoSuchFileException e) {
+            errors.add(file + ": there is no such file");
+        } catch (CharacterCodingException e) {
+            errors.add(file + ": is not UTF-8");
         } catch (IOException e) {
             errors.add(file + ": cannot be read: " + e.getMessage());
         }
@@ -500,7 +511,7 @@ public final class ConfigLoader {
                 new Kafka(
                         value(Settings.KAFKA, ""),
                         value(Settings.PREFIX, "millrace."),
-                        value(Settings.PARTITIONS, 4),
+                        value(Settings.PARTITIONS, LogSettings.DEFAULT_PARTITIONS),
                         value(Settings.REPLICATION, 1)),
                 new Registry(value(Settings.REGISTRY, "")),
                 new Postgres(
@@ -548,7 +559,8 @@ public final class ConfigLoader {
                         value(Settings.QUERY_CHARS, 4096),
                         value(Settings.DOCUMENT_CHARS, 51_200),
                         value(Settings.IN_FLIGHT, 4096),
-                        value(Settings.BACKLOG, 1024)),
+                        value(Settings.BACKLOG, 1024),
+                        value(Settings.FREE_DISK, 1L << 30)),
                 value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS));
     }
 

@@ -1,5 +1,6 @@
 package io.millrace.config;
 
+import io.millrace.log.LogSettings;
 import java.time.Duration;
 import java.util.List;
 
@@ -20,7 +21,7 @@ public final class Settings {
             Setting.text("kafka.prefix", "millrace.", "Put before every topic name and, with dashes, every group id.");
     static final Setting<Integer> PARTITIONS = Setting.integer(
             "kafka.partitions",
-            4,
+            LogSettings.DEFAULT_PARTITIONS,
             1,
             512,
             "Partitions of all topics keyed by interaction id; fixed when they are created.");
@@ -116,6 +117,8 @@ public final class Settings {
             "limits.in-flight", 4096, 1, 100_000, "Queries without an answer that a gateway holds; more get 503.");
     static final Setting<Integer> BACKLOG = Setting.integer(
             "limits.stream-backlog", 1024, 16, 100_000, "Pieces held for a slow reader before it is closed.");
+    static final Setting<Long> FREE_DISK = Setting.size(
+            "limits.free-disk", "1GiB", 1 << 20, 1L << 40, "What must be free on the data folder's disk for a start.");
     static final Setting<List<String>> COLLECTIONS =
             Setting.names("collections", MillraceConfig.DEFAULT_COLLECTIONS, "Names of the knowledge collections.");
 
@@ -169,6 +172,7 @@ public final class Settings {
             DOCUMENT_CHARS,
             IN_FLIGHT,
             BACKLOG,
+            FREE_DISK,
             COLLECTIONS);
 
     private Settings() {}

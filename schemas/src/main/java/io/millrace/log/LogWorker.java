@@ -16,6 +16,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
@@ -63,7 +64,8 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     private final Topic<V> topic;
     private final String topicName;
     private final AvroCodec<V> codec;
-    private final KafkaConsumer<byte[], byte[]> consumer;
+    private final Map<String, Object> config;
+    private volatile KafkaConsumer<byte[], byte[]> consumer;
     private final DeadLetters deadLetters;
     private final Handler<V> handler;
     private final int concurrency;
@@ -85,7 +87,8 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         this.topic = topic;
         this.topicName = log.settings().name(topic);
         this.codec = log.codecs().of(topic);
-        this.consumer = new KafkaConsumer<>(ClientConfig.member(log.settings(), step));
+        this.config = ClientConfig.member(log.settings(), step);
+        this.consumer = new KafkaConsumer<>(config);
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
         this.handler = handler;
         this.concurrency = concurrency;
@@ -108,40 +111,60 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     }
 
     private void run() {
-        try {
-            consumer.subscribe(List.of(topicName), new Rebalances());
-            long lastCommit = System.nanoTime();
-            boolean paused = false;
-            while (running) {
-                boolean full = inFlight.get() >= concurrency;
-                if (full != paused) {
-                    if (full) {
-                        consumer.pause(consumer.assignment());
-                    } else {
-                        consumer.resume(consumer.paused());
-                    }
-                    paused = full;
-                }
-                ConsumerRecords<byte[], byte[]> records = consumer.poll(full ? POLL_WHILE_FULL : POLL);
-                for (ConsumerRecord<byte[], byte[]> record : records) {
-                    accept(record);
-                }
-                if (System.nanoTime() - lastCommit > COMMIT_EVERY_NANOS) {
-                    consumer.commitAsync(progress(trackers.keySet()), (offsets, error) -> {
-                        if (error != null) {
-                            LOG.debug("{}: a commit failed, the next one covers it", step, error);
-                        }
-                    });
-                    lastCommit = System.nanoTime();
-                }
+        while (running) {
+            try {
+                work();
+            } catch (WakeupException e) {
+                LOG.debug("{}: woken to stop", step);
+            } catch (RuntimeException e) {
+                LOG.error("{}: the consumer died and is replaced", step, e);
+                assigned = false;
+                replace();
             }
-        } catch (WakeupException e) {
-            LOG.debug("{}: woken to stop", step);
-        } catch (RuntimeException e) {
-            LOG.error("{}: the worker died", step, e);
-        } finally {
-            assigned = false;
-            stopWork();
+        }
+        assigned = false;
+        stopWork();
+    }
+
+    /** What was not committed is read again. */
+    private void replace() {
+        consumer.close(CloseOptions.timeout(Duration.ZERO));
+        trackers.clear();
+        try {
+            Thread.sleep(FIRST_BACKOFF);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            running = false;
+        }
+        consumer = new KafkaConsumer<>(config);
+    }
+
+    private void work() {
+        consumer.subscribe(List.of(topicName), new Rebalances());
+        long lastCommit = System.nanoTime();
+        boolean paused = false;
+        while (running) {
+            boolean full = inFlight.get() >= concurrency;
+            if (full != paused) {
+                if (full) {
+                    consumer.pause(consumer.assignment());
+                } else {
+                    consumer.resume(consumer.paused());
+                }
+                paused = full;
+            }
+            ConsumerRecords<byte[], byte[]> records = consumer.poll(full ? POLL_WHILE_FULL : POLL);
+            for (ConsumerRecord<byte[], byte[]> record : records) {
+                accept(record);
+            }
+            if (System.nanoTime() - lastCommit > COMMIT_EVERY_NANOS) {
+                consumer.commitAsync(progress(trackers.keySet()), (offsets, error) -> {
+                    if (error != null) {
+                        LOG.debug("{}: a commit failed, the next one covers it", step, error);
+                    }
+                });
+                lastCommit = System.nanoTime();
+            }
         }
     }
 
@@ -249,7 +272,7 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         } catch (RuntimeException e) {
             LOG.debug("{}: the last commit failed; its records will be read again", step, e);
         } finally {
-            consumer.close(org.apache.kafka.clients.consumer.CloseOptions.timeout(Duration.ofSeconds(2)));
+            consumer.close(CloseOptions.timeout(Duration.ofSeconds(2)));
         }
     }
 

@@ -38,6 +38,7 @@ import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PassageFeedback;
 import io.millrace.sinks.postgres.PostgresCatalog;
 import io.millrace.sinks.postgres.PostgresSink;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
 import io.millrace.topology.ledger.LedgerTopology;

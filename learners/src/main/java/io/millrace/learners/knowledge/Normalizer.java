@@ -86,6 +86,11 @@ public final class Normalizer implements Service {
     }
 
     @Override
+    public boolean isEssential() {
+        return false;
+    }
+
+    @Override
     public boolean isReady() {
         return worker.isReady();
     }
