@@ -6,7 +6,7 @@ import io.millrace.learners.evaluation.BeirDataset;
 import io.millrace.learners.evaluation.BeirDataset.DataException;
 import io.millrace.learners.evaluation.RankingMetrics;
 import io.millrace.learners.evaluation.RetrievalEvaluation;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
