@@ -5,6 +5,8 @@ import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
 import io.millrace.schema.SearchNote;
+import io.millrace.text.ContextLevel;
+import io.millrace.text.Prompts;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.json.DecodeException;
 import io.vertx.core.json.JsonArray;
@@ -64,7 +66,9 @@ enum Face {
                                     .put("token_budget", search.getTokenBudget())
                                     .put("tokens_before", search.getTokensBefore())
                                     .put("compressed_tokens", search.getTokensAfter()))
-                    .put("rounds", search.getRounds());
+                    .put("rounds", search.getRounds())
+                    .put("session_turn", search.getSessionTurn() > 0 ? search.getSessionTurn() : null)
+                    .put("searched_for", new JsonArray(List.copyOf(search.getQueries())));
             return new JsonObject()
                     .put("route", mode(query, search))
                     .put("backend", remote ? "remote" : "local")
@@ -96,9 +100,54 @@ enum Face {
                     .put("decision", decision(reply))
                     .toBuffer();
         }
+    },
+
+    /** The predecessor's: the question with context, for a model that the client asks itself. */
+    AUGMENT(Errors.PROBLEM) {
+        @Override
+        Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            SearchNote search = reply.getSearch();
+            return new JsonObject()
+                    .put("augmented_prompt", Prompts.augmented(answerOf(reply).getText(), query.getText()))
+                    .put("context_ids", new JsonArray(List.copyOf(search.getUsed())))
+                    .put("original_query", query.getText())
+                    .put("context_count", search.getUsed().size())
+                    .put("token_count", search.getTokensAfter())
+                    .put("context_score", reply.getContextScore())
+                    .put("capability_discovery", discovery(query, reply))
+                    .put("latency_ms", Math.round(elapsedMs))
+                    .put("interaction_id", query.getInteractionId())
+                    .toBuffer();
+        }
+    },
+
+    /** The predecessor's: a turn of a session that collects context. */
+    CONTEXT(Errors.PROBLEM) {
+        @Override
+        Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            SearchNote search = reply.getSearch();
+            return new JsonObject()
+                    .put("context", answerOf(reply).getText())
+                    .put("context_ids", new JsonArray(List.copyOf(search.getUsed())))
+                    .put("suggestions", suggestions(query, reply))
+                    .put("token_count", search.getTokensAfter())
+                    .put("tokens_before", search.getTokensBefore())
+                    .put("token_budget", query.getContextTokens())
+                    // empty: all of them
+                    .put("collections_searched", new JsonArray(List.copyOf(search.getCollections())))
+                    .put("session_id", query.getSessionId())
+                    // null: the sessions are not known now
+                    .put("turn_number", search.getSessionTurn() > 0 ? search.getSessionTurn() : null)
+                    .put("searched_for", new JsonArray(List.copyOf(search.getQueries())))
+                    .put("context_score", reply.getContextScore())
+                    .put("latency_ms", Math.round(elapsedMs))
+                    .put("interaction_id", query.getInteractionId())
+                    .toBuffer();
+        }
     };
 
     private static final Logger LOG = LoggerFactory.getLogger(Face.class);
+    private static final int SUGGESTIONS = 5;
 
     private final Errors errors;
 
@@ -169,6 +218,45 @@ enum Face {
                     .put("sources", sources));
         }
         return items;
+    }
+
+    /** The predecessor's shape. What it looked for beside documents there is none of here yet: those lists are empty. */
+    private static JsonObject discovery(Query query, Reply reply) {
+        SearchNote search = reply.getSearch();
+        boolean used = !search.getUsed().isEmpty();
+        JsonArray datasets = new JsonArray();
+        reply.getHits().stream()
+                .filter(hit -> search.getUsed().contains(hit.getPassageId()))
+                .map(hit -> new JsonObject().put("title", hit.getPath()).put("project", hit.getCollection()))
+                .distinct()
+                .forEach(datasets::add);
+        return new JsonObject()
+                .put("decision", used ? "used" : "skipped")
+                .put("reason", used ? "context_found" : "no_convincing_context")
+                .put("cache_hit", false)
+                .put("intent_tags", new JsonArray().add(mode(query, search)))
+                .put("tools", new JsonArray())
+                .put("skills", new JsonArray())
+                .put("servers", new JsonArray())
+                .put("datasets", datasets);
+    }
+
+    /** What a client may ask for next: passages that did not fit, then the next level. */
+    private static JsonArray suggestions(Query query, Reply reply) {
+        SearchNote search = reply.getSearch();
+        JsonArray suggestions = new JsonArray();
+        reply.getHits().stream()
+                .filter(hit -> !search.getUsed().contains(hit.getPassageId()))
+                .map(hit -> "not in the context for want of room or of confidence: " + hit.getTitle() + " ("
+                        + hit.getPath() + ")")
+                .distinct()
+                .limit(SUGGESTIONS)
+                .forEach(suggestions::add);
+        ContextLevel.of(query.getContextLevel())
+                .flatMap(ContextLevel::next)
+                .ifPresent(next ->
+                        suggestions.add("context_level " + next.word() + " gives up to " + next.hits() + " passages"));
+        return suggestions;
     }
 
     private static String mode(Query query, SearchNote search) {

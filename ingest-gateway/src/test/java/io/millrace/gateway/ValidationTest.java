@@ -118,6 +118,27 @@ class ValidationTest {
                 Arguments.of("/search", "{}", 400, "query"),
                 Arguments.of("/search", "{\"query\":\"x\",\"mode\":\"vibes\"}", 400, "mode"),
                 Arguments.of("/search", "{\"query\":\"x\",\"collections\":[\"nope\"]}", 400, "collections[0]"),
+                Arguments.of("/augment_query", "{}", 400, "query"),
+                Arguments.of("/augment_query", "{\"query\":\" \"}", 400, "query"),
+                Arguments.of("/augment_query", "{\"query\":\"x\",\"mode\":\"auto\"}", 400, "mode"),
+                Arguments.of("/context/multi_turn", "{\"query\":\"x\"}", 400, "session_id"),
+                Arguments.of("/context/multi_turn", "{\"session_id\":\"s\"}", 400, "query"),
+                Arguments.of(
+                        "/context/multi_turn",
+                        "{\"session_id\":\"s\",\"query\":\"x\",\"context_level\":\"huge\"}",
+                        400,
+                        "context_level"),
+                Arguments.of(
+                        "/context/multi_turn",
+                        "{\"session_id\":\"s\",\"query\":\"x\",\"max_tokens\":1}",
+                        400,
+                        "max_tokens"),
+                Arguments.of(
+                        "/context/multi_turn",
+                        "{\"session_id\":\"s\",\"query\":\"x\",\"previous_context_ids\":[1]}",
+                        400,
+                        "previous_context_ids[0]"),
+                Arguments.of("/discovery/token_budget", "{\"query_type\":\"gossip\"}", 400, "query_type"),
                 Arguments.of("/query", "{\"query\":\"" + "x".repeat(200_000) + "\"}", 413, "body"),
                 Arguments.of("/nowhere", "{}", 404, ""),
                 Arguments.of("/health", "{}", 405, ""));

@@ -21,8 +21,13 @@ import java.util.regex.Pattern;
  * @param text empty when nothing fits
  * @param tokensBefore tokens of all passages
  * @param tokensAfter tokens of the text, at most the budget
+ * @param used ids of the passages in it, in its order
  */
-public record ContextBlock(String text, int tokensBefore, int tokensAfter) {
+public record ContextBlock(String text, int tokensBefore, int tokensAfter, List<String> used) {
+    public ContextBlock {
+        used = List.copyOf(used);
+    }
+
     /** cl100k: within a few percent of what current models count, and what their prices are quoted in. */
     private static final Encoding ENCODING = Encodings.newLazyEncodingRegistry().getEncoding(EncodingType.CL100K_BASE);
 
@@ -48,6 +53,7 @@ public record ContextBlock(String text, int tokensBefore, int tokensAfter) {
     public static ContextBlock of(String question, List<Hit> hits, int budget) {
         Set<String> asked = new HashSet<>(Terms.of(question));
         StringBuilder text = new StringBuilder();
+        List<String> used = new ArrayList<>();
         int before = 0;
         boolean compressed = false;
         for (int i = 0; i < hits.size(); i++) {
@@ -57,15 +63,17 @@ public record ContextBlock(String text, int tokensBefore, int tokensAfter) {
             String separator = text.isEmpty() ? "" : "\n\n";
             if (tokens(text + separator + head + hit.getText()) <= budget) {
                 text.append(separator).append(head).append(hit.getText());
+                used.add(hit.getPassageId());
             } else if (!compressed) {
                 String part = compressed(asked, hit.getText(), budget - tokens(text + separator + head));
                 if (!part.isEmpty()) {
                     text.append(separator).append(head).append(part);
+                    used.add(hit.getPassageId());
                     compressed = true;
                 }
             }
         }
-        return new ContextBlock(text.toString(), before, tokens(text.toString()));
+        return new ContextBlock(text.toString(), before, tokens(text.toString()), used);
     }
 
     private static String compressed(Set<String> asked, String passage, int budget) {

@@ -1,14 +1,9 @@
 package io.millrace.knowledge;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -21,57 +16,38 @@ import java.util.List;
  * <p>A score outside 0..1 is a logit (llama.cpp gives those) and is put through the logistic function.
  */
 public final class HttpReranker implements Reranker, AutoCloseable {
-    private static final ObjectMapper JSON = new ObjectMapper();
-
-    private final HttpClient http;
-    private final URI url;
+    private final ModelClient client;
     private final String model;
-    private final String key;
-    private final Duration timeout;
 
     /**
      * @param key bearer token; empty for none
      * @param timeout for the whole answer
      */
     public HttpReranker(URI url, String model, String key, Duration timeout) {
-        this.url = url;
+        this.client = new ModelClient(url, key, timeout);
         this.model = model;
-        this.key = key;
-        this.timeout = timeout;
-        this.http = HttpClient.newBuilder().connectTimeout(timeout).build();
+    }
+
+    @Override
+    public boolean isLocal() {
+        return client.isLocal();
     }
 
     @Override
     public List<Double> relevances(String question, List<String> texts) {
-        ObjectNode body = JSON.createObjectNode().put("query", question).put("top_n", texts.size());
+        ObjectNode body = ModelClient.object().put("query", question).put("top_n", texts.size());
         if (!model.isEmpty()) {
             body.put("model", model);
         }
         texts.forEach(body.putArray("documents")::add);
-        HttpRequest.Builder request = HttpRequest.newBuilder(url)
-                .timeout(timeout)
-                .header("Content-Type", "application/json")
-                .POST(HttpRequest.BodyPublishers.ofString(body.toString()));
-        if (!key.isEmpty()) {
-            request.header("Authorization", "Bearer " + key);
-        }
         try {
-            HttpResponse<String> response = http.send(request.build(), HttpResponse.BodyHandlers.ofString());
-            if (response.statusCode() != 200) {
-                throw failed("it answered " + response.statusCode(), new IOException("status"));
-            }
-            return read(JSON.readTree(response.body()), texts.size());
-        } catch (JsonProcessingException e) {
-            throw failed("it did not answer with JSON", e);
+            return read(client.post(body), texts.size());
         } catch (IOException e) {
-            throw failed(e.toString(), e);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw failed("interrupted", e);
+            throw new RerankException("the reranker at " + client.host() + " failed: " + e.getMessage(), e);
         }
     }
 
-    private List<Double> read(JsonNode answer, int count) {
+    private static List<Double> read(JsonNode answer, int count) throws IOException {
         List<Double> scores = new ArrayList<>(Collections.nCopies(count, Double.NaN));
         for (JsonNode result : answer.path("results")) {
             int index = result.path("index").asInt(-1);
@@ -80,18 +56,14 @@ public final class HttpReranker implements Reranker, AutoCloseable {
             }
         }
         if (scores.stream().anyMatch(score -> score.isNaN())) {
-            throw failed("it did not score every text", new IOException("results"));
+            throw new IOException("it did not score every text");
         }
         boolean logits = scores.stream().anyMatch(score -> score < 0 || score > 1);
         return logits ? scores.stream().map(score -> 1 / (1 + Math.exp(-score))).toList() : List.copyOf(scores);
     }
 
-    private RerankException failed(String why, Exception cause) {
-        return new RerankException("the reranker at " + url.getHost() + " failed: " + why, cause);
-    }
-
     @Override
     public void close() {
-        http.shutdownNow();
+        client.close();
     }
 }

@@ -78,7 +78,7 @@ import org.slf4j.LoggerFactory;
  *
  * <p>A question to both sides is one batch of two queries over the same prefetch (the nearest and the best by words): one scores the
  * union by the dense vector, the other by the sparse one. So each candidate has both exact scores, which fusion needs and the server's
- * own fusion would not give (decision 008).
+ * own fusion would not give (decision 013).
  *
  * <p>Several processes may keep one server up with the log: writes are the same whoever does them. Offsets and the maker of the index
  * are in a collection of their own; an index made by another model or format is dropped, and the log fills it again.

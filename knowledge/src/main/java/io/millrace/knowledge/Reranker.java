@@ -11,6 +11,9 @@ public interface Reranker {
      */
     List<Double> relevances(String question, List<String> texts);
 
+    /** Whether texts stay on this machine: only then it may read what may not leave. */
+    boolean isLocal();
+
     /** The model did not answer. */
     final class RerankException extends RuntimeException {
         private static final long serialVersionUID = 1L;

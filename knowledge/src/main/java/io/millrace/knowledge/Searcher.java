@@ -92,11 +92,35 @@ public final class Searcher {
      * @param limit most hits, 1..200
      * @param minCosine least cosine of a hit that no keyword found, -1..1
      * @param diversity weight of unlikeness among the hits, 0..1; 0 for none
+     * @param more what most requests go without
      */
-    public record Request(String text, String mode, Filter filter, int limit, double minCosine, double diversity) {
+    public record Request(
+            String text, String mode, Filter filter, int limit, double minCosine, double diversity, More more) {
+        /** With nothing more. */
+        public Request(String text, String mode, Filter filter, int limit, double minCosine, double diversity) {
+            this(text, mode, filter, limit, minCosine, diversity, More.NONE);
+        }
+
         /** In some collections, empty for all, and without diversity. */
         public Request(String text, String mode, List<String> collections, int limit, double minCosine) {
             this(text, mode, Filter.collections(collections), limit, minCosine, 0);
+        }
+    }
+
+    /**
+     * What a request may carry.
+     *
+     * @param rewordings of the question, searched for along with it
+     * @param exclude ids of passages that are not wanted
+     * @param localOnly the question may not leave the machine
+     */
+    public record More(List<String> rewordings, Set<String> exclude, boolean localOnly) {
+        /** Nothing. */
+        public static final More NONE = new More(List.of(), Set.of(), false);
+
+        public More {
+            rewordings = List.copyOf(rewordings);
+            exclude = Set.copyOf(exclude);
         }
     }
 
@@ -195,7 +219,8 @@ public final class Searcher {
 
     private Result search(Request request, String mode, float[] vector) {
         String ranking = mode.equals("tree") ? "hybrid" : mode;
-        List<Candidate> found = options.linkage().link(candidates(request, ranking, vector));
+        float[] searched = withRewordings(request.more().rewordings(), vector);
+        List<Candidate> found = options.linkage().link(candidates(request, ranking, searched));
         List<Ranked> ranked = Ranking.rank(found, ranking, options.aging(), System.currentTimeMillis());
         int most = options.reranker().isEmpty() ? request.limit() : Math.max(RERANKED, request.limit());
         List<Ranked> taken = Ranking.diverse(ranked, most, request.diversity());
@@ -206,13 +231,47 @@ public final class Searcher {
             Passage passage = passages.get(each.candidate().passageId());
             // one that is gone was deleted between the two reads
             if (passage != null) {
-                hits.add(hit(passage, each, unit(ranking)));
+                Hit hit = hit(passage, each, unit(ranking));
+                if (!request.more().rewordings().isEmpty() && vector.length > 0) {
+                    // how near it is to the question itself: what the context score is fitted on
+                    hit = Hit.newBuilder(hit)
+                            .setCosine(Vectors.cosine(vector, each.candidate().vector()))
+                            .build();
+                }
+                hits.add(hit);
             }
         }
         List<String> degraded = new ArrayList<>();
-        hits = reranked(request, hits, degraded);
+        hits = reranked(request, hits, mayBeRead(request, passages), degraded);
         double score = hits.isEmpty() ? 0 : ContextScore.of(hits, coverage(request.text(), hits));
-        return new Result(mode, mode.equals("tree") ? surrounded(hits) : hits, Optional.of(score), degraded);
+        return new Result(
+                mode,
+                mode.equals("tree") ? surrounded(hits, request.more().exclude()) : hits,
+                Optional.of(score),
+                degraded);
+    }
+
+    /** The mean of the question's vector and of its rewordings', the question counting as much as all of them; itself without any. */
+    private float[] withRewordings(List<String> rewordings, float[] vector) {
+        if (rewordings.isEmpty() || vector.length == 0) {
+            return vector;
+        }
+        float[] sum = vector.clone();
+        for (float[] other : embedder.embed(rewordings)) {
+            for (int i = 0; i < sum.length; i++) {
+                sum[i] += other[i] / rewordings.size();
+            }
+        }
+        return Vectors.unit(sum);
+    }
+
+    /** Whether the reranker may see the question and these passages. */
+    private boolean mayBeRead(Request request, Map<String, Passage> passages) {
+        return options.reranker()
+                .filter(reranker -> reranker.isLocal()
+                        || (!request.more().localOnly()
+                                && passages.values().stream().noneMatch(Passage::getLocalOnly)))
+                .isPresent();
     }
 
     /** Embeds the question and searches. */
@@ -224,14 +283,18 @@ public final class Searcher {
     }
 
     private List<Candidate> candidates(Request request, String mode, float[] vector) {
-        int limit = Math.max(CANDIDATES, request.limit());
-        Map<String, Double> terms = mode.equals("semantic") ? Map.of() : Terms.expanded(request.text());
+        Set<String> exclude = request.more().exclude();
+        int limit = Math.max(CANDIDATES, request.limit()) + exclude.size();
+        Map<String, Double> terms = mode.equals("semantic")
+                ? Map.of()
+                : Terms.expanded(request.text(), request.more().rewordings());
         float[] near = mode.equals("keyword") ? new float[0] : vector;
         List<Candidate> found = near.length == 0 && terms.isEmpty()
                 ? List.of()
                 : index.candidates(new Question(near, terms, limit, request.filter()));
         return found.stream()
                 .filter(each -> each.bm25() != null || Ranking.cosine(each) >= request.minCosine())
+                .filter(each -> !exclude.contains(each.passageId()))
                 .map(each -> mode.equals("keyword") && vector.length > 0
                         ? new Candidate(
                                 each.passageId(),
@@ -244,8 +307,8 @@ public final class Searcher {
                 .toList();
     }
 
-    private List<Hit> reranked(Request request, List<Hit> hits, List<String> degraded) {
-        if (options.reranker().isEmpty() || hits.size() < 2) {
+    private List<Hit> reranked(Request request, List<Hit> hits, boolean mayBeRead, List<String> degraded) {
+        if (options.reranker().isEmpty() || !mayBeRead || hits.size() < 2) {
             return hits.subList(0, Math.min(hits.size(), request.limit()));
         }
         List<Hit> read = hits.subList(0, Math.min(RERANKED, hits.size()));
@@ -276,7 +339,7 @@ public final class Searcher {
     }
 
     /** The hits, then the passages before and after the first of them and those that open their documents. */
-    private List<Hit> surrounded(List<Hit> hits) {
+    private List<Hit> surrounded(List<Hit> hits, Set<String> exclude) {
         Map<String, Hit> tree = new LinkedHashMap<>();
         hits.forEach(hit -> tree.putIfAbsent(hit.getPassageId(), hit));
         for (Hit hit : hits.subList(0, Math.min(BRANCHES, hits.size()))) {
@@ -286,6 +349,9 @@ public final class Searcher {
                 around.addAll(0, index.section(hit.getDocumentId(), 0, 0));
             }
             for (Passage passage : around) {
+                if (exclude.contains(passage.getPassageId())) {
+                    continue;
+                }
                 boolean opens = passage.getChunkIndex() == 0 && hit.getChunkIndex() > REACH;
                 // one that was found itself keeps its own place and scores
                 tree.putIfAbsent(

@@ -78,6 +78,13 @@ public final class Terms {
         return terms;
     }
 
+    /** The same, with the terms of its rewordings at the weight of synonyms. */
+    static Map<String, Double> expanded(String question, List<String> rewordings) {
+        Map<String, Double> terms = expanded(question);
+        rewordings.forEach(rewording -> of(rewording).forEach(term -> terms.putIfAbsent(term, SYNONYM_WEIGHT)));
+        return terms;
+    }
+
     private static Map<String, List<String>> readSynonyms() {
         Map<String, List<String>> synonyms = new LinkedHashMap<>();
         try (BufferedReader lines = new BufferedReader(new InputStreamReader(

@@ -31,6 +31,7 @@ class ContextBlockTest {
         assertThat(block.text()).isEqualTo("[1] A › B (a.md)\nFirst.\n\n[2] C (c.md)\nSecond.");
         assertThat(block.tokensAfter()).isEqualTo(ContextBlock.tokens(block.text()));
         assertThat(block.tokensBefore()).isEqualTo(4);
+        assertThat(block.used()).containsExactly("id of a.md", "id of c.md");
     }
 
     @Test
@@ -87,6 +88,11 @@ class ContextBlockTest {
     }
 
     private static Hit hit(String title, String path, String text) {
-        return Hit.newBuilder().setTitle(title).setPath(path).setText(text).build();
+        return Hit.newBuilder()
+                .setPassageId("id of " + path)
+                .setTitle(title)
+                .setPath(path)
+                .setText(text)
+                .build();
     }
 }

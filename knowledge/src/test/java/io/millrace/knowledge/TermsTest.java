@@ -32,6 +32,13 @@ class TermsTest {
     }
 
     @Test
+    void shouldCountTheWordsOfRewordingsLess() {
+        assertThat(Terms.expanded("undo a deployment", java.util.List.of("roll back the deployment")))
+                .containsEntry("deploy", 1.0)
+                .containsEntry("roll", Terms.SYNONYM_WEIGHT);
+    }
+
+    @Test
     void shouldBeEmptyWhenOnlyStopWordsAreAsked() {
         assertThat(Terms.expanded("is it the, or not?")).isEmpty();
     }

@@ -4,6 +4,7 @@ import io.millrace.config.MillraceConfig.Backend;
 import io.millrace.config.MillraceConfig.Decay;
 import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.config.MillraceConfig.Dispatch;
+import io.millrace.config.MillraceConfig.Expansion;
 import io.millrace.config.MillraceConfig.Kafka;
 import io.millrace.config.MillraceConfig.Kind;
 import io.millrace.config.MillraceConfig.Knowledge;
@@ -437,6 +438,15 @@ public final class ConfigLoader {
         origins.put("backends." + name + "." + name, variable);
     }
 
+    /** What the variable holds that a setting names; none when it names none. */
+    private Secret secret(Setting<String> variable) {
+        String name = value(variable, "");
+        if (!name.isEmpty() && !env.containsKey(name)) {
+            errors.add(origin(variable) + ": there is no variable " + name);
+        }
+        return new Secret(env.getOrDefault(name, ""));
+    }
+
     private MillraceConfig build() {
         double local = value(Settings.LOCAL, 0.85);
         double fallback = value(Settings.FALLBACK, 0.70);
@@ -448,10 +458,6 @@ public final class ConfigLoader {
         if (!host.equals("localhost") && !host.equals("::1") && !host.startsWith("127.")) {
             errors.add(origin(Settings.LISTEN_HOST) + ": listen.host " + host
                     + " is not a loopback address; there are no keys yet, so anybody could ask");
-        }
-        String passwordEnv = value(Settings.POSTGRES_PASSWORD_ENV, "");
-        if (!passwordEnv.isEmpty() && !env.containsKey(passwordEnv)) {
-            errors.add(origin(Settings.POSTGRES_PASSWORD_ENV) + ": there is no variable " + passwordEnv);
         }
         String tree = value(Settings.TREE, "off");
         if (!Set.of("on", "off").contains(tree)) {
@@ -472,17 +478,13 @@ public final class ConfigLoader {
         } else if (index.equals("qdrant") || !qdrantUrl.isEmpty()) {
             checkUrl(origin(Settings.QDRANT_URL), qdrantUrl);
         }
-        String qdrantKey = value(Settings.QDRANT_KEY_ENV, "");
-        if (!qdrantKey.isEmpty() && !env.containsKey(qdrantKey)) {
-            errors.add(origin(Settings.QDRANT_KEY_ENV) + ": there is no variable " + qdrantKey);
-        }
         String rerankUrl = value(Settings.RERANK_URL, "");
         if (!rerankUrl.isEmpty()) {
             checkUrl(origin(Settings.RERANK_URL), rerankUrl);
         }
-        String rerankKey = value(Settings.RERANK_KEY_ENV, "");
-        if (!rerankKey.isEmpty() && !env.containsKey(rerankKey)) {
-            errors.add(origin(Settings.RERANK_KEY_ENV) + ": there is no variable " + rerankKey);
+        String expandUrl = value(Settings.EXPAND_URL, "");
+        if (!expandUrl.isEmpty()) {
+            checkUrl(origin(Settings.EXPAND_URL), expandUrl);
         }
         Set<String> names = new HashSet<>();
         backends.values()
@@ -517,7 +519,7 @@ public final class ConfigLoader {
                 new Postgres(
                         value(Settings.POSTGRES, ""),
                         value(Settings.POSTGRES_USER, "millrace"),
-                        new Secret(env.getOrDefault(passwordEnv, ""))),
+                        secret(Settings.POSTGRES_PASSWORD_ENV)),
                 new Redis(value(Settings.REDIS, "")),
                 backends,
                 models,
@@ -542,11 +544,16 @@ public final class ConfigLoader {
                         new Rerank(
                                 rerankUrl,
                                 value(Settings.RERANK_MODEL, ""),
-                                new Secret(env.getOrDefault(rerankKey, "")),
-                                value(Settings.RERANK_TIMEOUT, Duration.ofSeconds(1)))),
+                                secret(Settings.RERANK_KEY_ENV),
+                                value(Settings.RERANK_TIMEOUT, Duration.ofSeconds(1))),
+                        new Expansion(
+                                expandUrl,
+                                value(Settings.EXPAND_MODEL, ""),
+                                secret(Settings.EXPAND_KEY_ENV),
+                                value(Settings.EXPAND_TIMEOUT, Duration.ofSeconds(4)))),
                 new Knowledge(
                         index.equals("qdrant") ? qdrantUrl : "",
-                        new Secret(env.getOrDefault(qdrantKey, "")),
+                        secret(Settings.QDRANT_KEY_ENV),
                         value(Settings.QDRANT_PREFIX, "")),
                 new Dispatch(
                         value(Settings.QUEUE, 10),

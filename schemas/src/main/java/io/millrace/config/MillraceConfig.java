@@ -181,7 +181,8 @@ public record MillraceConfig(
             double diversity,
             boolean tree,
             Decay decay,
-            Rerank rerank) {}
+            Rerank rerank,
+            Expansion expansion) {}
 
     /**
      * What age takes of a score.
@@ -198,6 +199,14 @@ public record MillraceConfig(
      * @param url with its path, as {@code https://api.example.com/v1/rerank}; empty: none
      */
     public record Rerank(String url, String model, Secret key, Duration timeout) {}
+
+    /**
+     * A model that rewords questions.
+     *
+     * @param url of its chat completions, with the path; empty: none
+     * @param timeout at most 4 s
+     */
+    public record Expansion(String url, String model, Secret key, Duration timeout) {}
 
     /**
      * Where passages are searched.
@@ -277,7 +286,8 @@ public record MillraceConfig(
                         0.1,
                         false,
                         new Decay(Duration.ofDays(90), 0.10, Duration.ofDays(180), 0.25),
-                        new Rerank("", "", Secret.NONE, Duration.ofSeconds(1))),
+                        new Rerank("", "", Secret.NONE, Duration.ofSeconds(1)),
+                        new Expansion("", "", Secret.NONE, Duration.ofSeconds(4))),
                 new Knowledge("", Secret.NONE, ""),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
                 new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024, 1L << 30),

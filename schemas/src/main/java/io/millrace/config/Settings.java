@@ -84,6 +84,15 @@ public final class Settings {
             Setting.text("retrieval.rerank-key-env", "", "Variable that holds its bearer token.");
     static final Setting<Duration> RERANK_TIMEOUT = Setting.duration(
             "retrieval.rerank-timeout", "1s", MS_50, Duration.ofSeconds(30), "After which hits keep their order.");
+    static final Setting<String> EXPAND_URL = Setting.text(
+            "retrieval.expand-url",
+            "",
+            "OpenAI-compatible POST /v1/chat/completions, up to its path, that rewords questions whose first search is not convincing; empty: none.");
+    static final Setting<String> EXPAND_MODEL = Setting.text("retrieval.expand-model", "", "Model name sent to it.");
+    static final Setting<String> EXPAND_KEY_ENV =
+            Setting.text("retrieval.expand-key-env", "", "Variable that holds its bearer token.");
+    static final Setting<Duration> EXPAND_TIMEOUT = Setting.duration(
+            "retrieval.expand-timeout", "4s", MS_50, Duration.ofSeconds(4), "After which the question stays as it is.");
     static final Setting<String> INDEX =
             Setting.text("knowledge.index", "lucene", "lucene: embedded; qdrant: the server below.");
     static final Setting<String> QDRANT_URL = Setting.text(
@@ -158,6 +167,10 @@ public final class Settings {
             RERANK_MODEL,
             RERANK_KEY_ENV,
             RERANK_TIMEOUT,
+            EXPAND_URL,
+            EXPAND_MODEL,
+            EXPAND_KEY_ENV,
+            EXPAND_TIMEOUT,
             INDEX,
             QDRANT_URL,
             QDRANT_KEY_ENV,

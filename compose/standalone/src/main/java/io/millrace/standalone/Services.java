@@ -9,10 +9,12 @@ import io.millrace.gateway.Gateway;
 import io.millrace.gateway.SearchPort;
 import io.millrace.knowledge.Aging;
 import io.millrace.knowledge.Filter;
+import io.millrace.knowledge.HttpQueryExpander;
 import io.millrace.knowledge.HttpReranker;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.knowledge.QdrantIndex;
+import io.millrace.knowledge.QueryExpander;
 import io.millrace.knowledge.Reranker;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.VectorIndex;
@@ -32,6 +34,7 @@ import io.millrace.routers.dispatch.DispatchWorker;
 import io.millrace.routers.prober.Prober;
 import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
+import io.millrace.routers.retrieval.Sessions;
 import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
@@ -153,12 +156,30 @@ public final class Services implements AutoCloseable {
         if (roles.contains("retrieval")) {
             EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
             shared.push(cache);
-            services.add(new RetrievalWorker(log, config, searcher, cache));
+            Sessions sessions = new Sessions(endpoints.redisUrl());
+            shared.push(sessions);
+            services.add(new RetrievalWorker(
+                    log,
+                    config,
+                    searcher,
+                    cache,
+                    sessions,
+                    expander(config.retrieval().expansion())));
         }
         if (roles.contains("knowledge")) {
             services.add(new Normalizer(log));
             services.add(new PassageWorker(log, embedder, index));
         }
+    }
+
+    private Optional<QueryExpander> expander(MillraceConfig.Expansion expansion) {
+        if (expansion.url().isEmpty()) {
+            return Optional.empty();
+        }
+        HttpQueryExpander made = new HttpQueryExpander(
+                URI.create(expansion.url()), expansion.model(), expansion.key().value(), expansion.timeout());
+        shared.push(made);
+        return Optional.of(made);
     }
 
     private static VectorIndex index(MillraceConfig config, Path folder, MiniLmEmbedder embedder) {

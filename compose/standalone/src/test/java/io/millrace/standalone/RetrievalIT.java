@@ -47,6 +47,8 @@ class RetrievalIT {
     private static HttpServer cross;
     /** The word that the cross-encoder likes; empty: it is out of order. */
     private static volatile String liked = "";
+    /** How the rewording model says it; empty: it is out of order. */
+    private static volatile String reworded = "";
 
     private static Standalone standalone;
 
@@ -58,12 +60,14 @@ class RetrievalIT {
         Files.writeString(config, """
                 routing: {deadline: 20s}
                 dispatch: {probe: 100ms}
-                retrieval: {context-tokens: 128, rerank-url: "http://127.0.0.1:%d/rerank", rerank-timeout: 300ms}
+                retrieval: {context-tokens: 128, rerank-url: "http://127.0.0.1:%d/rerank", rerank-timeout: 300ms,
+                            expand-url: "http://127.0.0.1:%d/v1/chat/completions"}
                 backends:
                   local:
                     kind: llama.cpp
                     deployments: [{name: local, url: "%s", timeout: 3s}]
-                """.formatted(cross.getAddress().getPort(), local.url()));
+                """.formatted(
+                        cross.getAddress().getPort(), cross.getAddress().getPort(), local.url()));
         standalone = Standalone.start(
                 ConfigLoader.load(Optional.of(config), Map.of(), Map.of("listen.port", "0")),
                 folder.resolve("data"),
@@ -87,6 +91,7 @@ class RetrievalIT {
     @AfterEach
     void quiet() {
         liked = "";
+        reworded = "";
     }
 
     @ParameterizedTest
@@ -286,6 +291,106 @@ class RetrievalIT {
         assertThat(with.at("/results/0/unit").asText()).isEqualTo("relevance");
     }
 
+    @Test
+    void shouldFindInOtherWordsWhatTheQuestionsOwnDoNotFind() throws Exception {
+        document(
+                "sarcophagus.md",
+                "# Weir",
+                "The vexillary sluicegate dampens hydrological surges by means of counterweights.",
+                "\"metadata\":{}");
+        String question = "{\"query\":\"What keeps our cellar dry after heavy rain?\",\"generate_response\":true}";
+        JsonNode without = query(question);
+        assertThat(without.at("/decision/context_score").asDouble()).isLessThan(0.70);
+        assertThat(without.at("/results/searched_for")).isEmpty();
+
+        reworded = "1. vexillary sluicegate dampens hydrological surges\n2. counterweights of the sluicegate";
+        JsonNode with = query(question.replace("rain?", "rains?"));
+
+        assertThat(with.at("/results/searched_for/0").asText())
+                .isEqualTo("vexillary sluicegate dampens hydrological surges");
+        assertThat(paths(with.path("results"), "combined_results")).contains("sarcophagus.md");
+        assertThat(recorded(with).at("/interaction/search/queries")).hasSize(2);
+    }
+
+    @Test
+    void shouldAugmentAQuestionForAModelThatTheClientAsks() throws Exception {
+        document("cooper.md", "# Cooper", "The cooper binds nine barrels a day with hazel hoops.", "\"metadata\":{}");
+
+        JsonNode answer = post("/augment_query", "{\"query\":\"How many barrels does the cooper bind a day?\"}", 200);
+
+        assertThat(answer.path("augmented_prompt").asText())
+                .startsWith("Use these passages")
+                .contains("nine barrels a day with hazel hoops")
+                .endsWith("Question: How many barrels does the cooper bind a day?");
+        assertThat(answer.path("context_count").asInt())
+                .isEqualTo(answer.path("context_ids").size())
+                .isPositive();
+        assertThat(answer.path("token_count").asInt()).isPositive();
+        assertThat(answer.at("/capability_discovery/decision").asText()).isEqualTo("used");
+        JsonNode recorded = recorded(answer);
+        assertThat(recorded.at("/interaction/api").asText()).isEqualTo("augment");
+        assertThat(recorded.at("/interaction/search/used/0").asText())
+                .isEqualTo(answer.at("/context_ids/0").asText());
+        // nothing in the knowledge is near this
+        JsonNode nothing = post("/augment_query", "{\"query\":\"zxqv 81723 lorem?\"}", 200);
+        assertThat(nothing.path("context_count").asInt()).isZero();
+        assertThat(nothing.path("augmented_prompt").asText()).isEqualTo("zxqv 81723 lorem?");
+    }
+
+    @Test
+    void shouldSendEachPassageOnceInASessionAndUnderstandFollowUps() throws Exception {
+        document(
+                "forge.md",
+                "# Forge",
+                "The forge of the upper mill heats iron with charcoal from alder.",
+                "\"collection\":\"best-practices\",\"metadata\":{}");
+        document(
+                "forge-bellows.md",
+                "# Forge bellows",
+                "The bellows of the forge of the upper mill are driven by the water wheel.",
+                "\"collection\":\"codebase-context\",\"metadata\":{}");
+
+        JsonNode first = turn("What does the forge of the upper mill heat iron with?", "standard");
+        assertThat(first.path("turn_number").asInt()).isEqualTo(1);
+        assertThat(first.path("context").asText()).contains("charcoal from alder");
+        assertThat(first.path("token_count").asInt()).isBetween(10, 2_000);
+        assertThat(first.path("suggestions").toString()).contains("context_level detailed");
+
+        JsonNode second = turn("And what drives its bellows?", "detailed");
+
+        assertThat(second.path("turn_number").asInt()).isEqualTo(2);
+        assertThat(second.at("/searched_for/0").asText())
+                .isEqualTo("What does the forge of the upper mill heat iron with?\nAnd what drives its bellows?");
+        assertThat(second.path("context").asText())
+                .contains("driven by the water wheel")
+                .doesNotContain("charcoal from alder");
+        List<String> both = new ArrayList<>();
+        first.path("context_ids").forEach(id -> both.add(id.asText()));
+        second.path("context_ids").forEach(id -> both.add(id.asText()));
+        assertThat(both).doesNotHaveDuplicates();
+        JsonNode recorded = recorded(second);
+        assertThat(recorded.at("/interaction/search/session_turn").asInt()).isEqualTo(2);
+        assertThat(recorded.at("/interaction/api").asText()).isEqualTo("context");
+        // a model that answers has forgotten what was said: /query of the same session is given the passage again
+        JsonNode answer = query(
+                "{\"query\":\"And the iron, what is it heated with?\",\"session_id\":\"s-1\",\"generate_response\":true}");
+        assertThat(answer.at("/results/session_turn").asInt()).isEqualTo(3);
+        assertThat(local.seen().getLast().body().encode()).contains("charcoal from alder");
+    }
+
+    private static JsonNode turn(String question, String level) throws Exception {
+        return post(
+                "/context/multi_turn",
+                "{\"session_id\":\"s-1\",\"query\":\"" + question + "\",\"context_level\":\"" + level + "\"}",
+                200);
+    }
+
+    private static JsonNode post(String path, String body, int status) throws Exception {
+        HttpResponse<String> response = post(path, body);
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(status);
+        return JSON.readTree(response.body());
+    }
+
     private static HttpServer crossEncoder() throws IOException {
         HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
         server.createContext("/rerank", exchange -> {
@@ -300,6 +405,15 @@ class RetrievalIT {
             }
             byte[] body = JSON.writeValueAsBytes(answer);
             exchange.sendResponseHeaders(liked.isEmpty() ? 500 : 200, body.length);
+            exchange.getResponseBody().write(body);
+            exchange.close();
+        });
+        server.createContext("/v1/chat/completions", exchange -> {
+            exchange.getRequestBody().readAllBytes();
+            ObjectNode answer = JSON.createObjectNode();
+            answer.putArray("choices").addObject().putObject("message").put("content", reworded);
+            byte[] body = JSON.writeValueAsBytes(answer);
+            exchange.sendResponseHeaders(reworded.isEmpty() ? 500 : 200, body.length);
             exchange.getResponseBody().write(body);
             exchange.close();
         });
@@ -331,8 +445,12 @@ class RetrievalIT {
     }
 
     private static List<String> paths(JsonNode found) {
+        return paths(found, "results");
+    }
+
+    private static List<String> paths(JsonNode found, String field) {
         List<String> paths = new ArrayList<>();
-        found.path("results").forEach(item -> paths.add(item.at("/payload/path").asText()));
+        found.path(field).forEach(item -> paths.add(item.at("/payload/path").asText()));
         return paths;
     }
 

@@ -4,6 +4,7 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.knowledge.ContextScore;
 import io.millrace.knowledge.DocumentCatalog;
 import io.millrace.knowledge.Embedder;
+import io.millrace.knowledge.QueryExpander;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.Vectors;
 import io.millrace.log.Log;
@@ -16,10 +17,12 @@ import io.millrace.schema.Feature;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.service.Service;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -34,9 +37,10 @@ public final class RetrievalWorker implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(RetrievalWorker.class);
 
     private final Log log;
-    private final MillraceConfig config;
     private final Searcher searcher;
     private final EmbeddingCache cache;
+    private final Sessions sessions;
+    private final Duration patience;
     private final ProgressiveContext progressive;
     private final LogWorker<Query> worker;
     private final ExecutorService searches = Executors.newVirtualThreadPerTaskExecutor();
@@ -44,12 +48,24 @@ public final class RetrievalWorker implements Service {
     /** What failed the last search, by part; empty when the last one went well. */
     private volatile Map<String, String> troubles = Map.of();
 
-    public RetrievalWorker(Log log, MillraceConfig config, Searcher searcher, EmbeddingCache cache) {
+    /** @param expander rewords questions whose first search is not convincing */
+    public RetrievalWorker(
+            Log log,
+            MillraceConfig config,
+            Searcher searcher,
+            EmbeddingCache cache,
+            Sessions sessions,
+            Optional<QueryExpander> expander) {
         this.log = log;
-        this.config = config;
+        this.sessions = sessions;
+        MillraceConfig.Retrieval retrieval = config.retrieval();
+        // the model's time comes on top, where there is one
+        this.patience = expander.isEmpty()
+                ? retrieval.timeout()
+                : retrieval.timeout().plus(retrieval.expansion().timeout());
         this.searcher = searcher;
         this.cache = cache;
-        this.progressive = new ProgressiveContext(config.retrieval(), searcher);
+        this.progressive = new ProgressiveContext(config, searcher, expander);
         this.worker = new LogWorker<>(
                 "retrieval", Topics.QUERIES, log, config.retrieval().concurrency(), this::retrieve);
     }
@@ -85,7 +101,7 @@ public final class RetrievalWorker implements Service {
         if (!query.getRetrieval().equals("off")) {
             Future<Retrieval.Builder> search = searches.submit(() -> search(query));
             try {
-                retrieval = search.get(config.retrieval().timeout().toMillis(), TimeUnit.MILLISECONDS);
+                retrieval = search.get(patience.toMillis(), TimeUnit.MILLISECONDS);
                 troubles = Map.of();
             } catch (TimeoutException e) {
                 search.cancel(true);
@@ -124,11 +140,18 @@ public final class RetrievalWorker implements Service {
 
     private Retrieval.Builder search(Query query) throws InterruptedException {
         Retrieval.Builder retrieval = Retrieval.newBuilder();
+        Sessions.Turn turn = sessions.open(query);
         float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
-        Evidence evidence = progressive.gather(query, vector);
+        String text = FollowUp.searched(query.getText(), turn.before());
+        float[] searched =
+                text.equals(query.getText()) ? vector : cache.embed(searcher.embedder(), query.getVariant(), text);
+        Evidence evidence = progressive.gather(query, text, searched, turn);
+        if (query.getApi().equals("context")) {
+            sessions.sent(query, evidence.note().getUsed());
+        }
         Searcher.Result found = evidence.found();
         List<String> degraded = new ArrayList<>(found.degraded());
-        if (cache.isDown()) {
+        if (cache.isDown() || !turn.known()) {
             degraded.add("redis");
         }
         return retrieval
