@@ -113,6 +113,9 @@ public final class QdrantIndex implements VectorIndex {
     private static final int HNSW_M = 16;
     private static final int HNSW_EF = 64;
 
+    /** kB of vectors below which all are compared. */
+    private static final int FULL_SCAN = 10_000;
+
     /** BM25's constants, and the lengths that it compares to: the server cannot know the averages, the chunker makes them nearly so. */
     private static final double K1 = 1.2;
 
@@ -224,7 +227,10 @@ public final class QdrantIndex implements VectorIndex {
         VectorParams dense = VectorParams.newBuilder()
                 .setSize(dimension)
                 .setDistance(Distance.Cosine)
-                .setHnswConfig(HnswConfigDiff.newBuilder().setM(HNSW_M).setEfConstruct(HNSW_EF))
+                .setHnswConfig(HnswConfigDiff.newBuilder()
+                        .setM(HNSW_M)
+                        .setEfConstruct(HNSW_EF)
+                        .setFullScanThreshold(FULL_SCAN))
                 .build();
         get(client.createCollectionAsync(CreateCollection.newBuilder()
                 .setCollectionName(name)

@@ -231,19 +231,12 @@ public final class Searcher {
             Passage passage = passages.get(each.candidate().passageId());
             // one that is gone was deleted between the two reads
             if (passage != null) {
-                Hit hit = hit(passage, each, unit(ranking));
-                if (!request.more().rewordings().isEmpty() && vector.length > 0) {
-                    // how near it is to the question itself: what the context score is fitted on
-                    hit = Hit.newBuilder(hit)
-                            .setCosine(Vectors.cosine(vector, each.candidate().vector()))
-                            .build();
-                }
-                hits.add(hit);
+                hits.add(hit(passage, each, unit(ranking)));
             }
         }
         List<String> degraded = new ArrayList<>();
         hits = reranked(request, hits, mayBeRead(request, passages), degraded);
-        double score = hits.isEmpty() ? 0 : ContextScore.of(hits, coverage(request.text(), hits));
+        double score = hits.isEmpty() ? 0 : ContextScore.of(hits, coverage(request, hits));
         return new Result(
                 mode,
                 mode.equals("tree") ? surrounded(hits, request.more().exclude()) : hits,
@@ -363,6 +356,15 @@ public final class Searcher {
             }
         }
         return List.copyOf(tree.values());
+    }
+
+    /** Of a question with rewordings, half of it is that of the question and half that of the best rewording: neither alone is what was searched for. */
+    private double coverage(Request request, List<Hit> hits) {
+        double own = coverage(request.text(), hits);
+        return request.more().rewordings().stream().mapToDouble(rewording -> coverage(rewording, hits)).max().stream()
+                .map(best -> (own + best) / 2)
+                .findFirst()
+                .orElse(own);
     }
 
     /** The share of the question's words, weighted by how rare they are, that the best three passages hold, 0..1. */

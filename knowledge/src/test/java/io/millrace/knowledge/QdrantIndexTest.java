@@ -62,6 +62,7 @@ class QdrantIndexTest extends VectorIndexContract {
         assertThat(dense.getDistance()).isEqualTo(Distance.Cosine);
         assertThat(dense.getHnswConfig().getM()).isEqualTo(16);
         assertThat(dense.getHnswConfig().getEfConstruct()).isEqualTo(64);
+        assertThat(dense.getHnswConfig().getFullScanThreshold()).isEqualTo(10_000);
         assertThat(made.getSparseVectorsConfig().getMapOrThrow("words").getModifier())
                 .isEqualTo(Modifier.Idf);
     }
