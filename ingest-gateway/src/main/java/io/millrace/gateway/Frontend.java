@@ -135,6 +135,7 @@ final class Frontend extends VerticleBase {
                 Map.entry("giveFeedback", shared.feedback::give),
                 Map.entry("addDocument", shared.knowledge::add),
                 Map.entry("search", shared.knowledge::find),
+                Map.entry("clearCache", operations::clearCache),
                 Map.entry("listModels", operations::models),
                 Map.entry("health", operations::health),
                 Map.entry("healthLive", operations::live),

@@ -118,6 +118,7 @@ final class GatewayHarness implements AutoCloseable {
                         routing.maxAttempts()),
                 base.retrieval(),
                 base.knowledge(),
+                base.cache(),
                 base.dispatch(),
                 new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog, 1L << 30),
                 base.collections());

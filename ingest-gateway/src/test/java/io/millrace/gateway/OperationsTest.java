@@ -157,6 +157,7 @@ class OperationsTest {
                 config.routing(),
                 config.retrieval(),
                 config.knowledge(),
+                config.cache(),
                 config.dispatch(),
                 config.limits(),
                 config.collections());

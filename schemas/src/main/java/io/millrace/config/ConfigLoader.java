@@ -1,6 +1,7 @@
 package io.millrace.config;
 
 import io.millrace.config.MillraceConfig.Backend;
+import io.millrace.config.MillraceConfig.Cache;
 import io.millrace.config.MillraceConfig.Decay;
 import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.config.MillraceConfig.Dispatch;
@@ -555,6 +556,7 @@ public final class ConfigLoader {
                         index.equals("qdrant") ? qdrantUrl : "",
                         secret(Settings.QDRANT_KEY_ENV),
                         value(Settings.QDRANT_PREFIX, "")),
+                new Cache(value(Settings.CACHE_TTL, Duration.ofDays(1))),
                 new Dispatch(
                         value(Settings.QUEUE, 10),
                         value(Settings.HEARTBEAT, Duration.ofSeconds(1)),

@@ -28,6 +28,7 @@ public record MillraceConfig(
         Routing routing,
         Retrieval retrieval,
         Knowledge knowledge,
+        Cache cache,
         Dispatch dispatch,
         Limits limits,
         List<String> collections) {
@@ -215,6 +216,9 @@ public record MillraceConfig(
      */
     public record Knowledge(String qdrantUrl, Secret qdrantKey, String qdrantPrefix) {}
 
+    /** @param ttl how long the response cache keeps an answer, 1 s..30 d */
+    public record Cache(Duration ttl) {}
+
     /**
      * @param queue records a worker holds while its deployments are busy or loading, 1..1000
      * @param heartbeat how often a worker renews its lease, 200 ms..10 s
@@ -289,6 +293,7 @@ public record MillraceConfig(
                         new Rerank("", "", Secret.NONE, Duration.ofSeconds(1)),
                         new Expansion("", "", Secret.NONE, Duration.ofSeconds(4))),
                 new Knowledge("", Secret.NONE, ""),
+                new Cache(Duration.ofDays(1)),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
                 new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024, 1L << 30),
                 DEFAULT_COLLECTIONS);

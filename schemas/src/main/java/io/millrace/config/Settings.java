@@ -103,6 +103,8 @@ public final class Settings {
             Setting.text("knowledge.qdrant-key-env", "", "Variable that holds its API key.");
     static final Setting<String> QDRANT_PREFIX =
             Setting.text("knowledge.qdrant-prefix", "", "Put before the names of the collections there.");
+    static final Setting<Duration> CACHE_TTL = Setting.duration(
+            "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
     static final Setting<Integer> QUEUE = Setting.integer(
             "dispatch.queue",
             10,
@@ -175,6 +177,7 @@ public final class Settings {
             QDRANT_URL,
             QDRANT_KEY_ENV,
             QDRANT_PREFIX,
+            CACHE_TTL,
             QUEUE,
             HEARTBEAT,
             PROBE,

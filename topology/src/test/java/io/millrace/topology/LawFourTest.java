@@ -93,6 +93,7 @@ class LawFourTest {
                 d.routing(),
                 d.retrieval(),
                 d.knowledge(),
+                d.cache(),
                 d.dispatch(),
                 d.limits(),
                 d.collections());

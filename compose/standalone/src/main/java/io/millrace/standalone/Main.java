@@ -2,6 +2,7 @@ package io.millrace.standalone;
 
 import io.millrace.config.ConfigException;
 import io.millrace.standalone.cli.AskCommand;
+import io.millrace.standalone.cli.CacheCommand;
 import io.millrace.standalone.cli.ConfigCommand;
 import io.millrace.standalone.cli.DownCommand;
 import io.millrace.standalone.cli.EvalCommand;
@@ -31,6 +32,7 @@ import picocli.CommandLine.Command;
             LogsCommand.class,
             ConfigCommand.class,
             EvalCommand.class,
+            CacheCommand.class,
             PartsCommand.class,
             ServiceCommand.class,
             TrainCommand.class

@@ -27,11 +27,13 @@ import io.millrace.log.LogProducer;
 import io.millrace.log.LogSettings;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
+import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.clock.Clock;
 import io.millrace.routers.dispatch.Cancellations;
 import io.millrace.routers.dispatch.Claims;
 import io.millrace.routers.dispatch.DispatchWorker;
 import io.millrace.routers.prober.Prober;
+import io.millrace.routers.redis.RedisValues;
 import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
 import io.millrace.routers.retrieval.Sessions;
@@ -163,6 +165,7 @@ public final class Services implements AutoCloseable {
                     config,
                     searcher,
                     cache,
+                    responses(config, endpoints),
                     sessions,
                     expander(config.retrieval().expansion())));
         }
@@ -227,14 +230,24 @@ public final class Services implements AutoCloseable {
                 Optional.of(catalog));
     }
 
+    private ResponseCache responses(MillraceConfig config, Endpoints endpoints) {
+        RedisValues redis = new RedisValues(endpoints.redisUrl(), "answers are not cached");
+        ResponseCache made =
+                new ResponseCache(redis, log.metrics(), config.cache().ttl());
+        shared.push(made);
+        return made;
+    }
+
     private void dispatch(MillraceConfig config, Endpoints endpoints) {
         Cancellations cancellations = new Cancellations(log);
         services.add(cancellations);
         Optional<Claims> claims =
                 Optional.of(endpoints.redisUrl()).filter(url -> !url.isEmpty()).map(Claims::new);
         claims.ifPresent(shared::push);
+        ResponseCache responses = responses(config, endpoints);
         config.dispatchable()
-                .forEach(backend -> services.add(new DispatchWorker(log, config, backend, cancellations, claims)));
+                .forEach(backend ->
+                        services.add(new DispatchWorker(log, config, backend, cancellations, claims, responses)));
     }
 
     private void gateway(MillraceConfig config, Endpoints endpoints, Supplier<Map<String, Object>> view) {

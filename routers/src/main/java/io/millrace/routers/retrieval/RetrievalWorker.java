@@ -11,6 +11,7 @@ import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
+import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.retrieval.ProgressiveContext.Evidence;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feature;
@@ -42,6 +43,7 @@ public final class RetrievalWorker implements Service {
     private final Sessions sessions;
     private final Duration patience;
     private final ProgressiveContext progressive;
+    private final ResponseCache responses;
     private final LogWorker<Query> worker;
     private final ExecutorService searches = Executors.newVirtualThreadPerTaskExecutor();
 
@@ -54,6 +56,7 @@ public final class RetrievalWorker implements Service {
             MillraceConfig config,
             Searcher searcher,
             EmbeddingCache cache,
+            ResponseCache responses,
             Sessions sessions,
             Optional<QueryExpander> expander) {
         this.log = log;
@@ -66,6 +69,7 @@ public final class RetrievalWorker implements Service {
         this.searcher = searcher;
         this.cache = cache;
         this.progressive = new ProgressiveContext(config, searcher, expander);
+        this.responses = responses;
         this.worker = new LogWorker<>(
                 "retrieval", Topics.QUERIES, log, config.retrieval().concurrency(), this::retrieve);
     }
@@ -98,7 +102,8 @@ public final class RetrievalWorker implements Service {
         Query query = record.required();
         long began = System.nanoTime();
         Retrieval.Builder retrieval = Retrieval.newBuilder().setMode("off");
-        if (!query.getRetrieval().equals("off")) {
+        ResponseCache.Look look = look(query);
+        if (!query.getRetrieval().equals("off") && look.found().isEmpty()) {
             Future<Retrieval.Builder> search = searches.submit(() -> search(query));
             try {
                 retrieval = search.get(patience.toMillis(), TimeUnit.MILLISECONDS);
@@ -124,12 +129,27 @@ public final class RetrievalWorker implements Service {
                 .build();
         retrieval
                 .setEnvelope(envelope)
+                .setCached(look.found().orElse(null))
+                // what was answered without its evidence must not be answered so again
+                .setCacheTicket(
+                        retrieval.hasDegraded() && !retrieval.getDegraded().isEmpty() ? "" : look.ticket())
                 .setInteractionId(query.getInteractionId())
                 .setQuery(query)
                 .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
         log.producer()
                 .send(Topics.RETRIEVALS, query.getInteractionId(), retrieval.build())
                 .get();
+    }
+
+    private ResponseCache.Look look(Query query) throws InterruptedException {
+        try {
+            return responses.look(
+                    query,
+                    query.getRetrieval().equals("off") ? "" : searcher.index().version());
+        } catch (RuntimeException e) {
+            LOG.warn("{} is not looked up in the response cache: {}", query.getInteractionId(), e.toString());
+            return ResponseCache.Look.NOTHING;
+        }
     }
 
     private void degrade(Query query, Retrieval.Builder retrieval, String part, Throwable error) {

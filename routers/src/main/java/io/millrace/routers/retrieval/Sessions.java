@@ -1,11 +1,13 @@
 package io.millrace.routers.retrieval;
 
+import io.lettuce.core.ClientOptions;
 import io.lettuce.core.Limit;
 import io.lettuce.core.Range;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisException;
 import io.lettuce.core.RedisURI;
 import io.lettuce.core.ScoredValue;
+import io.lettuce.core.SocketOptions;
 import io.lettuce.core.ZAddArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.api.sync.RedisCommands;
@@ -32,6 +34,7 @@ import org.slf4j.LoggerFactory;
 public final class Sessions implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Sessions.class);
     private static final Duration TIMEOUT = Duration.ofMillis(300);
+    private static final Duration CONNECT = Duration.ofSeconds(1);
     private static final long KEEP_SECONDS = 3_600;
 
     /** Ids that are remembered as sent: what a context window can hold, and more. */
@@ -56,6 +59,10 @@ public final class Sessions implements AutoCloseable {
         RedisURI uri = RedisURI.create(url);
         uri.setTimeout(TIMEOUT);
         client = RedisClient.create(uri);
+        client.setOptions(ClientOptions.builder()
+                .disconnectedBehavior(ClientOptions.DisconnectedBehavior.REJECT_COMMANDS)
+                .socketOptions(SocketOptions.builder().connectTimeout(CONNECT).build())
+                .build());
     }
 
     /**

@@ -377,6 +377,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setSearch(retrieval.getSearch())
                 .setAnswer(answer)
                 .setCachedKind(fromCache ? cached.getKind() : "")
+                .setCacheTicket(retrieval.getCacheTicket())
                 .setFailure(decision.getFailure())
                 .build();
     }

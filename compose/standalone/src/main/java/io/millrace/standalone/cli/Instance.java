@@ -89,6 +89,10 @@ public final class Instance {
                 .POST(HttpRequest.BodyPublishers.ofString(body.toString())));
     }
 
+    Answer delete(String path) {
+        return send(request(path).DELETE());
+    }
+
     private HttpRequest.Builder request(String path) {
         try {
             return HttpRequest.newBuilder(URI.create(base() + path));
