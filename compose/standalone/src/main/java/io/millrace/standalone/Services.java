@@ -149,8 +149,8 @@ public final class Services implements AutoCloseable {
     }
 
     private void knowledge(MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles) {
-        MiniLmEmbedder embedder =
-                new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
+        // a thread a core: with half of them ingest reached three quarters of what the model can do
+        MiniLmEmbedder embedder = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
         shared.push(embedder);
         VectorIndex index = index(config, folder, embedder);
         searcher = new Searcher(index, embedder, config.collections(), options(config, endpoints));
