@@ -7,7 +7,10 @@ import org.apache.kafka.common.config.ConfigDef;
 import org.apache.kafka.common.config.ConfigDef.Importance;
 import org.apache.kafka.common.config.ConfigDef.Range;
 
-/** The settings of our connectors. Each connector takes all of them and reads those that are its own. */
+/**
+ * The settings of our connectors. Each connector takes all of them and reads those that are its own. Lists are a line each: addresses
+ * and globs have commas in them.
+ */
 final class SourceSettings {
     static final String SOURCE = "source";
     static final String TOPIC = "topic";
@@ -30,9 +33,9 @@ final class SourceSettings {
     static final ConfigDef DEFINED = new ConfigDef()
             .define(SOURCE, ConfigDef.Type.STRING, Importance.HIGH, "Id of the source.")
             .define(TOPIC, ConfigDef.Type.STRING, Importance.HIGH, "Topic of its documents.")
-            .define(LOCATION, ConfigDef.Type.LIST, Importance.HIGH, "Folder, repository, or pages and feeds.")
+            .define(LOCATION, ConfigDef.Type.STRING, Importance.HIGH, "Folder, repository, or pages and feeds.")
             .define(COLLECTION, ConfigDef.Type.STRING, Importance.HIGH, "Collection of its documents.")
-            .define(TAGS, ConfigDef.Type.LIST, "", Importance.LOW, "Tags of its documents.")
+            .define(TAGS, ConfigDef.Type.STRING, "", Importance.LOW, "Tags of its documents.")
             .define(TRUST, ConfigDef.Type.STRING, "imported", Importance.MEDIUM, "trusted, imported or generated.")
             .define(
                     LOCAL_ONLY,
@@ -47,8 +50,8 @@ final class SourceSettings {
                     Range.atLeast(200),
                     Importance.MEDIUM,
                     "Milliseconds between scans.")
-            .define(FETCH, ConfigDef.Type.LIST, "", Importance.MEDIUM, "Globs of paths to take; empty takes all.")
-            .define(EXCLUDE, ConfigDef.Type.LIST, "", Importance.MEDIUM, "Globs of paths to leave out.")
+            .define(FETCH, ConfigDef.Type.STRING, "", Importance.MEDIUM, "Globs of paths to take; empty takes all.")
+            .define(EXCLUDE, ConfigDef.Type.STRING, "", Importance.MEDIUM, "Globs of paths to leave out.")
             // the worker has 256 MB: a document is held as bytes, as base64 and as JSON at once
             .define(
                     MAX_BYTES,
@@ -84,14 +87,18 @@ final class SourceSettings {
                     Range.between(0, 10),
                     Importance.LOW,
                     "How far links of pages are followed.")
-            .define(ALLOW, ConfigDef.Type.LIST, "", Importance.LOW, "Hosts that may have private addresses.");
+            .define(ALLOW, ConfigDef.Type.STRING, "", Importance.LOW, "Hosts that may have private addresses.");
 
     private final AbstractConfig config;
     private final Patterns patterns;
 
     SourceSettings(Map<String, String> values) {
         config = new AbstractConfig(DEFINED, values, false);
-        patterns = new Patterns(config.getList(FETCH), config.getList(EXCLUDE));
+        patterns = new Patterns(lines(FETCH), lines(EXCLUDE));
+    }
+
+    private List<String> lines(String key) {
+        return config.getString(key).lines().filter(line -> !line.isBlank()).toList();
     }
 
     String source() {
@@ -103,7 +110,7 @@ final class SourceSettings {
     }
 
     List<String> locations() {
-        return config.getList(LOCATION);
+        return lines(LOCATION);
     }
 
     String location() {
@@ -115,7 +122,7 @@ final class SourceSettings {
     }
 
     List<String> tags() {
-        return config.getList(TAGS);
+        return lines(TAGS);
     }
 
     String trust() {
@@ -159,6 +166,6 @@ final class SourceSettings {
     }
 
     List<String> allow() {
-        return config.getList(ALLOW);
+        return lines(ALLOW);
     }
 }

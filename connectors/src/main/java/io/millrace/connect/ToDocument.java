@@ -29,7 +29,7 @@ public final class ToDocument<R extends ConnectRecord<R>> implements Transformat
             .define(SourceSettings.SOURCE, ConfigDef.Type.STRING, Importance.HIGH, "Id of the source.")
             .define(SourceSettings.TOPIC, ConfigDef.Type.STRING, Importance.HIGH, "Topic of its documents.")
             .define(SourceSettings.COLLECTION, ConfigDef.Type.STRING, Importance.HIGH, "Collection of its documents.")
-            .define(SourceSettings.TAGS, ConfigDef.Type.LIST, "", Importance.LOW, "Tags of its documents.")
+            .define(SourceSettings.TAGS, ConfigDef.Type.STRING, "", Importance.LOW, "Tags of its documents.")
             .define(
                     SourceSettings.TRUST,
                     ConfigDef.Type.STRING,
@@ -76,7 +76,7 @@ public final class ToDocument<R extends ConnectRecord<R>> implements Transformat
             document.put("collection", config.getString(SourceSettings.COLLECTION));
             document.put("trust", config.getString(SourceSettings.TRUST));
             document.put("local_only", config.getBoolean(SourceSettings.LOCAL_ONLY));
-            document.put("tags", config.getList(SourceSettings.TAGS));
+            document.put("tags", config.getString(SourceSettings.TAGS).lines().toList());
             content(document, at(record, "content"));
             for (String optional : List.of("title", "content_type", "source_url")) {
                 Object value = at(record, optional);

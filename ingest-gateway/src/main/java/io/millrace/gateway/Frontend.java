@@ -46,6 +46,7 @@ final class Frontend extends VerticleBase {
             InteractionHandler interactions,
             FeedbackHandler feedback,
             KnowledgeHandler knowledge,
+            SourcesHandler sources,
             OperationsHandler operations,
             IntConsumer listening) {}
 
@@ -130,6 +131,8 @@ final class Frontend extends VerticleBase {
                 Map.entry("giveFeedback", shared.feedback::give),
                 Map.entry("addDocument", shared.knowledge::add),
                 Map.entry("search", shared.knowledge::find),
+                Map.entry("listSources", shared.sources::list),
+                Map.entry("syncSource", shared.sources::sync),
                 Map.entry("listModels", operations::models),
                 Map.entry("health", operations::health),
                 Map.entry("healthLive", operations::live),
@@ -158,7 +161,9 @@ final class Frontend extends VerticleBase {
 
     /** Before the contract's validator, which hides broken bytes and says of broken JSON only that it is bad. */
     private void checkBody(RoutingContext context) {
-        if (context.request().method().equals(HttpMethod.POST)) {
+        boolean bare = SourcesHandler.isSync(context.request().path())
+                && context.body().length() <= 0;
+        if (context.request().method().equals(HttpMethod.POST) && !bare) {
             Headers.requireJson(context.request().getHeader(HttpHeaders.CONTENT_TYPE));
             io.vertx.core.buffer.Buffer body = context.body().buffer();
             Contract.requireJsonObject(body == null ? new byte[0] : body.getBytes());

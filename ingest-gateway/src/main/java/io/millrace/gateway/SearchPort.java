@@ -1,6 +1,7 @@
 package io.millrace.gateway;
 
 import io.millrace.schema.Hit;
+import io.millrace.schema.SourceStatus;
 import java.util.List;
 
 /** The knowledge as the gateway sees it. Calls block and come from worker threads; what they throw is answered as 503. */
@@ -18,4 +19,7 @@ public interface SearchPort {
 
     /** Whether searches find passages of this document now. */
     boolean isVisible(String documentId);
+
+    /** What each knowledge source does; one of kind {@code file} tells what is wrong with their declaration. Does not block. */
+    List<SourceStatus> sources();
 }

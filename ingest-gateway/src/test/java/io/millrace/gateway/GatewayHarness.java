@@ -13,6 +13,7 @@ import io.millrace.config.MillraceConfig.ModelPolicy;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.config.Secret;
 import io.millrace.schema.Hit;
+import io.millrace.schema.SourceStatus;
 import io.vertx.core.json.JsonObject;
 import java.io.IOException;
 import java.net.URI;
@@ -67,6 +68,15 @@ final class GatewayHarness implements AutoCloseable {
             public boolean isVisible(String documentId) {
                 return visible.get();
             }
+
+            @Override
+            public List<SourceStatus> sources() {
+                return List.of(SourceStatus.newBuilder()
+                        .setSourceId("notes")
+                        .setKind("local_dir")
+                        .setState("idle")
+                        .build());
+            }
         };
         gateway = new Gateway(metrics, wire, config, search, around);
         gateway.start();
@@ -116,7 +126,8 @@ final class GatewayHarness implements AutoCloseable {
                 base.retrieval(),
                 base.dispatch(),
                 new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog),
-                base.collections());
+                base.collections(),
+                base.connect());
     }
 
     private static Backend backend(String name, Locality locality, double price) {

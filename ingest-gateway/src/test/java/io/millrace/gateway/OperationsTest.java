@@ -158,6 +158,7 @@ class OperationsTest {
                 config.retrieval(),
                 config.dispatch(),
                 config.limits(),
-                config.collections());
+                config.collections(),
+                config.connect());
     }
 }

@@ -503,7 +503,8 @@ public final class ConfigLoader {
                         value(Settings.DOCUMENT_CHARS, 51_200),
                         value(Settings.IN_FLIGHT, 4096),
                         value(Settings.BACKLOG, 1024)),
-                value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS));
+                value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS),
+                new MillraceConfig.Connect(value(Settings.CONNECT, ""), value(Settings.CONNECT_PLUGINS, "")));
     }
 
     /** @param whenWrong only so that checking can go on */

@@ -91,7 +91,8 @@ class LawFourTest {
                 d.retrieval(),
                 d.dispatch(),
                 d.limits(),
-                d.collections());
+                d.collections(),
+                d.connect());
     }
 
     private static Deployment deployment(String name) {

@@ -6,6 +6,7 @@ import io.millrace.standalone.cli.ConfigCommand;
 import io.millrace.standalone.cli.DownCommand;
 import io.millrace.standalone.cli.LogsCommand;
 import io.millrace.standalone.cli.RateCommand;
+import io.millrace.standalone.cli.SourcesCommand;
 import io.millrace.standalone.cli.StatusCommand;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -25,6 +26,7 @@ import picocli.CommandLine.Command;
             ConfigCommand.class,
             PartsCommand.class,
             ServiceCommand.class,
+            SourcesCommand.class,
             TrainCommand.class
         })
 public final class Main {

@@ -10,13 +10,18 @@ import io.millrace.gateway.SearchPort;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.knowledge.Searcher;
+import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
+import io.millrace.learners.knowledge.SourceBook;
+import io.millrace.learners.sources.ConnectWorker;
+import io.millrace.learners.sources.SourceManager;
 import io.millrace.log.Codecs;
 import io.millrace.log.HttpSchemaRegistry;
 import io.millrace.log.Log;
 import io.millrace.log.LogProducer;
 import io.millrace.log.LogSettings;
+import io.millrace.log.LogTable;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
 import io.millrace.routers.clock.Clock;
@@ -27,6 +32,7 @@ import io.millrace.routers.prober.Prober;
 import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
 import io.millrace.schema.Hit;
+import io.millrace.schema.SourceStatus;
 import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
@@ -68,6 +74,7 @@ public final class Services implements AutoCloseable {
     private static final List<String> GROUPS = List.of(
             "retrieval",
             "normalizer",
+            "normalizer-sources",
             "passages",
             "sink-postgres",
             RoutingTopology.APPLICATION,
@@ -86,13 +93,15 @@ public final class Services implements AutoCloseable {
      *
      * @param folder where indexes and states are kept; each process needs one of its own
      * @param view effective configuration for {@code /config}
+     * @param connect where knowledge sources run
      */
     public Services(
             MillraceConfig config,
             Endpoints endpoints,
             Path folder,
             Set<String> roles,
-            Supplier<Map<String, Object>> view) {
+            Supplier<Map<String, Object>> view,
+            ConnectWorker connect) {
         LogSettings settings = config.log(endpoints.bootstrapServers());
         PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
         new JvmMemoryMetrics().bindTo(metrics);
@@ -113,7 +122,7 @@ public final class Services implements AutoCloseable {
             services.add(StreamsService.ledger(log, folder.resolve("streams/ledger")));
         }
         if (roles.contains("retrieval") || roles.contains("knowledge") || roles.contains("gateway")) {
-            knowledge(config, endpoints, folder, roles);
+            knowledge(config, endpoints, folder, roles, connect);
         }
         if (roles.contains("dispatch")) {
             dispatch(config, endpoints);
@@ -132,7 +141,8 @@ public final class Services implements AutoCloseable {
         }
     }
 
-    private void knowledge(MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles) {
+    private void knowledge(
+            MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles, ConnectWorker connect) {
         MiniLmEmbedder embedder =
                 new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
         shared.push(embedder);
@@ -145,8 +155,13 @@ public final class Services implements AutoCloseable {
             services.add(new RetrievalWorker(log, config, searcher, cache));
         }
         if (roles.contains("knowledge")) {
-            services.add(new Normalizer(log));
-            services.add(new PassageWorker(log, embedder, index));
+            DocumentTable documents = new DocumentTable(log);
+            SourceBook book = new SourceBook();
+            services.add(documents);
+            services.add(new Normalizer(log, documents, book, config.collections()));
+            services.add(new PassageWorker(log, embedder));
+            services.add(
+                    new SourceManager(log, folder, config.collections(), connect, documents, book, index::hasDocument));
         }
     }
 
@@ -167,10 +182,12 @@ public final class Services implements AutoCloseable {
                 "postgres", endpoints.jdbcUrl(),
                 // the password stays here
                 "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
+        LogTable<SourceStatus> sources = new LogTable<>("source-status", Topics.SOURCE_STATUS, log);
+        services.add(sources);
         Gateway made = new Gateway(
                 log,
                 config,
-                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
+                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher), sources),
                 new Gateway.Surroundings(
                         endpoints.jdbcUrl(),
                         endpoints.user(),
@@ -183,7 +200,7 @@ public final class Services implements AutoCloseable {
         gateway = made;
     }
 
-    private record KnowledgeSearch(Searcher searcher) implements SearchPort {
+    private record KnowledgeSearch(Searcher searcher, LogTable<SourceStatus> status) implements SearchPort {
         @Override
         public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
             return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
@@ -193,6 +210,11 @@ public final class Services implements AutoCloseable {
         @Override
         public boolean isVisible(String documentId) {
             return searcher.index().hasDocument(documentId, null);
+        }
+
+        @Override
+        public List<SourceStatus> sources() {
+            return status.all();
         }
     }
 

@@ -70,7 +70,7 @@ public final class DocumentTable implements Service {
     }
 
     /** Waits until what was on the log at the start is here. */
-    void await() throws InterruptedException {
+    public void await() throws InterruptedException {
         try {
             tail.caughtUp().get();
         } catch (ExecutionException e) {

@@ -85,6 +85,11 @@ public final class Instance {
                 .POST(HttpRequest.BodyPublishers.ofString(body.toString())));
     }
 
+    /** A request without a body. */
+    Answer post(String path) {
+        return send(HttpRequest.newBuilder(URI.create(base() + path)).POST(HttpRequest.BodyPublishers.noBody()));
+    }
+
     private Answer send(HttpRequest.Builder request) {
         try (HttpClient http =
                 HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(3)).build()) {
