@@ -11,6 +11,7 @@ import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.TreeMap;
 import org.apache.kafka.connect.storage.OffsetStorageReader;
 import org.eclipse.jgit.api.Git;
 import org.eclipse.jgit.api.TransportCommand;
@@ -44,6 +45,9 @@ public final class GitSourceTask extends KnowledgeTask {
     private @Nullable String lastCommit;
     private String lastDefinition = "";
     private boolean remembered;
+
+    /** What cannot be taken: told with every pass, although only the first looks at it. */
+    private final Map<String, String> refused = new TreeMap<>();
 
     @Override
     Scan scan(SourceSettings settings, OffsetStorageReader offsets) throws Scan.ScanException {
@@ -163,6 +167,8 @@ public final class GitSourceTask extends KnowledgeTask {
                     difference(before);
                 }
             }
+            changes.forEach(change -> refused.remove(change.path()));
+            refused.forEach((path, reason) -> skips.add(new Step.Skipped(path, reason)));
             this.found = changes.size();
         }
 
@@ -243,9 +249,9 @@ public final class GitSourceTask extends KnowledgeTask {
             try {
                 ObjectLoader blob = reader.open(change.blob(), Constants.OBJ_BLOB);
                 if (blob.getSize() > settings.maxBytes()) {
-                    return Optional.of(new Step.Skipped(
+                    return refuse(
                             change.path(),
-                            blob.getSize() + " bytes, more than the " + settings.maxBytes() + " of max_bytes"));
+                            blob.getSize() + " bytes, more than the " + settings.maxBytes() + " of max_bytes");
                 }
                 Map<String, Object> document = Scan.document(settings, change.path());
                 document.put("modified_at", commit.getCommitTime() * 1_000L);
@@ -256,10 +262,15 @@ public final class GitSourceTask extends KnowledgeTask {
                 Contents.of(change.path(), blob.getCachedBytes(settings.maxBytes()), document);
                 return Optional.of(new Step.Found(change.path(), document, partition(settings), before));
             } catch (NotADocumentException e) {
-                return Optional.of(new Step.Skipped(change.path(), String.valueOf(e.getMessage())));
+                return refuse(change.path(), String.valueOf(e.getMessage()));
             } catch (IOException e) {
                 throw new ScanException(change.path() + " cannot be read: " + e.getMessage(), e);
             }
+        }
+
+        private Optional<Step> refuse(String path, String reason) {
+            refused.put(path, reason);
+            return Optional.of(new Step.Skipped(path, reason));
         }
 
         /** Where a browser finds a file, on the two hosts whose addresses are well known. */

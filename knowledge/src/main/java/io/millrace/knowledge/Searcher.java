@@ -221,6 +221,7 @@ public final class Searcher {
                 .setCosine(candidate.cosine)
                 .setBm25(candidate.bm25)
                 .setTrust(passage.getTrust())
+                .setLocalOnly(passage.getLocalOnly())
                 .build();
     }
 }

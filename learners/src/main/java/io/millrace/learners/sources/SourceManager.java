@@ -320,8 +320,7 @@ public final class SourceManager implements Service {
                             .build());
             return;
         }
-        admin.deleteTopics(List.of(log.settings().name(Topics.raw(id)))).all().get(30, TimeUnit.SECONDS);
-        topics.remove(id);
+        // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
         emptied.remove(id);
         book.forget(id);
         told.remove(id);

@@ -15,6 +15,7 @@ import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.service.Service;
+import io.millrace.text.InjectionRisk;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -89,11 +90,22 @@ public final class RetrievalWorker implements Service {
         retrieval
                 .setEnvelope(envelope)
                 .setInteractionId(query.getInteractionId())
-                .setQuery(query)
+                .setQuery(confined(query, retrieval.hasHits() ? retrieval.getHits() : List.of()))
                 .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
         log.producer()
                 .send(Topics.RETRIEVALS, query.getInteractionId(), retrieval.build())
                 .get();
+    }
+
+    /** The query, kept on the machine when its evidence may not leave it. */
+    private static Query confined(Query query, List<Hit> hits) {
+        if (query.getLocalOnly() || hits.stream().noneMatch(Hit::getLocalOnly)) {
+            return query;
+        }
+        return Query.newBuilder(query)
+                .setLocalOnly(true)
+                .setLocalOnlyReason("source")
+                .build();
     }
 
     private static void degrade(Query query, Retrieval.Builder retrieval, String part, Throwable error) {
@@ -109,9 +121,13 @@ public final class RetrievalWorker implements Service {
         Searcher.Result found = searcher.search(
                 new Searcher.Request(query.getText(), mode, query.getCollections(), limit, query.getScoreThreshold()),
                 vector);
+        // scanned again: the patterns may have grown since the document was taken
+        List<Hit> hits = found.hits().stream()
+                .filter(hit -> InjectionRisk.of(hit.getTitle() + "\n" + hit.getText()) < InjectionRisk.QUARANTINE)
+                .toList();
         retrieval
                 .setMode(mode)
-                .setHits(found.hits())
+                .setHits(hits)
                 .setContextScore(found.contextScore())
                 .setScoreModel(ContextScore.VERSION)
                 .setEmbedding(Vectors.toBytes(vector))
@@ -121,12 +137,12 @@ public final class RetrievalWorker implements Service {
             retrieval.setDegraded(List.of("redis"));
         }
         retrieval.setTokensBefore(
-                found.hits().stream().mapToInt(hit -> tokens(hit.getText())).sum());
+                hits.stream().mapToInt(hit -> tokens(hit.getText())).sum());
         boolean add = query.getAddContext()
                 && !query.getTools()
                 && found.contextScore() >= config.retrieval().minContextScore();
         if (add) {
-            String context = context(found.hits());
+            String context = context(hits);
             retrieval.setContext(context).setTokensAfter(tokens(context));
         }
         return retrieval;
