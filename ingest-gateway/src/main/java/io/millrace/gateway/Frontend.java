@@ -47,6 +47,7 @@ final class Frontend extends VerticleBase {
             FeedbackHandler feedback,
             KnowledgeHandler knowledge,
             SourcesHandler sources,
+            GapsHandler gaps,
             OperationsHandler operations,
             IntConsumer listening) {}
 
@@ -131,6 +132,7 @@ final class Frontend extends VerticleBase {
                 Map.entry("giveFeedback", shared.feedback::give),
                 Map.entry("addDocument", shared.knowledge::add),
                 Map.entry("search", shared.knowledge::find),
+                Map.entry("listGaps", shared.gaps::list),
                 Map.entry("listSources", shared.sources::list),
                 Map.entry("syncSource", shared.sources::sync),
                 Map.entry("listModels", operations::models),

@@ -181,6 +181,7 @@ public final class Gateway implements Service {
                     new FeedbackHandler(wire),
                     new KnowledgeHandler(wire, search, others, config),
                     new SourcesHandler(wire, search),
+                    new GapsHandler(search, config),
                     new OperationsHandler(
                             config,
                             around,

@@ -1,6 +1,7 @@
 package io.millrace.gateway;
 
 import io.millrace.schema.Hit;
+import io.millrace.schema.QueryGap;
 import io.millrace.schema.SourceStatus;
 import java.util.List;
 
@@ -22,4 +23,7 @@ public interface SearchPort {
 
     /** What each knowledge source does; one of kind {@code file} tells what is wrong with their declaration. Does not block. */
     List<SourceStatus> sources();
+
+    /** Questions that the knowledge did not cover in the last seven days that they were asked on. Does not block. */
+    List<QueryGap> gaps();
 }

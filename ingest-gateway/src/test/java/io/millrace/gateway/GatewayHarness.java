@@ -13,6 +13,7 @@ import io.millrace.config.MillraceConfig.ModelPolicy;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.config.Secret;
 import io.millrace.schema.Hit;
+import io.millrace.schema.QueryGap;
 import io.millrace.schema.SourceStatus;
 import io.vertx.core.json.JsonObject;
 import java.io.IOException;
@@ -67,6 +68,11 @@ final class GatewayHarness implements AutoCloseable {
             @Override
             public boolean isVisible(String documentId) {
                 return visible.get();
+            }
+
+            @Override
+            public List<QueryGap> gaps() {
+                return List.of();
             }
 
             @Override

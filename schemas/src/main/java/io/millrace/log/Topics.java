@@ -133,6 +133,14 @@ public final class Topics {
             "low-context queries, counted",
             Spread.SHARED,
             Keep.COMPACT);
+    public static final Topic<QueryGap> GAP_CANDIDATES = topic(
+            "gap-candidates",
+            QueryGap.class,
+            "query hash",
+            "learning",
+            "questions and how well they are covered, by question",
+            Spread.SHARED,
+            Keep.SHORT);
     public static final Topic<Stat> STATS = topic(
             "stats", Stat.class, "name", "learning", "windowed aggregates for dashboards", Spread.SINGLE, Keep.COMPACT);
     public static final Topic<ProductionIssue> ISSUES = topic(
@@ -220,6 +228,7 @@ public final class Topics {
             ROUTING_CONFIG,
             PROPOSALS,
             QUERY_GAPS,
+            GAP_CANDIDATES,
             STATS,
             ISSUES,
             COMMANDS,

@@ -4,6 +4,7 @@ import io.millrace.config.ConfigException;
 import io.millrace.standalone.cli.AskCommand;
 import io.millrace.standalone.cli.ConfigCommand;
 import io.millrace.standalone.cli.DownCommand;
+import io.millrace.standalone.cli.GapsCommand;
 import io.millrace.standalone.cli.LogsCommand;
 import io.millrace.standalone.cli.RateCommand;
 import io.millrace.standalone.cli.SourcesCommand;
@@ -27,6 +28,7 @@ import picocli.CommandLine.Command;
             PartsCommand.class,
             ServiceCommand.class,
             SourcesCommand.class,
+            GapsCommand.class,
             TrainCommand.class
         })
 public final class Main {

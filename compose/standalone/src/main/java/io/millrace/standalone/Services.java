@@ -32,6 +32,7 @@ import io.millrace.routers.prober.Prober;
 import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
 import io.millrace.schema.Hit;
+import io.millrace.schema.QueryGap;
 import io.millrace.schema.SourceStatus;
 import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
@@ -39,6 +40,7 @@ import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresSink;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
+import io.millrace.topology.learning.LearningTopology;
 import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
 import java.nio.file.Path;
@@ -78,7 +80,8 @@ public final class Services implements AutoCloseable {
             "passages",
             "sink-postgres",
             RoutingTopology.APPLICATION,
-            LedgerTopology.APPLICATION);
+            LedgerTopology.APPLICATION,
+            LearningTopology.APPLICATION);
 
     private static final Duration READY_WITHIN = Duration.ofSeconds(60);
 
@@ -120,6 +123,9 @@ public final class Services implements AutoCloseable {
         }
         if (roles.contains("ledger")) {
             services.add(StreamsService.ledger(log, folder.resolve("streams/ledger")));
+        }
+        if (roles.contains("learning")) {
+            services.add(StreamsService.learning(log, folder.resolve("streams/learning")));
         }
         if (roles.contains("retrieval") || roles.contains("knowledge") || roles.contains("gateway")) {
             knowledge(config, endpoints, folder, roles, connect);
@@ -184,10 +190,12 @@ public final class Services implements AutoCloseable {
                 "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
         LogTable<SourceStatus> sources = new LogTable<>("source-status", Topics.SOURCE_STATUS, log);
         services.add(sources);
+        LogTable<QueryGap> gaps = new LogTable<>("gaps", Topics.QUERY_GAPS, log);
+        services.add(gaps);
         Gateway made = new Gateway(
                 log,
                 config,
-                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher), sources),
+                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher), sources, gaps),
                 new Gateway.Surroundings(
                         endpoints.jdbcUrl(),
                         endpoints.user(),
@@ -200,7 +208,8 @@ public final class Services implements AutoCloseable {
         gateway = made;
     }
 
-    private record KnowledgeSearch(Searcher searcher, LogTable<SourceStatus> status) implements SearchPort {
+    private record KnowledgeSearch(Searcher searcher, LogTable<SourceStatus> status, LogTable<QueryGap> asked)
+            implements SearchPort {
         @Override
         public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
             return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
@@ -215,6 +224,11 @@ public final class Services implements AutoCloseable {
         @Override
         public List<SourceStatus> sources() {
             return status.all();
+        }
+
+        @Override
+        public List<QueryGap> gaps() {
+            return asked.all();
         }
     }
 

@@ -390,6 +390,60 @@ class SourcesIT {
     }
 
     @Test
+    void shouldListWhatIsNotKnownUntilItIs() throws Exception {
+        String question = "{\"query\":\"Which astronomer catalogued the quasar Zwicky Nought?\"}";
+        post("/query", question);
+        post("/query", question);
+        HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + "/query"))
+                        .header("Content-Type", "application/json")
+                        .header("x-millrace-synthetic", "true")
+                        .POST(HttpRequest.BodyPublishers.ofString("{\"query\":\"Is this only a synthetic test?\"}"))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
+
+        await(() -> gap("quasar Zwicky").path("count").asInt() == 2);
+        assertThat(gap("quasar Zwicky").path("fill").asText())
+                .startsWith("millrace sources add which-astronomer-catalogued-the");
+        assertThat(gap("synthetic test").isMissingNode()).isTrue();
+
+        Path docs = Files.createDirectories(folder.resolve("stars"));
+        Files.writeString(
+                docs.resolve("quasar.md"),
+                "# Quasar Zwicky Nought\n\nThe astronomer Fritz Oberon catalogued the quasar Zwicky Nought.\n");
+        assertThat(run("add", "stars", docs.toString()).code()).isZero();
+        post("/query", question);
+        await(() -> gap("quasar Zwicky").isMissingNode());
+        run("remove", "stars");
+    }
+
+    private static JsonNode gap(String text) throws Exception {
+        for (JsonNode gap : JSON.readTree(get("/gaps")).path("gaps")) {
+            if (gap.path("query").asText().contains(text)) {
+                return gap;
+            }
+        }
+        return JSON.missingNode();
+    }
+
+    @Test
+    void shouldKeepQueriesOnTheMachineWhenTheirEvidenceMayNotLeaveIt() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("private"));
+        Files.writeString(docs.resolve("vault.md"), "# Vault\n\nThe vault of the mill owner has the number 7741.\n");
+        assertThat(run("add", "vault", docs.toString(), "--local-only").code()).isZero();
+
+        JsonNode answer = JSON.readTree(post(
+                "/query", "{\"query\":\"What number has the vault of the mill owner?\",\"generate_response\":true}"));
+
+        String id = answer.path("interaction_id").asText();
+        await(() -> JSON.readTree(get("/interactions/" + id)).path("decisions").size() > 0);
+        JsonNode record = JSON.readTree(get("/interactions/" + id));
+        assertThat(record.at("/decisions/0/inputs/local_only").asBoolean()).isTrue();
+        assertThat(record.at("/decisions/0/inputs/local_only_reason").asText()).isEqualTo("source");
+        run("remove", "vault");
+    }
+
+    @Test
     void shouldAnswer404WhenTheSourceIsUnknown() throws Exception {
         HttpResponse<String> response = HTTP.send(
                 HttpRequest.newBuilder(URI.create(standalone.url() + "/sources/nobody/sync"))
