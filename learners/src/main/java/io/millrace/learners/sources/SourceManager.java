@@ -86,7 +86,8 @@ public final class SourceManager implements Service {
     private final Map<String, Long> retryAt = new HashMap<>();
     private final Set<String> emptied = new HashSet<>();
     private final Set<String> topics = new HashSet<>();
-    private final Map<String, String> indexed = new HashMap<>();
+    /** Checksum by document of what is known to be in the index, by source. */
+    private final Map<String, Map<String, String>> indexed = new HashMap<>();
     private Map<String, SourceDefinition> sources = Map.of();
     private Map<String, Status> running = Map.of();
     private Map<String, Long> lags = Map.of();
@@ -322,6 +323,7 @@ public final class SourceManager implements Service {
         }
         // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
         emptied.remove(id);
+        indexed.remove(id);
         book.forget(id);
         told.remove(id);
         log.producer().tombstone(Topics.SOURCE_STATUS, id).get(30, TimeUnit.SECONDS);
@@ -358,6 +360,8 @@ public final class SourceManager implements Service {
         SourceBook.Page page = book.of(source.id());
         SourceReport scan = page.report();
         Map<String, String> paths = documents.of(source.id());
+        Map<String, String> inIndex = indexed.computeIfAbsent(source.id(), id -> new HashMap<>());
+        inIndex.keySet().retainAll(paths.keySet());
         int searchable = 0;
         int quarantined = 0;
         for (String document : paths.keySet()) {
@@ -366,10 +370,10 @@ public final class SourceManager implements Service {
                 continue;
             }
             quarantined += entry.quarantined() ? 1 : 0;
-            if (entry.checksum().equals(indexed.get(document))) {
+            if (entry.checksum().equals(inIndex.get(document))) {
                 searchable++;
             } else if (isIndexed.test(document, entry.checksum())) {
-                indexed.put(document, entry.checksum());
+                inIndex.put(document, entry.checksum());
                 searchable++;
             }
         }
