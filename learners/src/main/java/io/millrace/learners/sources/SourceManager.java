@@ -72,7 +72,7 @@ public final class SourceManager implements Service {
     private final ConnectWorker worker;
     private final DocumentTable documents;
     private final SourceBook book;
-    private final BiPredicate<String, String> isIndexed;
+    private final BiPredicate<String, @Nullable String> isIndexed;
     private final ConnectApi connect = new ConnectApi();
     private final Admin admin;
     private final LogTail<SourceStatus> statuses;
@@ -84,10 +84,13 @@ public final class SourceManager implements Service {
     private final Map<String, Map<String, String>> configured = new HashMap<>();
     private final Map<String, String> refused = new HashMap<>();
     private final Map<String, Long> retryAt = new HashMap<>();
-    private final Set<String> emptied = new HashSet<>();
+    /** Documents of removed sources that searches may still find, by source. */
+    private final Map<String, Set<String>> leaving = new HashMap<>();
+
     private final Set<String> topics = new HashSet<>();
     /** Checksum by document of what is known to be in the index, by source. */
     private final Map<String, Map<String, String>> indexed = new HashMap<>();
+
     private Map<String, SourceDefinition> sources = Map.of();
     private Map<String, Status> running = Map.of();
     private Map<String, Long> lags = Map.of();
@@ -101,7 +104,7 @@ public final class SourceManager implements Service {
     /**
      * @param folder holds the file, and the copies of repositories
      * @param collections the configured ones
-     * @param isIndexed whether a document, by id and checksum, can be found
+     * @param isIndexed whether a document, by id, can be found, in this version where a checksum is given
      */
     public SourceManager(
             Log log,
@@ -110,7 +113,7 @@ public final class SourceManager implements Service {
             ConnectWorker worker,
             DocumentTable documents,
             SourceBook book,
-            BiPredicate<String, String> isIndexed) {
+            BiPredicate<String, @Nullable String> isIndexed) {
         this.log = log;
         this.file = folder.resolve(SourcesFile.NAME);
         this.work = folder.resolve("connect").resolve("git");
@@ -305,13 +308,17 @@ public final class SourceManager implements Service {
         if (last == null || running.containsKey(name)) {
             return;
         }
-        if (emptied.add(id)) {
+        Set<String> here = leaving.get(id);
+        if (here == null) {
+            here = new HashSet<>(documents.of(id).keySet());
+            leaving.put(id, here);
             new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
             log.producer()
                     .sendRaw(Topics.raw(id), "$manifest".getBytes(StandardCharsets.UTF_8), NOTHING_LEFT)
                     .get(30, TimeUnit.SECONDS);
         }
-        int left = documents.of(id).size();
+        here.removeIf(document -> documents.entry(document) == null && !isIndexed.test(document, null));
+        int left = here.size();
         if (left > 0) {
             tell(
                     id,
@@ -322,7 +329,7 @@ public final class SourceManager implements Service {
             return;
         }
         // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
-        emptied.remove(id);
+        leaving.remove(id);
         indexed.remove(id);
         book.forget(id);
         told.remove(id);
