@@ -26,7 +26,7 @@ final class Exchanges {
     /** Ids are remembered this long past their end, since the projection may lag behind. */
     private static final Duration REMEMBERED = Duration.ofMinutes(10);
 
-    private static final long MOST_REMEMBERED = 200_000;
+    private static final long MOST_REMEMBERED = 50_000;
 
     private final Wire wire;
     private final String gatewayId;

@@ -48,6 +48,7 @@ final class Frontend extends VerticleBase {
             KnowledgeHandler knowledge,
             SourcesHandler sources,
             GapsHandler gaps,
+            GarbageHandler garbage,
             OperationsHandler operations,
             IntConsumer listening) {}
 
@@ -132,6 +133,7 @@ final class Frontend extends VerticleBase {
                 Map.entry("giveFeedback", shared.feedback::give),
                 Map.entry("addDocument", shared.knowledge::add),
                 Map.entry("search", shared.knowledge::find),
+                Map.entry("collectGarbage", shared.garbage::collect),
                 Map.entry("listGaps", shared.gaps::list),
                 Map.entry("listSources", shared.sources::list),
                 Map.entry("syncSource", shared.sources::sync),

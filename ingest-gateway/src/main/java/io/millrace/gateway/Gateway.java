@@ -182,6 +182,7 @@ public final class Gateway implements Service {
                     new KnowledgeHandler(wire, search, others, config),
                     new SourcesHandler(wire, search),
                     new GapsHandler(search, config),
+                    new GarbageHandler(search, others),
                     new OperationsHandler(
                             config,
                             around,

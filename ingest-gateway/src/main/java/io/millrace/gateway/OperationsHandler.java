@@ -158,14 +158,18 @@ final class OperationsHandler {
     }
 
     private static boolean isUp(List<Service> services) {
-        return services.stream().allMatch(Service::isReady);
+        return services.stream().filter(Service::isEssential).allMatch(Service::isReady);
     }
 
     private static String word(List<Service> services) {
         if (!isUp(services)) {
             return "unhealthy";
         }
-        return services.stream().allMatch(service -> service.details().isEmpty()) ? "healthy" : "degraded";
+        return services.stream()
+                        .allMatch(service ->
+                                service.isReady() && service.details().isEmpty())
+                ? "healthy"
+                : "degraded";
     }
 
     private static JsonObject detailed(List<Service> services) {

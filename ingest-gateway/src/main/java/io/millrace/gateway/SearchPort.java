@@ -3,7 +3,9 @@ package io.millrace.gateway;
 import io.millrace.schema.Hit;
 import io.millrace.schema.QueryGap;
 import io.millrace.schema.SourceStatus;
+import java.time.Instant;
 import java.util.List;
+import java.util.Map;
 
 /** The knowledge as the gateway sees it. Calls block and come from worker threads; what they throw is answered as 503. */
 public interface SearchPort {
@@ -20,6 +22,24 @@ public interface SearchPort {
 
     /** Whether searches find passages of this document now. */
     boolean isVisible(String documentId);
+
+    /**
+     * Documents that no answer used and that did not change since; deletes them unless asked not to. At most the first 1,000 are told.
+     *
+     * @throws Exception when the store of interactions cannot be asked
+     */
+    Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception;
+
+    /** A document of no use. */
+    record Unused(String documentId, String source, String path, String collection) {}
+
+    /** What a collection found. */
+    record Garbage(long total, Map<String, Long> byCollection, List<Unused> first) {
+        public Garbage {
+            byCollection = Map.copyOf(byCollection);
+            first = List.copyOf(first);
+        }
+    }
 
     /** What each knowledge source does; one of kind {@code file} tells what is wrong with their declaration. Does not block. */
     List<SourceStatus> sources();

@@ -24,6 +24,7 @@ import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -68,6 +69,11 @@ final class GatewayHarness implements AutoCloseable {
             @Override
             public boolean isVisible(String documentId) {
                 return visible.get();
+            }
+
+            @Override
+            public Garbage collectGarbage(Instant unchangedSince, boolean dryRun) {
+                return new Garbage(0, Map.of(), List.of());
             }
 
             @Override
@@ -131,7 +137,7 @@ final class GatewayHarness implements AutoCloseable {
                         routing.maxAttempts()),
                 base.retrieval(),
                 base.dispatch(),
-                new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog),
+                new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog, 1L << 30),
                 base.collections(),
                 base.connect());
     }

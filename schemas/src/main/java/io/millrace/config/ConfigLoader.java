@@ -18,7 +18,9 @@ import java.io.IOException;
 import java.io.StringReader;
 import java.net.URI;
 import java.net.URISyntaxException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -36,6 +38,7 @@ import org.yaml.snakeyaml.LoaderOptions;
 import org.yaml.snakeyaml.Yaml;
 import org.yaml.snakeyaml.constructor.SafeConstructor;
 import org.yaml.snakeyaml.error.MarkedYAMLException;
+import org.yaml.snakeyaml.error.YAMLException;
 import org.yaml.snakeyaml.nodes.MappingNode;
 import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
@@ -155,6 +158,13 @@ public final class ConfigLoader {
         } catch (MarkedYAMLException e) {
             int line = e.getProblemMark() == null ? 0 : e.getProblemMark().getLine() + 1;
             errors.add(file + ":" + line + ": is not valid YAML: " + e.getProblem());
+        } catch (YAMLException e) {
+            errors.add(file + ": is not valid YAML: "
+                    + String.valueOf(e.getMessage()).replaceAll("\\s*\\R\\s*", " "));
+        } catch (NoSuchFileException e) {
+            errors.add(file + ": there is no such file");
+        } catch (CharacterCodingException e) {
+            errors.add(file + ": is not UTF-8");
         } catch (IOException e) {
             errors.add(file + ": cannot be read: " + e.getMessage());
         }
@@ -502,7 +512,8 @@ public final class ConfigLoader {
                         value(Settings.QUERY_CHARS, 4096),
                         value(Settings.DOCUMENT_CHARS, 51_200),
                         value(Settings.IN_FLIGHT, 4096),
-                        value(Settings.BACKLOG, 1024)),
+                        value(Settings.BACKLOG, 1024),
+                        value(Settings.FREE_DISK, 1L << 30)),
                 value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS),
                 new MillraceConfig.Connect(value(Settings.CONNECT, ""), value(Settings.CONNECT_PLUGINS, "")));
     }

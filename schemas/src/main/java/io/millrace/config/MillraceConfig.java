@@ -195,8 +195,10 @@ public record MillraceConfig(
      * @param documentChars longest document through the API, characters
      * @param inFlight accepted queries of a gateway without an answer; more get 503
      * @param streamBacklog events held for a slow reader before it is closed
+     * @param freeDiskBytes what must be free on the disk of a data folder for a start
      */
-    public record Limits(long bodyBytes, int queryChars, int documentChars, int inFlight, int streamBacklog) {}
+    public record Limits(
+            long bodyBytes, int queryChars, int documentChars, int inFlight, int streamBacklog, long freeDiskBytes) {}
 
     /** The log of this configuration; {@code bootstrap} is where the broker really is. */
     public LogSettings log(String bootstrap) {
@@ -242,7 +244,7 @@ public record MillraceConfig(
                 new Routing(0.85, 0.70, 0.80, 0.0, 0.80, Duration.ofSeconds(120), Duration.ofSeconds(5), 4),
                 new Retrieval(5, 1500, 0.35, 256, Duration.ofSeconds(3)),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
-                new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024),
+                new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024, 1L << 30),
                 DEFAULT_COLLECTIONS,
                 new Connect("", ""));
     }

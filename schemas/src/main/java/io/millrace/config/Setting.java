@@ -59,10 +59,10 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
     }
 
     static Setting<Long> size(String key, String fallback, long min, long max, String doc) {
-        return new Setting<>(key, fallback, (min >> 10) + " KiB–" + (max >> 20) + " MiB", doc, value -> {
+        return new Setting<>(key, fallback, written(min) + "–" + written(max), doc, value -> {
             long bytes = parseSize(value);
             if (bytes < min || bytes > max) {
-                throw new IllegalArgumentException("must be " + (min >> 10) + " KiB to " + (max >> 20) + " MiB");
+                throw new IllegalArgumentException("must be " + written(min) + " to " + written(max));
             }
             return bytes;
         });
@@ -109,6 +109,7 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
                 case "KiB" -> amount * 1024;
                 case "MiB" -> amount * 1024 * 1024;
                 case "GiB" -> amount * 1024 * 1024 * 1024;
+                case "TiB" -> amount * 1024 * 1024 * 1024 * 1024;
                 default -> -1;
             };
             if (bytes >= 0 && bytes < 1e15) {
@@ -127,6 +128,12 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
 
     private static String trimmed(double value) {
         return value == Math.rint(value) ? String.valueOf((long) value) : String.valueOf(value);
+    }
+
+    private static String written(long bytes) {
+        int power = (63 - Long.numberOfLeadingZeros(bytes)) / 10;
+        return (bytes >> (10 * power)) + " "
+                + List.of("B", "KiB", "MiB", "GiB", "TiB").get(power);
     }
 
     private static String written(Duration duration) {

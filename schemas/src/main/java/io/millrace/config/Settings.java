@@ -92,6 +92,8 @@ public final class Settings {
             "connect.plugins",
             "",
             "Folder of further connectors for our worker, one folder each; empty: connectors in the data folder.");
+    static final Setting<Long> FREE_DISK = Setting.size(
+            "limits.free-disk", "1GiB", 1 << 20, 1L << 40, "What must be free on the data folder's disk for a start.");
     static final Setting<List<String>> COLLECTIONS =
             Setting.names("collections", MillraceConfig.DEFAULT_COLLECTIONS, "Names of the knowledge collections.");
 
@@ -131,6 +133,7 @@ public final class Settings {
             DOCUMENT_CHARS,
             IN_FLIGHT,
             BACKLOG,
+            FREE_DISK,
             COLLECTIONS,
             CONNECT,
             CONNECT_PLUGINS);

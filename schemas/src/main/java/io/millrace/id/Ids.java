@@ -18,8 +18,6 @@ import java.util.regex.Pattern;
 public final class Ids {
     private static final SecureRandom RANDOM = new SecureRandom();
     private static final AtomicLong LAST = new AtomicLong();
-    private static final Pattern INTERACTION =
-            Pattern.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}");
     private static final Pattern CONTENT = Pattern.compile("[0-9a-f]{32}");
 
     private Ids() {}
@@ -35,12 +33,27 @@ public final class Ids {
 
     /** Whether {@code id} is a UUIDv7 in its canonical lower-case form. */
     public static boolean isEventId(String id) {
-        return INTERACTION.matcher(id).matches();
+        if (id.length() != 36 || id.charAt(14) != '7' || "89ab".indexOf(id.charAt(19)) < 0) {
+            return false;
+        }
+        for (int i = 0; i < 36; i++) {
+            char c = id.charAt(i);
+            boolean dash = i == 8 || i == 13 || i == 18 || i == 23;
+            if (dash ? c != '-' : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) {
+                return false;
+            }
+        }
+        return true;
     }
 
     /** When a UUIDv7 was made, milliseconds since the epoch. */
     public static long millisOf(String id) {
         return UUID.fromString(id).getMostSignificantBits() >>> 16;
+    }
+
+    /** The least UUIDv7 of a millisecond: ids made before it sort before this one. */
+    public static String first(long millis) {
+        return new UUID(millis << 16 | 0x7000L, 0x8000_0000_0000_0000L).toString();
     }
 
     /** 128 bits of SHA-256 over the length-prefixed parts, 32 hex digits. */

@@ -53,8 +53,9 @@ public final class AvroCodec<V extends SpecificRecord> {
             ByteArrayOutputStream out = new ByteArrayOutputStream(FIRST_BUFFER);
             out.write(MAGIC);
             out.writeBytes(ByteBuffer.allocate(Integer.BYTES).putInt(id()).array());
-            BinaryEncoder encoder = EncoderFactory.get().directBinaryEncoder(out, null);
+            BinaryEncoder encoder = EncoderFactory.get().binaryEncoder(out, null);
             writer.write(value, encoder);
+            encoder.flush();
             return out.toByteArray();
         } catch (IOException e) {
             throw new IllegalStateException("an array cannot fail to be written", e);

@@ -19,6 +19,11 @@ public final class ClientConfig {
     /** A killed transaction must not hold back read_committed readers past a deadline; the default is 60 s. */
     public static final int TRANSACTION_TIMEOUT_MS = 10_000;
 
+    /** How long a reader for whom nobody waits lets records gather, milliseconds. */
+    public static final int BATCH_WAIT_MS = 100;
+
+    private static final int BATCH_BYTES = 512 * 1024;
+
     private ClientConfig() {}
 
     /** A producer that loses nothing and waits for nobody: acks=all, idempotent, no linger. */
@@ -64,6 +69,18 @@ public final class ClientConfig {
         config.put(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG, SESSION_TIMEOUT_MS);
         config.put(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG, HEARTBEAT_MS);
         return config;
+    }
+
+    /**
+     * On top, for readers off the query path: with the defaults every record is a fetch of its own while there is little traffic, and
+     * these readers together then cost more than the path.
+     */
+    public static Map<String, Object> batching() {
+        return Map.of(
+                ConsumerConfig.FETCH_MIN_BYTES_CONFIG,
+                BATCH_BYTES,
+                ConsumerConfig.FETCH_MAX_WAIT_MS_CONFIG,
+                BATCH_WAIT_MS);
     }
 
     private static void reconnect(Map<String, Object> config) {

@@ -13,6 +13,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.WakeupException;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -23,6 +24,7 @@ import org.slf4j.LoggerFactory;
 public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(LogTail.class);
     private static final Duration POLL = Duration.ofMillis(100);
+    private static final Duration BACKOFF = Duration.ofMillis(500);
 
     /** Where to begin. */
     public enum From {
@@ -39,12 +41,13 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     private final String step;
     private final Topic<V> topic;
     private final AvroCodec<V> codec;
-    private final KafkaConsumer<byte[], byte[]> consumer;
+    private final Map<String, Object> config;
     private final DeadLetters deadLetters;
     private final Handler<V> handler;
     private final CompletableFuture<Void> caughtUp = new CompletableFuture<>();
     private final Thread thread;
     private volatile boolean running = true;
+    private volatile @Nullable KafkaConsumer<byte[], byte[]> reading;
 
     /** A tail over all partitions. */
     public LogTail(String step, Topic<V> topic, From from, Log log, Handler<V> handler) {
@@ -80,7 +83,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         this.step = step;
         this.topic = topic;
         this.codec = log.codecs().of(topic);
-        this.consumer = new KafkaConsumer<>(ClientConfig.consumer(log.settings()));
+        this.config = ClientConfig.consumer(log.settings());
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
         this.handler = handler;
         List<TopicPartition> assignment = new ArrayList<>();
@@ -101,44 +104,70 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         return caughtUp;
     }
 
+    /** Whoever waits for these records must not wait for ever: a consumer that dies is replaced, and goes on where it was. */
     private void run(List<TopicPartition> assignment, From from, Map<Integer, Long> offsets) {
-        try {
-            consumer.assign(assignment);
+        Map<TopicPartition, Long> next = new HashMap<>();
+        assignment.forEach(partition -> {
+            Long offset = offsets.get(partition.partition());
+            if (offset != null) {
+                next.put(partition, offset);
+            }
+        });
+        while (running) {
+            try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config)) {
+                reading = consumer;
+                follow(consumer, assignment, from, next);
+            } catch (WakeupException e) {
+                LOG.debug("{}: woken to stop", step);
+            } catch (RuntimeException e) {
+                LOG.error("{}: the reader died and is replaced", step, e);
+                pause();
+            }
+        }
+    }
+
+    /** @param next offsets to go on at; kept up to date */
+    private void follow(
+            KafkaConsumer<byte[], byte[]> consumer,
+            List<TopicPartition> assignment,
+            From from,
+            Map<TopicPartition, Long> next) {
+        consumer.assign(assignment);
+        List<TopicPartition> unread = new ArrayList<>(assignment);
+        unread.removeAll(next.keySet());
+        if (!unread.isEmpty()) {
             if (from == From.BEGINNING) {
-                consumer.seekToBeginning(assignment);
-                for (TopicPartition partition : assignment) {
-                    Long next = offsets.get(partition.partition());
-                    if (next != null) {
-                        consumer.seek(partition, next);
-                    }
-                }
+                consumer.seekToBeginning(unread);
             } else {
-                consumer.seekToEnd(assignment);
+                consumer.seekToEnd(unread);
             }
-            Map<TopicPartition, Long> goal = new HashMap<>(consumer.endOffsets(assignment));
-            if (from == From.END) {
-                // seekToEnd is lazy: a record that arrives after ready must not be skipped
-                assignment.forEach(consumer::position);
-                caughtUp.complete(null);
+        }
+        next.forEach(consumer::seek);
+        Map<TopicPartition, Long> goal = new HashMap<>(consumer.endOffsets(assignment));
+        // seekToEnd is lazy: a record that arrives after ready must not be skipped
+        assignment.forEach(partition -> next.put(partition, consumer.position(partition)));
+        if (from == From.END) {
+            caughtUp.complete(null);
+        }
+        while (running) {
+            for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
+                handle(record);
+                next.put(new TopicPartition(record.topic(), record.partition()), record.offset() + 1);
             }
-            while (running) {
-                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
-                    handle(record);
+            if (!caughtUp.isDone()) {
+                goal.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue());
+                if (goal.isEmpty()) {
+                    caughtUp.complete(null);
                 }
-                if (!caughtUp.isDone()) {
-                    goal.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue());
-                    if (goal.isEmpty()) {
-                        caughtUp.complete(null);
-                    }
-                }
             }
-        } catch (WakeupException e) {
-            LOG.debug("{}: woken to stop", step);
-        } catch (RuntimeException e) {
-            LOG.error("{}: the tail died", step, e);
-            caughtUp.completeExceptionally(e);
-        } finally {
-            consumer.close(org.apache.kafka.clients.consumer.CloseOptions.timeout(Duration.ofSeconds(2)));
+        }
+    }
+
+    private static void pause() {
+        try {
+            Thread.sleep(BACKOFF);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
         }
     }
 
@@ -170,7 +199,10 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     @Override
     public void close() {
         running = false;
-        consumer.wakeup();
+        KafkaConsumer<byte[], byte[]> consumer = reading;
+        if (consumer != null) {
+            consumer.wakeup();
+        }
         try {
             thread.join(Duration.ofSeconds(5));
         } catch (InterruptedException e) {

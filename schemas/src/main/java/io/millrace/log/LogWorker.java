@@ -19,6 +19,7 @@ import java.util.function.BiConsumer;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -78,7 +79,8 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     private final Consumer<KafkaConsumer<byte[], byte[]>> subscribe;
     private final Decoder<V> decoder;
     private final Lane lane;
-    private final KafkaConsumer<byte[], byte[]> consumer;
+    private final Map<String, Object> config;
+    private volatile KafkaConsumer<byte[], byte[]> consumer;
     private final DeadLetters deadLetters;
     private final Handler<V> handler;
     private final int concurrency;
@@ -137,10 +139,11 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
             Lane lane,
             Handler<V> handler) {
         this.step = step;
-        this.subscribe = consumer -> subscribe.accept(consumer, new Rebalances());
+        this.subscribe = reader -> subscribe.accept(reader, new Rebalances());
         this.decoder = decoder;
         this.lane = lane;
-        this.consumer = new KafkaConsumer<>(settings);
+        this.config = settings;
+        this.consumer = new KafkaConsumer<>(config);
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
         this.handler = handler;
         this.concurrency = concurrency;
@@ -176,40 +179,60 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     }
 
     private void run() {
-        try {
-            subscribe.accept(consumer);
-            long lastCommit = System.nanoTime();
-            boolean paused = false;
-            while (running) {
-                boolean full = inFlight.get() >= concurrency;
-                if (full != paused) {
-                    if (full) {
-                        consumer.pause(consumer.assignment());
-                    } else {
-                        consumer.resume(consumer.paused());
-                    }
-                    paused = full;
-                }
-                ConsumerRecords<byte[], byte[]> records = consumer.poll(full ? POLL_WHILE_FULL : POLL);
-                for (ConsumerRecord<byte[], byte[]> record : records) {
-                    accept(record);
-                }
-                if (System.nanoTime() - lastCommit > COMMIT_EVERY_NANOS) {
-                    consumer.commitAsync(progress(trackers.keySet()), (offsets, error) -> {
-                        if (error != null) {
-                            LOG.debug("{}: a commit failed, the next one covers it", step, error);
-                        }
-                    });
-                    lastCommit = System.nanoTime();
-                }
+        while (running) {
+            try {
+                work();
+            } catch (WakeupException e) {
+                LOG.debug("{}: woken to stop", step);
+            } catch (RuntimeException e) {
+                LOG.error("{}: the consumer died and is replaced", step, e);
+                assigned = false;
+                replace();
             }
-        } catch (WakeupException e) {
-            LOG.debug("{}: woken to stop", step);
-        } catch (RuntimeException e) {
-            LOG.error("{}: the worker died", step, e);
-        } finally {
-            assigned = false;
-            stopWork();
+        }
+        assigned = false;
+        stopWork();
+    }
+
+    /** What was not committed is read again. */
+    private void replace() {
+        consumer.close(CloseOptions.timeout(Duration.ZERO));
+        trackers.clear();
+        try {
+            Thread.sleep(FIRST_BACKOFF);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            running = false;
+        }
+        consumer = new KafkaConsumer<>(config);
+    }
+
+    private void work() {
+        subscribe.accept(consumer);
+        long lastCommit = System.nanoTime();
+        boolean paused = false;
+        while (running) {
+            boolean full = inFlight.get() >= concurrency;
+            if (full != paused) {
+                if (full) {
+                    consumer.pause(consumer.assignment());
+                } else {
+                    consumer.resume(consumer.paused());
+                }
+                paused = full;
+            }
+            ConsumerRecords<byte[], byte[]> records = consumer.poll(full ? POLL_WHILE_FULL : POLL);
+            for (ConsumerRecord<byte[], byte[]> record : records) {
+                accept(record);
+            }
+            if (System.nanoTime() - lastCommit > COMMIT_EVERY_NANOS) {
+                consumer.commitAsync(progress(trackers.keySet()), (offsets, error) -> {
+                    if (error != null) {
+                        LOG.debug("{}: a commit failed, the next one covers it", step, error);
+                    }
+                });
+                lastCommit = System.nanoTime();
+            }
         }
     }
 
@@ -316,7 +339,7 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         } catch (RuntimeException e) {
             LOG.debug("{}: the last commit failed; its records will be read again", step, e);
         } finally {
-            consumer.close(org.apache.kafka.clients.consumer.CloseOptions.timeout(Duration.ofSeconds(2)));
+            consumer.close(CloseOptions.timeout(Duration.ofSeconds(2)));
         }
     }
 

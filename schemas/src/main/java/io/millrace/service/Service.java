@@ -13,6 +13,14 @@ public interface Service extends AutoCloseable {
     /** Whether it would do its work now. */
     boolean isReady();
 
+    /**
+     * Whether queries are answered only while it is ready. What is not essential catches up from the log: while it is not ready the
+     * process is degraded, and still takes queries.
+     */
+    default boolean isEssential() {
+        return true;
+    }
+
     /** What {@code /health/detailed} says of it: states and degradations by name. Empty when all is well. */
     default Map<String, String> details() {
         return Map.of();

@@ -23,6 +23,7 @@ class PurityTest {
                     "io.millrace.log..",
                     "io.millrace.config..",
                     "io.millrace.text..",
+                    "io.millrace.id..",
                     "io.millrace.service..",
                     "org.apache.kafka..",
                     "org.apache.avro..",

@@ -43,7 +43,7 @@ import picocli.CommandLine;
  * log to read, nor Avro to decode, nor JSON to write. Broker, sink and server share the machine. Rounds alternate; the first is
  * warm-up; medians are reported. The sink is timed from its first batch to its last: joining the group is not its speed.
  */
-@CommandLine.Command(name = "sink-benchmark", description = "Rows per second into Postgres, against raw COPY.")
+@CommandLine.Command(name = "sink", description = "Rows per second into Postgres, against raw COPY.")
 public final class SinkBenchmark implements Callable<Integer> {
     private static final String USER = "postgres";
     private static final long SEED = 7;
@@ -61,11 +61,6 @@ public final class SinkBenchmark implements Callable<Integer> {
     private int rounds;
 
     private final Random random = new Random(SEED);
-
-    /** Prints a table, then the same as one line of JSON. */
-    public static void main(String[] args) {
-        System.exit(new CommandLine(new SinkBenchmark()).execute(args));
-    }
 
     @Override
     public Integer call() throws Exception {

@@ -4,6 +4,7 @@ import io.millrace.knowledge.Searcher;
 import io.millrace.learners.knowledge.FolderLoader;
 import io.millrace.log.Log;
 import io.millrace.standalone.Standalone.Knowledge;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;

@@ -5,10 +5,17 @@ import io.millrace.standalone.cli.AskCommand;
 import io.millrace.standalone.cli.ConfigCommand;
 import io.millrace.standalone.cli.DownCommand;
 import io.millrace.standalone.cli.GapsCommand;
+import io.millrace.standalone.cli.GarbageCommand;
 import io.millrace.standalone.cli.LogsCommand;
 import io.millrace.standalone.cli.RateCommand;
 import io.millrace.standalone.cli.SourcesCommand;
 import io.millrace.standalone.cli.StatusCommand;
+import io.millrace.standalone.error.UserException;
+import io.millrace.standalone.parts.DataFolder;
+import java.io.IOException;
+import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
@@ -29,26 +36,55 @@ import picocli.CommandLine.Command;
             ServiceCommand.class,
             SourcesCommand.class,
             GapsCommand.class,
+            GarbageCommand.class,
+            RebuildCommand.class,
             TrainCommand.class
         })
 public final class Main {
+    /** {@code true}: what fails is told with its stack trace. */
+    private static final String TRACE_PROPERTY = "millrace.trace";
+
     private Main() {}
 
     /** Runs a command and exits. */
     public static void main(String[] arguments) {
-        CommandLine line = new CommandLine(new Main());
+        Thread.setDefaultUncaughtExceptionHandler((thread, error) -> logger().error("{} died", thread, error));
+        CommandLine line = new CommandLine(new Main()).setCaseInsensitiveEnumValuesAllowed(true);
         line.setExecutionExceptionHandler((error, command, result) -> {
-            if (error instanceof UserException || error instanceof IllegalStateException) {
-                command.getErr().println("millrace: " + error.getMessage());
-            } else if (error instanceof ConfigException config) {
-                config.errors().forEach(each -> command.getErr().println("millrace: " + each));
-            } else {
-                command.getErr().println("millrace: " + error);
+            List<String> told = error instanceof ConfigException config ? config.errors() : List.of(oneLine(error));
+            told.forEach(each -> command.getErr().println("millrace: " + each));
+            if (Boolean.getBoolean(TRACE_PROPERTY)) {
                 error.printStackTrace(command.getErr());
+            } else if (!isExpected(error)) {
+                logger().error("{} failed", command.getCommandName(), error);
             }
             return 1;
         });
         int code = line.execute(arguments);
         System.exit(code);
+    }
+
+    private static boolean isExpected(Exception error) {
+        return error instanceof UserException
+                || error instanceof ConfigException
+                || error instanceof IllegalStateException
+                || error instanceof IOException;
+    }
+
+    /** What the person at the terminal is told; where in the code it happened is for the log. */
+    private static String oneLine(Exception error) {
+        String message = error.getMessage();
+        String told = switch (error) {
+            case UserException user -> String.valueOf(message);
+            case IOException io -> DataFolder.reason(io);
+            case IllegalStateException state when message != null -> message;
+            default -> "unexpected: " + error + " (MILLRACE_JAVA_OPTS=-D" + TRACE_PROPERTY + "=true shows where)";
+        };
+        return told.replaceAll("\\s*\\R\\s*", " ");
+    }
+
+    /** Not a constant: logging must not be set up before the data folder is known. */
+    private static Logger logger() {
+        return LoggerFactory.getLogger(Main.class);
     }
 }

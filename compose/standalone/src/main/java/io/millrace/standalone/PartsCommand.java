@@ -25,7 +25,8 @@ public final class PartsCommand implements Callable<Integer> {
         MillraceConfig config = ConfigLoader.load(options.configFile(), System.getenv(), Map.of())
                 .config();
         try (Stop stop = new Stop();
-                DataFolder data = DataFolder.open(options.folder())) {
+                DataFolder data =
+                        DataFolder.open(options.folder(), config.limits().freeDiskBytes())) {
             Confinement.to(data);
             try (Parts parts = new Parts(data, config, remark -> System.err.println("millrace: " + remark))) {
                 parts.start(() -> Services.createTopics(config, parts.endpoints()));

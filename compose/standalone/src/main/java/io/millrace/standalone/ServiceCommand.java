@@ -6,6 +6,7 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.learners.sources.ConnectWorker;
 import io.millrace.standalone.cli.DataOption;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import java.net.URI;
@@ -72,8 +73,9 @@ public final class ServiceCommand implements Callable<Integer> {
         String process = name == null ? String.join("-", chosen) : name;
         try (Stop stop = new Stop();
                 // the index and the states of this process; a second one of the same name would share them
-                DataFolder folder =
-                        DataFolder.open(options.folder().resolve("processes").resolve(process))) {
+                DataFolder folder = DataFolder.open(
+                        options.folder().resolve("processes").resolve(process),
+                        loaded.config().limits().freeDiskBytes())) {
             Confinement.to(folder);
             Services.createTopics(loaded.config(), endpoints);
             try (Services services = new Services(

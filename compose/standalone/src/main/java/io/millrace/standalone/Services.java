@@ -38,6 +38,8 @@ import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresSink;
+import io.millrace.sinks.upkeep.GarbageCollector;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
 import io.millrace.topology.learning.LearningTopology;
@@ -45,6 +47,7 @@ import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -60,6 +63,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.ListTopicsOptions;
@@ -90,6 +94,7 @@ public final class Services implements AutoCloseable {
     private final Deque<AutoCloseable> shared = new ArrayDeque<>();
     private @org.jspecify.annotations.Nullable Gateway gateway;
     private @org.jspecify.annotations.Nullable Searcher searcher;
+    private @org.jspecify.annotations.Nullable LogTable<SourceStatus> sourceStatus;
 
     /**
      * Builds the services; starts nothing.
@@ -138,6 +143,7 @@ public final class Services implements AutoCloseable {
         }
         if (roles.contains("postgres-sink")) {
             services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
+            services.add(garbage(endpoints));
         }
         if (roles.contains("archive")) {
             services.add(new ArchiveSink(log, folder.resolve("archive")));
@@ -188,14 +194,13 @@ public final class Services implements AutoCloseable {
                 "postgres", endpoints.jdbcUrl(),
                 // the password stays here
                 "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
-        LogTable<SourceStatus> sources = new LogTable<>("source-status", Topics.SOURCE_STATUS, log);
-        services.add(sources);
+        LogTable<SourceStatus> sources = sourceStatus();
         LogTable<QueryGap> gaps = new LogTable<>("gaps", Topics.QUERY_GAPS, log);
         services.add(gaps);
         Gateway made = new Gateway(
                 log,
                 config,
-                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher), sources, gaps),
+                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher), sources, gaps, garbage(endpoints)),
                 new Gateway.Surroundings(
                         endpoints.jdbcUrl(),
                         endpoints.user(),
@@ -208,8 +213,27 @@ public final class Services implements AutoCloseable {
         gateway = made;
     }
 
-    private record KnowledgeSearch(Searcher searcher, LogTable<SourceStatus> status, LogTable<QueryGap> asked)
+    private record KnowledgeSearch(
+            Searcher searcher, LogTable<SourceStatus> status, LogTable<QueryGap> asked, GarbageCollector garbage)
             implements SearchPort {
+        private static final int TOLD = 1_000;
+
+        @Override
+        public Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception {
+            List<GarbageCollector.Stale> stale = garbage.find(unchangedSince);
+            if (!dryRun) {
+                garbage.delete(stale);
+            }
+            return new Garbage(
+                    stale.size(),
+                    stale.stream()
+                            .collect(Collectors.groupingBy(GarbageCollector.Stale::collection, Collectors.counting())),
+                    stale.stream()
+                            .limit(TOLD)
+                            .map(each -> new Unused(each.documentId(), each.source(), each.path(), each.collection()))
+                            .toList());
+        }
+
         @Override
         public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
             return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
@@ -230,6 +254,24 @@ public final class Services implements AutoCloseable {
         public List<QueryGap> gaps() {
             return asked.all();
         }
+    }
+
+    private LogTable<SourceStatus> sourceStatus() {
+        if (sourceStatus == null) {
+            sourceStatus = new LogTable<>("source-status", Topics.SOURCE_STATUS, log);
+            services.add(sourceStatus);
+        }
+        return sourceStatus;
+    }
+
+    private GarbageCollector garbage(Endpoints endpoints) {
+        LogTable<SourceStatus> sources = sourceStatus();
+        return new GarbageCollector(
+                log,
+                endpoints.jdbcUrl(),
+                endpoints.user(),
+                endpoints.password(),
+                () -> sources.all().stream().map(SourceStatus::getSourceId).collect(Collectors.toSet()));
     }
 
     /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */

@@ -5,6 +5,7 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.knowledge.Searcher;
 import io.millrace.learners.sources.ConnectWorker;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.standalone.parts.Parts;
@@ -56,7 +57,7 @@ public final class Standalone implements AutoCloseable {
         MillraceConfig config = loaded.config();
         long began = System.nanoTime();
         try {
-            DataFolder data = keep(DataFolder.open(folder));
+            DataFolder data = keep(DataFolder.open(folder, config.limits().freeDiskBytes()));
             Confinement.to(data);
             requireFree(config.listen());
             Parts parts = keep(new Parts(data, config, say));

@@ -2,6 +2,7 @@ package io.millrace.standalone;
 
 import io.millrace.config.ConfigLoader;
 import io.millrace.standalone.cli.DataOption;
+import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.AotCache;
 import java.io.IOException;
 import java.net.URI;

@@ -4,6 +4,7 @@ import io.millrace.config.ConfigLoader;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.standalone.Standalone.Knowledge;
 import io.millrace.standalone.cli.DataOption;
+import io.millrace.standalone.error.UserException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;

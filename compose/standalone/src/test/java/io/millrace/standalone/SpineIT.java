@@ -14,6 +14,7 @@ import io.millrace.config.ConfigLoader;
 import io.millrace.log.Topics;
 import io.millrace.schema.RoutingConfig;
 import io.millrace.schema.Thresholds;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;

@@ -227,6 +227,11 @@ public final class Normalizer implements Service {
 
     /** The workers of sources have nothing to be assigned until there is a source. */
     @Override
+    public boolean isEssential() {
+        return false;
+    }
+
+    @Override
     public boolean isReady() {
         return fromApi.isReady();
     }

@@ -128,6 +128,11 @@ public final class PassageWorker implements Service {
     }
 
     @Override
+    public boolean isEssential() {
+        return false;
+    }
+
+    @Override
     public boolean isReady() {
         return worker.isReady();
     }

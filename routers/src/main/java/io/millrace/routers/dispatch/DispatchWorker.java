@@ -28,6 +28,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
@@ -49,7 +50,8 @@ import org.slf4j.LoggerFactory;
  *
  * <p>Workers pull from a share group, so one with a free slot takes the next record whatever its partition. A consumer that holds an
  * open record is given nothing new (Kafka 4.3), so records are accepted early: {@code started} is on the log first, and from then on
- * the lease is there and not in the share group. A worker that dies before that lets the record be redelivered; one that dies after it
+ * the lease is there and not in the share group. The work begins meanwhile, but nothing of it leaves before {@code started} is
+ * acknowledged. A worker that dies before that lets the record be redelivered; one that dies after it
  * falls silent, and routing decides the next attempt.
  */
 public final class DispatchWorker implements Service {
@@ -130,8 +132,11 @@ public final class DispatchWorker implements Service {
                         + config.dispatch().queue();
         String worker = backend + "-" + UUID.randomUUID().toString().substring(0, 8);
         // two: heartbeats may block on a producer that has no broker, and alarms must go off all the same
-        this.watch = Executors.newScheduledThreadPool(
+        ScheduledThreadPoolExecutor timers = new ScheduledThreadPoolExecutor(
                 2, Thread.ofPlatform().name("lease-" + backend).daemon().factory());
+        // or the alarm of an attempt that has ended would hold it, with its query and passages, until its deadline
+        timers.setRemoveOnCancelPolicy(true);
+        this.watch = timers;
         this.attempts =
                 new Attempts(Outbox.to(log), log.metrics(), config, deployments, worker, model, claims, sink, watch);
         this.thread =
@@ -241,14 +246,16 @@ public final class DispatchWorker implements Service {
         admin.incrementalAlterConfigs(Map.of(resource, changes)).all().get(10, TimeUnit.SECONDS);
     }
 
-    private record Taken(ConsumerRecord<byte[], byte[]> record, Dispatch dispatch, CompletableFuture<?> started) {}
+    private record Taken(ConsumerRecord<byte[], byte[]> record, CompletableFuture<?> started) {}
 
     private void take(KafkaShareConsumer<byte[], byte[]> consumer, ConsumerRecords<byte[], byte[]> records) {
         List<Taken> taken = new ArrayList<>(records.count());
         for (ConsumerRecord<byte[], byte[]> record : records) {
             try {
                 Dispatch dispatch = decode(record);
-                taken.add(new Taken(record, dispatch, attempts.started(dispatch)));
+                CompletableFuture<?> started = attempts.started(dispatch);
+                taken.add(new Taken(record, started));
+                begin(dispatch, started);
             } catch (UndecodableException e) {
                 deadLetters.bury(record, name(), e, 1);
                 consumer.acknowledge(record, AcknowledgeType.ACCEPT);
@@ -265,7 +272,6 @@ public final class DispatchWorker implements Service {
                 continue;
             }
             consumer.acknowledge(each.record, AcknowledgeType.ACCEPT);
-            begin(each.dispatch);
         }
         if (!records.isEmpty()) {
             // acknowledged now and not with the next poll: a kill in between would redeliver what is in work
@@ -288,10 +294,10 @@ public final class DispatchWorker implements Service {
         }
     }
 
-    private void begin(Dispatch dispatch) {
+    private void begin(Dispatch dispatch, CompletableFuture<?> started) {
         String key = dispatch.getInteractionId() + ":" + dispatch.getAttempt();
         boolean full = running.size() >= room;
-        Execution execution = new Execution(attempts, dispatch, full);
+        Execution execution = new Execution(attempts, dispatch, full, started);
         if (running.putIfAbsent(key, execution) != null) {
             return;
         }

@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
@@ -65,6 +66,7 @@ final class Execution {
     private final Attempts attempts;
     private final Dispatch dispatch;
     private final boolean overloaded;
+    private final CompletableFuture<?> lease;
     private final long startedNanos = System.nanoTime();
     private final double queuedMs;
     private volatile long leaseNanos = startedNanos;
@@ -77,9 +79,13 @@ final class Execution {
     private boolean unclaimed;
     private boolean recorded;
 
-    /** @param overloaded there is no room for it: it ends at once */
-    Execution(Attempts attempts, Dispatch dispatch, boolean overloaded) {
+    /**
+     * @param overloaded there is no room for it: it ends at once
+     * @param lease completes when the log has {@code started}; the attempt is given up when that fails
+     */
+    Execution(Attempts attempts, Dispatch dispatch, boolean overloaded, CompletableFuture<?> lease) {
         this.attempts = attempts;
+        this.lease = lease;
         this.dispatch = dispatch;
         this.overloaded = overloaded;
         this.queuedMs =
@@ -216,6 +222,20 @@ final class Execution {
         judge(asked);
     }
 
+    /**
+     * Waits until the log has the lease: before a call that could be paid twice, and before anything leaves for the client. What is cheap
+     * to do again does not wait: the acknowledgement takes as long as a hop.
+     */
+    private void leased() throws InterruptedException {
+        try {
+            lease.get(LEASE.toMillis(), TimeUnit.MILLISECONDS);
+        } catch (ExecutionException | TimeoutException e) {
+            // the record goes back to the share group, and another worker begins anew
+            abort(Abort.LEASE_LOST);
+            throw new InterruptedException("the lease could not be written");
+        }
+    }
+
     private boolean claimed(Deployment deployment) throws InterruptedException {
         if (!attempts.isPaid(dispatch, deployment)) {
             return true;
@@ -226,6 +246,7 @@ final class Execution {
         if (claim == Claim.UNKNOWN) {
             unclaimed = true;
             attempts.countUnclaimed();
+            leased();
         }
         return claim != Claim.TAKEN;
     }
@@ -311,6 +332,7 @@ final class Execution {
         if (contentSent) {
             return;
         }
+        leased();
         contentSent = true;
         try {
             attempts.complete(completion(CompletionKind.HEARTBEAT)
@@ -526,10 +548,11 @@ final class Execution {
         record(completion);
     }
 
-    /** Puts the end on the log and waits until it is there. */
+    /** Puts the end on the log, behind the lease, and waits until it is there. */
     private void record(Completion.Builder completion)
             throws InterruptedException, ExecutionException, TimeoutException {
         recorded = true;
+        lease.get(10, TimeUnit.SECONDS);
         attempts.complete(completion.build()).get(10, TimeUnit.SECONDS);
     }
 

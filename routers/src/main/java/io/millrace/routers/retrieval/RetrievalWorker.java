@@ -17,6 +17,7 @@ import io.millrace.schema.Retrieval;
 import io.millrace.service.Service;
 import io.millrace.text.InjectionRisk;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ExecutionException;
@@ -38,6 +39,9 @@ public final class RetrievalWorker implements Service {
     private final EmbeddingCache cache;
     private final LogWorker<Query> worker;
     private final ExecutorService searches = Executors.newVirtualThreadPerTaskExecutor();
+
+    /** What failed the last search, by part; empty when the last one went well. */
+    private volatile Map<String, String> troubles = Map.of();
 
     public RetrievalWorker(Log log, MillraceConfig config, Searcher searcher, EmbeddingCache cache) {
         this.log = log;
@@ -65,7 +69,11 @@ public final class RetrievalWorker implements Service {
 
     @Override
     public Map<String, String> details() {
-        return cache.isDown() ? Map.of("redis", "down: embeddings are not cached") : Map.of();
+        Map<String, String> details = new HashMap<>(troubles);
+        if (cache.isDown()) {
+            details.put("redis", "down: embeddings are not cached");
+        }
+        return Map.copyOf(details);
     }
 
     private void retrieve(LogRecord<Query> record) throws InterruptedException, ExecutionException {
@@ -76,6 +84,7 @@ public final class RetrievalWorker implements Service {
             Future<Retrieval.Builder> search = searches.submit(() -> search(query));
             try {
                 retrieval = search.get(config.retrieval().timeout().toMillis(), TimeUnit.MILLISECONDS);
+                troubles = Map.of();
             } catch (TimeoutException e) {
                 search.cancel(true);
                 degrade(query, retrieval, "timeout", e);
@@ -108,9 +117,10 @@ public final class RetrievalWorker implements Service {
                 .build();
     }
 
-    private static void degrade(Query query, Retrieval.Builder retrieval, String part, Throwable error) {
+    private void degrade(Query query, Retrieval.Builder retrieval, String part, Throwable error) {
         LOG.warn("{} goes on without evidence: {}", query.getInteractionId(), error.toString());
         retrieval.setDegraded(List.of(part));
+        troubles = Map.of(part, "failed: queries go on without evidence: " + error);
     }
 
     private Retrieval.Builder search(Query query) throws InterruptedException {

@@ -112,9 +112,12 @@ class DispatchWorkerTest {
             assertThat(reply.getGatewayId()).isEqualTo("gateway");
         });
         // the wait ends with the start, however long the work takes
-        assertThat(of(dispatch).getLast().getTotalMs()).isPositive();
-        assertThat(of(dispatch).getLast().getQueuedMs())
-                .isLessThan(of(dispatch).getFirst().getQueuedMs() + 100);
+        Completion end = of(dispatch).stream()
+                .filter(completion -> completion.getKind().equals(CompletionKind.ANSWERED))
+                .findFirst()
+                .orElseThrow();
+        assertThat(end.getTotalMs()).isPositive();
+        assertThat(end.getQueuedMs()).isLessThan(of(dispatch).getFirst().getQueuedMs() + 100);
         assertThat(worker.isReady()).isTrue();
     }
 

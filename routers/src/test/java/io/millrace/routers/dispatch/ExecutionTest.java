@@ -27,6 +27,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
@@ -35,6 +36,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class ExecutionTest {
@@ -44,6 +46,7 @@ class ExecutionTest {
     private final SimpleMeterRegistry metrics = new SimpleMeterRegistry();
     private final List<String> cached = new ArrayList<>();
     private final ScheduledExecutorService timers = Executors.newScheduledThreadPool(2);
+    private CompletableFuture<?> lease = CompletableFuture.completedFuture(null);
     private Attempts attempts = attempts(Samples.local(stub.url()));
 
     @AfterEach
@@ -69,7 +72,7 @@ class ExecutionTest {
     }
 
     private Execution start(Dispatch dispatch) {
-        Execution execution = new Execution(attempts, dispatch, false);
+        Execution execution = new Execution(attempts, dispatch, false, lease);
         timers.scheduleAtFixedRate(execution::heartbeat, 200, 200, TimeUnit.MILLISECONDS);
         timers.scheduleAtFixedRate(execution::checkLease, 100, 100, TimeUnit.MILLISECONDS);
         return execution;
@@ -348,12 +351,46 @@ class ExecutionTest {
 
     @Test
     void shouldSayOverloadedAndWhenToComeBackWhenThereIsNoRoom() {
-        new Execution(attempts, Samples.dispatch(Samples.query().build()).build(), true).run();
+        new Execution(attempts, Samples.dispatch(Samples.query().build()).build(), true, lease).run();
 
         assertFailed(FailureReason.OVERLOADED, true);
         assertThat(Objects.requireNonNull(out.end().getFailure()).getRetryAfterMs())
                 .isPositive();
         assertThat(stub.seen()).isEmpty();
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = Mode.class,
+            names = {"OK", "BAD_REQUEST"})
+    void shouldTellNobodyWhenTheLeaseCannotBeWritten(Mode mode) {
+        stub.mode(mode);
+        lease = CompletableFuture.failedFuture(new java.io.IOException("no broker"));
+
+        run(Samples.dispatch(Samples.query().build()).build());
+        run(Samples.dispatch(streaming().build()).build());
+
+        // asked, since that is cheap to do again; the record goes back and another worker ends the attempt
+        assertThat(stub.seen()).hasSize(2);
+        assertThat(out.completions).isEmpty();
+        assertThat(out.replies).isEmpty();
+    }
+
+    @Test
+    void shouldAskBeforeTheLeaseIsThereAndAnswerAfterIt() throws Exception {
+        CompletableFuture<Void> written = new CompletableFuture<>();
+        lease = written;
+        Thread attempt = Thread.startVirtualThread(
+                () -> run(Samples.dispatch(streaming().build()).build()));
+        await().until(() -> stub.seen().size() == 1);
+        Thread.sleep(100);
+        assertThat(out.replies).isEmpty();
+
+        written.complete(null);
+
+        attempt.join();
+        assertThat(out.end().getKind()).isEqualTo(CompletionKind.ANSWERED);
+        assertThat(out.kinds()).endsWith(ReplyKind.FINAL);
     }
 
     private void assertFailed(String reason, boolean retryable) {

@@ -119,6 +119,7 @@ public final class ArchiveSink implements Service {
             }
         }
         Map<String, Object> config = ClientConfig.consumer(log.settings());
+        config.putAll(ClientConfig.batching());
         // The manifest says where to go on. An offset that the log does not hold is an event to be told, not to be
         // skipped.
         config.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "none");
@@ -139,6 +140,11 @@ public final class ArchiveSink implements Service {
     @Override
     public void start() {
         thread.start();
+    }
+
+    @Override
+    public boolean isEssential() {
+        return false;
     }
 
     @Override

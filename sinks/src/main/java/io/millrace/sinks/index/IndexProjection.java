@@ -42,8 +42,9 @@ public final class IndexProjection implements Service {
         this.index = index;
         this.offsets.putAll(index.committed());
         this.tail = new LogTail<>("index", Topics.PASSAGES, Map.copyOf(offsets), log, this::project);
-        Gauge.builder("millrace.projection.lag.seconds", () -> lastLagMs / 1e3)
+        Gauge.builder("millrace.projection.lag", () -> lastLagMs / 1e3)
                 .tag("projection", "index")
+                .baseUnit("seconds")
                 .register(log.metrics());
     }
 

@@ -33,8 +33,9 @@ public final class BinarySerde {
                     }
                     try {
                         ByteArrayOutputStream out = new ByteArrayOutputStream(1024);
-                        BinaryEncoder encoder = EncoderFactory.get().directBinaryEncoder(out, null);
+                        BinaryEncoder encoder = EncoderFactory.get().binaryEncoder(out, null);
                         writer.write(value, encoder);
+                        encoder.flush();
                         return out.toByteArray();
                     } catch (IOException e) {
                         throw new SerializationException("an array cannot fail to be written", e);

@@ -19,6 +19,11 @@ public final class Expiries {
         }
     }
 
+    /** The next whole second, for what need not be exact: keys that are due together share an entry. */
+    public static long roughly(long at) {
+        return Math.ceilDiv(at, 1_000L) * 1_000L;
+    }
+
     /** Forgets a key. */
     public void remove(String key) {
         latest.remove(key);

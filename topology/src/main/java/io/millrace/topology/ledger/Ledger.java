@@ -1,5 +1,6 @@
 package io.millrace.topology.ledger;
 
+import io.millrace.id.Ids;
 import io.millrace.log.AvroCodec;
 import io.millrace.log.Codecs;
 import io.millrace.log.DeadLetters;
@@ -11,6 +12,7 @@ import io.millrace.log.Vocabulary.FailureReason;
 import io.millrace.log.Vocabulary.Outcome;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Attempt;
+import io.millrace.schema.AttemptSeen;
 import io.millrace.schema.Completion;
 import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Decision;
@@ -53,7 +55,11 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     /** Deadline of an entry whose query has not been read: nobody is waiting, it only bounds the store. */
     private static final long ORPHAN_MS = 3_600_000;
 
-    private static final Interaction EMPTY = Interaction.newBuilder().build();
+    /** End of an attempt that has none yet. */
+    private static final String OPEN = "open";
+
+    /** How often closed ids are looked through. */
+    private static final long SWEEP_MS = 10_000;
 
     private final LogSettings log;
     private final AvroCodec<Query> queries;
@@ -64,7 +70,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     private final AvroCodec<DeadLetter> letters;
     private final Expiries due = new Expiries();
     private long now;
+    private long swept;
     private @Nullable KeyValueStore<String, LedgerState> entries;
+    private @Nullable KeyValueStore<String, Long> closed;
     private @Nullable Sensor late;
 
     Ledger(LogSettings log, Codecs codecs) {
@@ -87,6 +95,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         try (var all = store.all()) {
             all.forEachRemaining(entry -> schedule(entry.key, entry.value));
         }
+        closed = context.getStateStore(LedgerTopology.CLOSED_STORE);
     }
 
     @Override
@@ -103,8 +112,11 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 throw new UndecodableException("no key or no value");
             }
             String id = record.key();
+            if (!Ids.isEventId(id)) {
+                throw new UndecodableException("the key is no interaction id");
+            }
             LedgerState before = store().get(id);
-            if (before != null && before.getClosed()) {
+            if (before == null && closed().get(id) != null) {
                 if (topic.equals(log.name(Topics.COMPLETIONS))
                         && completions.decode(record.value()).getTerminal()) {
                     Objects.requireNonNull(late).record();
@@ -181,10 +193,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
 
     private static LedgerState decided(LedgerState state, Decision decision) {
         Interaction before = state.getInteraction();
-        int at = indexOf(before.getAttempts(), decision.getAttempt());
-        Attempt known = at < 0
-                ? Attempt.newBuilder().setEnd("open").build()
-                : before.getAttempts().get(at);
+        List<Attempt> attempts = withLost(before.getAttempts(), decision);
+        int at = indexOf(attempts, decision.getAttempt());
+        Attempt known = at < 0 ? Attempt.newBuilder().setEnd(OPEN).build() : attempts.get(at);
         Attempt attempt = Attempt.newBuilder(known)
                 .setAttempt(decision.getAttempt())
                 .setRoute(decision.getRoute())
@@ -193,7 +204,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setReason(decision.getReason())
                 .setDecidedAt(decision.getEnvelope().getOccurredAt())
                 .build();
-        Interaction.Builder after = Interaction.newBuilder(before).setAttempts(replace(before.getAttempts(), attempt));
+        Interaction.Builder after = Interaction.newBuilder(before).setAttempts(replace(attempts, attempt));
         if (decision.getAttempt() == 1) {
             after.setReason(decision.getReason())
                     .setConfidence(decision.getConfidence())
@@ -205,6 +216,30 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
             after.setCachedKind(decision.getInputs().getCachedKind());
         }
         return LedgerState.newBuilder(state).setInteraction(after.build()).build();
+    }
+
+    /** The ends of attempts whose worker fell silent: nobody else writes one, or too late. */
+    private static List<Attempt> withLost(List<Attempt> attempts, Decision decision) {
+        List<Attempt> all = attempts;
+        for (AttemptSeen seen : decision.getInputs().getAttempts()) {
+            int at = indexOf(all, seen.getAttempt());
+            boolean open = at >= 0 && all.get(at).getEnd().equals(OPEN);
+            if (open && seen.getReason().equals(FailureReason.WORKER_LOST)) {
+                Attempt lost = Attempt.newBuilder(all.get(at))
+                        .setEnd("lost")
+                        .setFailure(Failure.newBuilder()
+                                .setReason(seen.getReason())
+                                .setMessage(seen.getMessage())
+                                .setHttpStatus(seen.getHttpStatus())
+                                .setRetryable(seen.getRetryable())
+                                .build())
+                        .setEndedAt(decision.getEnvelope().getOccurredAt())
+                        .setContentSent(seen.getContentSent())
+                        .build();
+                all = replace(all, lost);
+            }
+        }
+        return all;
     }
 
     private static LedgerState completed(LedgerState state, Completion completion, long timestamp) {
@@ -286,13 +321,28 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
             if (state == null) {
                 continue;
             }
-            if (state.getClosed() || !state.getQuerySeen()) {
+            if (!state.getQuerySeen()) {
                 store().delete(id);
             } else if (state.getEnded()) {
                 close(id, state);
             } else {
                 close(id, expired(state));
             }
+        }
+        if (now - swept >= SWEEP_MS) {
+            swept = now;
+            forget();
+        }
+    }
+
+    /** Forgets closed ids whose time has come. Ids sort by their time, so nothing but the ids has to be kept for that. */
+    private void forget() {
+        try (var old = closed().range(null, Ids.first(Math.max(0, now - REMEMBER_MS)))) {
+            old.forEachRemaining(entry -> {
+                if (entry.value <= now) {
+                    closed().delete(entry.key);
+                }
+            });
         }
     }
 
@@ -336,13 +386,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setCostUsd(attempts.stream().mapToDouble(Attempt::getCostUsd).sum())
                 .build();
         context().forward(new Record<>(id, interactions.encode(terminal), now), LedgerTopology.INTERACTIONS_SINK);
-        LedgerState closed = LedgerState.newBuilder()
-                .setInteraction(EMPTY)
-                .setClosed(true)
-                .setForgetAt(state.getDeadlineAt() + REMEMBER_MS)
-                .build();
-        store().put(id, closed);
-        schedule(id, closed);
+        store().delete(id);
+        due.remove(id);
+        closed().put(id, state.getDeadlineAt() + REMEMBER_MS);
     }
 
     /** The answer as it may be kept: redacted, or without its texts. */
@@ -360,9 +406,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     }
 
     private void schedule(String id, LedgerState state) {
-        due.set(
-                id,
-                state.getClosed() || !state.getQuerySeen() ? state.getForgetAt() : state.getDeadlineAt() + GRACE_MS);
+        due.set(id, state.getQuerySeen() ? state.getDeadlineAt() + GRACE_MS : state.getForgetAt());
     }
 
     private void bury(Record<String, byte[]> record, RecordMetadata at, UndecodableException error) {
@@ -379,6 +423,10 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
 
     private KeyValueStore<String, LedgerState> store() {
         return Objects.requireNonNull(entries, "init comes first");
+    }
+
+    private KeyValueStore<String, Long> closed() {
+        return Objects.requireNonNull(closed, "init comes first");
     }
 
     private static int indexOf(List<Attempt> attempts, int attempt) {

@@ -33,8 +33,11 @@ public record LedgerTopology(LogSettings log, Codecs codecs) implements Supplier
     public static final String INTERACTIONS_SINK = "interactions-sink";
     public static final String DEAD_LETTERS_SINK = "dead-letters-sink";
 
-    /** In memory with a changelog: it holds what is open and, for ten minutes, the ids of what is closed. */
+    /** What is open: in memory with a changelog, cached, since an interaction moves through it in a few steps within a transaction. */
     public static final String STORE = "ledger-entries";
+
+    /** The ids of what is closed, and until when they are remembered: about 150 bytes each, ten minutes and the deadline long. */
+    public static final String CLOSED_STORE = "ledger-closed";
 
     @Override
     public Topology get() {
@@ -55,6 +58,11 @@ public record LedgerTopology(LogSettings log, Codecs codecs) implements Supplier
         topology.addStateStore(
                 Stores.keyValueStoreBuilder(
                                 Stores.inMemoryKeyValueStore(STORE), Serdes.String(), BinarySerde.of(LedgerState.class))
+                        .withLoggingEnabled(Map.of())
+                        .withCachingEnabled(),
+                LEDGER);
+        topology.addStateStore(
+                Stores.keyValueStoreBuilder(Stores.inMemoryKeyValueStore(CLOSED_STORE), Serdes.String(), Serdes.Long())
                         .withLoggingEnabled(Map.of()),
                 LEDGER);
         sink(topology, INTERACTIONS_SINK, log.name(Topics.INTERACTIONS));

@@ -29,6 +29,7 @@ import io.millrace.schema.Envelope;
 import io.millrace.schema.Failure;
 import io.millrace.schema.Feature;
 import io.millrace.schema.LatencyWindow;
+import io.millrace.schema.Lease;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.schema.RoutingConfig;
@@ -54,8 +55,9 @@ import org.jspecify.annotations.Nullable;
  * The state of each open interaction, moved by records.
  *
  * <p>A first retrieval makes the first decision; the end of an attempt without a final makes the next. The state keeps the bytes of
- * what was emitted, so a record that comes twice re-emits them and never decides anew. State is dropped when the deadline and its
- * grace have passed: whatever comes later belongs to an interaction that the ledger has closed.
+ * each decision, so a record that comes twice re-emits them and never decides anew. It shrinks to a mark when the interaction has
+ * ended, and is dropped when the deadline and its grace have passed: whatever comes later belongs to an interaction that the ledger
+ * has closed.
  */
 final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     /** After the deadline: long enough for redeliveries of what was in flight, short enough to bound the store. */
@@ -82,6 +84,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private final Expiries leases = new Expiries();
     private long now;
     private @Nullable KeyValueStore<String, RoutingState> open;
+    private @Nullable KeyValueStore<String, Lease> held;
 
     Router(
             LogSettings log,
@@ -117,6 +120,11 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
         try (var all = store.all()) {
             all.forEachRemaining(entry -> schedule(entry.key, entry.value));
         }
+        KeyValueStore<String, Lease> renewals = context.getStateStore(RoutingTopology.LEASES_STORE);
+        held = renewals;
+        try (var all = renewals.all()) {
+            all.forEachRemaining(entry -> expect(entry.key, entry.value));
+        }
     }
 
     @Override
@@ -144,8 +152,11 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private void retrieved(String id, byte[] bytes) {
         Retrieval retrieval = retrievals.decode(bytes);
         RoutingState state = store().get(id);
+        if (state != null && state.getDone()) {
+            return;
+        }
         if (state != null && !state.getDecisions().isEmpty()) {
-            repeat(id, state);
+            repeat(id, state, retrieval);
             return;
         }
         boolean cancelled = state != null && state.getCancelled();
@@ -166,20 +177,15 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
             return;
         }
         switch (completion.getKind()) {
-            case CompletionKind.STARTED, CompletionKind.HEARTBEAT ->
-                save(
-                        id,
-                        RoutingState.newBuilder(state)
-                                .setLeaseAt(Math.max(timestamp, state.getLeaseAt()))
-                                .setContentSent(state.getContentSent() || completion.getContentSent())
-                                .build());
+            case CompletionKind.STARTED, CompletionKind.HEARTBEAT -> renew(id, timestamp, completion.getContentSent());
             case CompletionKind.ANSWERED, CompletionKind.FAILED, CompletionKind.WITHHELD, CompletionKind.CANCELLED -> {
                 if (completion.getTerminal()) {
+                    release(id);
                     save(
                             id,
-                            RoutingState.newBuilder(state)
+                            RoutingState.newBuilder()
+                                    .setDeadlineAt(state.getDeadlineAt())
                                     .setDone(true)
-                                    .setLeaseAt(0)
                                     .build());
                 } else {
                     RoutingState.Builder next = RoutingState.newBuilder(state);
@@ -206,7 +212,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                             .setCancelled(true)
                             .setDeadlineAt(now + CANCEL_WAIT_MS)
                             .build());
-        } else if (!state.getCancelled()) {
+        } else if (!state.getCancelled() && !state.getDone()) {
             // a running attempt is ended by its worker, which reads commands too
             save(id, RoutingState.newBuilder(state).setCancelled(true).build());
         }
@@ -215,11 +221,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private void tick() {
         for (String id : leases.take(now)) {
             RoutingState state = store().get(id);
-            if (state == null || state.getDone() || state.getLeaseAt() == 0) {
-                continue;
-            }
-            if (state.getLeaseAt() + config.routing().leaseTimeout().toMillis() > now) {
-                schedule(id, state);
+            Lease lease = held().get(id);
+            if (state == null || state.getDone() || lease == null) {
                 continue;
             }
             Decision decision = decisions.decode(
@@ -234,13 +237,13 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                     .setMessage("the worker was silent for "
                             + config.routing().leaseTimeout().toSeconds() + " s")
                     .setHttpStatus(502)
-                    .setContentSent(state.getContentSent())
+                    .setContentSent(lease.getContentSent())
                     .setRetryable(true)
                     .build();
             endAttempt(id, RoutingState.newBuilder(state), state, lost);
         }
         forget.take(now).forEach(id -> {
-            leases.remove(id);
+            release(id);
             store().delete(id);
         });
     }
@@ -248,9 +251,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private void endAttempt(String id, RoutingState.Builder next, RoutingState state, AttemptSeen ended) {
         List<AttemptSeen> attempts = new ArrayList<>(state.getAttempts());
         attempts.add(ended);
-        RoutingState moved =
-                next.setAttempts(attempts).setLeaseAt(0).setContentSent(false).build();
-        decide(id, moved, retrievals.decode(bytes(state.getRetrieval())));
+        release(id);
+        decide(id, next.setAttempts(attempts).build(), retrievals.decode(bytes(state.getRetrieval())));
     }
 
     private void decide(String id, RoutingState state, Retrieval retrieval) {
@@ -259,34 +261,25 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setOccurredAt(now)
                 .build();
         Decision decision = deciding.decide(envelope, id, inputs);
-        Dispatch dispatch = dispatch(decision, state, retrieval);
-        byte[] decisionBytes = decisions.encode(decision);
-        byte[] dispatchBytes = dispatches.encode(dispatch);
+        byte[] encoded = decisions.encode(decision);
         RoutingState decided = RoutingState.newBuilder(state)
-                .setDecisions(with(state.getDecisions(), ByteBuffer.wrap(decisionBytes)))
-                .setDispatches(List.of(ByteBuffer.wrap(dispatchBytes)))
-                .setDispatchTopics(with(state.getDispatchTopics(), decision.getBackend()))
+                .setDecisions(with(state.getDecisions(), ByteBuffer.wrap(encoded)))
                 .build();
         save(id, decided);
-        emit(id, decisionBytes, dispatchBytes, decision.getBackend());
+        emit(id, decision, encoded, decided, retrieval);
     }
 
-    /** Emits the last decision and its work again, the same bytes. */
-    private void repeat(String id, RoutingState state) {
-        if (state.getDone()) {
-            return;
-        }
-        int last = state.getDecisions().size() - 1;
-        emit(
-                id,
-                bytes(state.getDecisions().get(last)),
-                bytes(state.getDispatches().get(0)),
-                state.getDispatchTopics().get(last));
+    /** Emits the last decision and its work again, the same bytes: the work follows from the decision and the first retrieval. */
+    private void repeat(String id, RoutingState state, Retrieval repeated) {
+        byte[] encoded = bytes(state.getDecisions().get(state.getDecisions().size() - 1));
+        byte[] first = bytes(state.getRetrieval());
+        emit(id, decisions.decode(encoded), encoded, state, first.length == 0 ? repeated : retrievals.decode(first));
     }
 
-    private void emit(String id, byte[] decision, byte[] dispatch, String backend) {
-        context().forward(new Record<>(id, decision, now), RoutingTopology.DECISIONS_SINK);
-        context().forward(new Record<>(id, dispatch, now), RoutingTopology.dispatchSink(backend));
+    private void emit(String id, Decision decision, byte[] encoded, RoutingState state, Retrieval retrieval) {
+        byte[] dispatch = dispatches.encode(dispatch(decision, state, retrieval));
+        context().forward(new Record<>(id, encoded, now), RoutingTopology.DECISIONS_SINK);
+        context().forward(new Record<>(id, dispatch, now), RoutingTopology.dispatchSink(decision.getBackend()));
     }
 
     private DecisionInputs inputs(RoutingState state, Retrieval retrieval) {
@@ -412,11 +405,27 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     }
 
     private void schedule(String id, RoutingState state) {
-        forget.set(id, state.getDeadlineAt() + GRACE_MS);
-        if (state.getLeaseAt() > 0 && !state.getDone()) {
-            leases.set(id, state.getLeaseAt() + config.routing().leaseTimeout().toMillis());
-        } else {
-            leases.remove(id);
+        forget.set(id, Expiries.roughly(state.getDeadlineAt() + GRACE_MS));
+    }
+
+    private void renew(String id, long at, boolean contentSent) {
+        Lease before = held().get(id);
+        Lease lease = Lease.newBuilder()
+                .setRenewedAt(before == null ? at : Math.max(at, before.getRenewedAt()))
+                .setContentSent(contentSent || (before != null && before.getContentSent()))
+                .build();
+        held().put(id, lease);
+        expect(id, lease);
+    }
+
+    private void expect(String id, Lease lease) {
+        leases.set(id, lease.getRenewedAt() + config.routing().leaseTimeout().toMillis());
+    }
+
+    private void release(String id) {
+        leases.remove(id);
+        if (held().get(id) != null) {
+            held().delete(id);
         }
     }
 
@@ -434,6 +443,10 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
 
     private KeyValueStore<String, RoutingState> store() {
         return java.util.Objects.requireNonNull(open, "init comes first");
+    }
+
+    private KeyValueStore<String, Lease> held() {
+        return java.util.Objects.requireNonNull(held, "init comes first");
     }
 
     private static @Nullable Double boxed(OptionalDouble value) {

@@ -6,6 +6,7 @@ import io.millrace.log.LogSettings;
 import io.millrace.log.Topics;
 import io.millrace.schema.BackendStatus;
 import io.millrace.schema.LatencyWindow;
+import io.millrace.schema.Lease;
 import io.millrace.schema.RoutingConfig;
 import io.millrace.schema.RoutingState;
 import io.millrace.topology.internal.BinarySerde;
@@ -45,6 +46,12 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
     /** In memory, since interactions are open for seconds; with a changelog, so that a restart remembers what it decided. */
     public static final String OPEN_STORE = "open-interactions";
 
+    /**
+     * Beside the state, since workers renew them each second and a state is as large as its retrieval. Cached until the commit, so that a
+     * lease shorter than that costs no changelog record: after a crash, what renewed it is read again.
+     */
+    public static final String LEASES_STORE = "leases";
+
     static final String CONFIG_TABLE = "routing-config-table";
     static final String STATUS_TABLE = "backend-status-table";
     static final String LATENCY_TABLE = "latency-windows-table";
@@ -79,6 +86,14 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
                                 Serdes.String(),
                                 BinarySerde.of(RoutingState.class))
                         .withLoggingEnabled(java.util.Map.of()),
+                ROUTER);
+        topology.addStateStore(
+                Stores.keyValueStoreBuilder(
+                                Stores.inMemoryKeyValueStore(LEASES_STORE),
+                                Serdes.String(),
+                                BinarySerde.of(Lease.class))
+                        .withLoggingEnabled(java.util.Map.of())
+                        .withCachingEnabled(),
                 ROUTER);
         sink(topology, DECISIONS_SINK, log.name(Topics.DECISIONS));
         sink(topology, DEAD_LETTERS_SINK, log.name(Topics.DEAD_LETTERS));

@@ -1,7 +1,7 @@
 package io.millrace.standalone.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
@@ -20,8 +20,8 @@ public final class DownCommand implements Callable<Integer> {
     public Integer call() throws InterruptedException, ExecutionException {
         Optional<JsonNode> run = instance.run();
         if (run.isEmpty()) {
-            System.out.println("no millrace is running on " + instance.data().folder());
-            return 0;
+            throw new UserException(
+                    "no millrace is running on " + instance.data().folder());
         }
         long pid = run.get().path("pid").asLong();
         ProcessHandle process =

@@ -1,13 +1,17 @@
 package io.millrace.standalone.cli;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
+import java.net.ConnectException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.net.http.HttpTimeoutException;
+import java.nio.channels.UnresolvedAddressException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -76,18 +80,26 @@ public final class Instance {
     }
 
     Answer get(String path) {
-        return send(HttpRequest.newBuilder(URI.create(base() + path)).GET());
+        return send(request(path).GET());
     }
 
     Answer post(String path, JsonNode body) {
-        return send(HttpRequest.newBuilder(URI.create(base() + path))
+        return send(request(path)
                 .header("Content-Type", "application/json")
                 .POST(HttpRequest.BodyPublishers.ofString(body.toString())));
     }
 
     /** A request without a body. */
     Answer post(String path) {
-        return send(HttpRequest.newBuilder(URI.create(base() + path)).POST(HttpRequest.BodyPublishers.noBody()));
+        return send(request(path).POST(HttpRequest.BodyPublishers.noBody()));
+    }
+
+    private HttpRequest.Builder request(String path) {
+        try {
+            return HttpRequest.newBuilder(URI.create(base() + path));
+        } catch (IllegalArgumentException e) {
+            throw new UserException(base() + " is no URL such as http://127.0.0.1:8092", e);
+        }
     }
 
     private Answer send(HttpRequest.Builder request) {
@@ -96,18 +108,34 @@ public final class Instance {
             HttpResponse<String> response =
                     http.send(request.timeout(Duration.ofMinutes(5)).build(), HttpResponse.BodyHandlers.ofString());
             return new Answer(response.statusCode(), JSON.readTree(response.body()));
+        } catch (JsonProcessingException e) {
+            throw new UserException(base() + " answers, but not as millrace does", e);
         } catch (IOException e) {
-            throw new UserException(base() + " does not answer: " + e.getMessage());
+            throw new UserException(base() + " does not answer: " + reason(e), e);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new UserException("interrupted");
         }
     }
 
+    /** In words: the exceptions of the JDK's client have no message for what happens most. */
+    private static String reason(IOException e) {
+        return switch (e) {
+            case HttpTimeoutException late -> "nothing came in time";
+            case ConnectException unknown
+            when unknown.getCause() instanceof UnresolvedAddressException -> "there is no such host";
+            case ConnectException refused -> "nothing listens there";
+            default -> e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
+        };
+    }
+
     /** The body of a good answer; what the server says of a bad one is told as it is. */
     static JsonNode good(Answer answer) {
         if (answer.status() >= 400) {
-            throw new UserException(answer.body().path("detail").asText("HTTP " + answer.status()));
+            String detail = answer.body().path("detail").asText("it answered HTTP " + answer.status());
+            // what a client of the API sees as the failure's name
+            String code = answer.body().path("code").asText();
+            throw new UserException(code.isEmpty() || detail.equals(code) ? detail : detail + " (" + code + ")");
         }
         return answer.body();
     }

@@ -1,6 +1,6 @@
 package io.millrace.standalone.cli;
 
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
@@ -35,11 +35,18 @@ public final class LogsCommand implements Callable<Integer> {
         if (!Files.exists(file)) {
             throw new UserException("there is no log yet at " + file);
         }
-        List<String> all = Files.readAllLines(file, StandardCharsets.UTF_8);
-        all.subList(Math.max(0, all.size() - Math.max(0, lines)), all.size()).forEach(System.out::println);
         long position = Files.size(file);
+        // decoded without complaint: a log that is being written may end within a character
+        List<String> all = new String(Files.readAllBytes(file), StandardCharsets.UTF_8)
+                .lines()
+                .toList();
+        all.subList(Math.max(0, all.size() - Math.max(0, lines)), all.size()).forEach(System.out::println);
         while (follow) {
             Thread.sleep(FOLLOW_MS);
+            if (!Files.exists(file)) {
+                // between two steps of its roll
+                continue;
+            }
             long size = Files.size(file);
             if (size < position) {
                 // the log was rolled
@@ -49,7 +56,8 @@ public final class LogsCommand implements Callable<Integer> {
                 in.seek(position);
                 byte[] more = new byte[(int) Math.min(1 << 20, size - position)];
                 in.readFully(more);
-                System.out.print(new String(more, StandardCharsets.UTF_8));
+                System.out.write(more, 0, more.length);
+                System.out.flush();
                 position += more.length;
             }
         }

@@ -1,8 +1,10 @@
 package io.millrace.standalone.cli;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
@@ -35,15 +37,21 @@ public final class RateCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         Path last = instance.data().folder().resolve("last-interaction");
         if (id.equals("last") && !Files.exists(last)) {
-            throw new UserException("nothing was asked yet: there is no last interaction");
+            throw new UserException("nothing was asked yet: there is no last interaction in "
+                    + instance.data().folder());
         }
         String interaction = id.equals("last") ? Files.readString(last).strip() : id;
         ObjectNode request = Instance.JSON.createObjectNode().put("rating", verdict == Verdict.good ? 1 : -1);
         if (!note.isEmpty()) {
             request.put("note", note);
         }
-        Instance.good(instance.post("/feedback/" + interaction, request));
+        Instance.good(instance.post("/feedback/" + segment(interaction), request));
         System.out.println("recorded: " + verdict + " for " + interaction);
         return 0;
+    }
+
+    /** Whatever was typed is one segment of a path; the server says that it is no id. */
+    private static String segment(String typed) {
+        return URLEncoder.encode(typed, StandardCharsets.UTF_8).replace("+", "%20");
     }
 }

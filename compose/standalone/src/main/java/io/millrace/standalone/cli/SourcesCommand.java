@@ -5,7 +5,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.config.ConfigLoader;
 import io.millrace.learners.sources.SourceDefinition;
 import io.millrace.learners.sources.SourcesFile;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.Console;
 import java.io.IOException;
 import java.net.URLEncoder;

@@ -2,7 +2,7 @@ package io.millrace.standalone.parts;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -34,9 +34,6 @@ import org.jspecify.annotations.Nullable;
  * before that is checked, so a second process would damage the log of the first.
  */
 public final class DataFolder implements AutoCloseable {
-    /** Less than this is not worth starting: a broker that meets a full disk stops for good. */
-    private static final long LEAST_FREE_BYTES = 1L << 30;
-
     /** Who holds the folder, since when and where it serves; the client commands read it. */
     public static final String HOLDER = "run.json";
 
@@ -64,9 +61,10 @@ public final class DataFolder implements AutoCloseable {
     /**
      * Creates the folder if need be and takes its lock.
      *
+     * @param leastFree bytes that must be free on its disk: a broker that meets a full one stops for good
      * @throws UserException when it cannot be written to, the disk is nearly full, or another process holds it
      */
-    public static DataFolder open(Path folder) {
+    public static DataFolder open(Path folder, long leastFree) {
         Path root = folder.toAbsolutePath().normalize();
         try {
             Files.createDirectories(root);
@@ -84,10 +82,10 @@ public final class DataFolder implements AutoCloseable {
             }
             DataFolder data = new DataFolder(root, channel, lock);
             long free = Files.getFileStore(root).getUsableSpace();
-            if (free < LEAST_FREE_BYTES) {
+            if (free < leastFree) {
                 data.close();
                 throw new UserException("the disk of the data folder " + root + " is nearly full: " + (free >> 20)
-                        + " MB free, " + (LEAST_FREE_BYTES >> 20) + " MB needed");
+                        + " MiB free, " + (leastFree >> 20) + " MiB needed (limits.free-disk)");
             }
             data.delete("tmp");
             data.delete("endpoints.json");
@@ -252,9 +250,11 @@ public final class DataFolder implements AutoCloseable {
     }
 
     /** What went wrong with a file, in words: the exceptions of NIO say only the path. */
-    static String reason(IOException e) {
+    public static String reason(IOException e) {
         return switch (e) {
-            case java.nio.file.AccessDeniedException denied -> "permission denied";
+            case java.nio.file.AccessDeniedException denied -> denied.getFile() + ": permission denied";
+            case java.nio.file.NoSuchFileException missing -> "there is no " + missing.getFile();
+            case java.nio.charset.CharacterCodingException malformed -> "it is not UTF-8";
             case java.nio.file.FileAlreadyExistsException exists -> exists.getFile() + " is not a folder";
             case java.nio.file.FileSystemException fs when fs.getReason() != null -> fs.getReason();
             default -> e.toString();

@@ -1,7 +1,7 @@
 package io.millrace.standalone.parts;
 
 import io.millrace.config.MillraceConfig;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;

@@ -1,6 +1,6 @@
 package io.millrace.standalone.parts;
 
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -84,12 +84,7 @@ public final class RedisPart implements Part {
     }
 
     private Path binary() throws IOException {
-        String resource = switch (Platform.current()) {
-            case LINUX_X64 -> "/redis-server-6.2.6-v5-linux-amd64";
-            case LINUX_ARM64 -> "/redis-server-6.2.7-linux-arm64";
-            case DARWIN_ARM64 -> "/redis-server-6.2.6-v5-darwin-arm64";
-            case OTHER -> "";
-        };
+        String resource = resource();
         String problem = "there is no bundled Redis for this platform";
         if (!resource.isEmpty()) {
             Path bundled = data.folder("bin").resolve(resource.substring(1));
@@ -110,6 +105,16 @@ public final class RedisPart implements Part {
         }
         notice.accept(problem + ", using " + installed.get());
         return installed.get();
+    }
+
+    /** The binary for this platform on the class path; empty when there is none. */
+    static String resource() {
+        return switch (Platform.current()) {
+            case LINUX_X64 -> "/redis-server-6.2.6-v5-linux-amd64";
+            case LINUX_ARM64 -> "/redis-server-6.2.7-linux-arm64";
+            case DARWIN_ARM64 -> "/redis-server-6.2.6-v5-darwin-arm64";
+            case OTHER -> "";
+        };
     }
 
     private boolean answers() {

@@ -1,6 +1,6 @@
 package io.millrace.standalone.parts;
 
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;

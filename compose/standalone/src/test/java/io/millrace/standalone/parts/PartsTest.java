@@ -8,7 +8,7 @@ import static org.awaitility.Awaitility.await;
 import io.lettuce.core.RedisClient;
 import io.millrace.config.MillraceConfig;
 import io.millrace.log.HttpSchemaRegistry;
-import io.millrace.standalone.UserException;
+import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -61,7 +61,7 @@ class PartsTest {
             parent.destroyForcibly();
         }
 
-        try (DataFolder data = DataFolder.open(folder);
+        try (DataFolder data = DataFolder.open(folder, 1L << 20);
                 Parts parts = started(data)) {
             assertThat(parts.endpoints()).isEqualTo(first);
             assertThat(answer(first)).isEqualTo(42);
@@ -82,7 +82,7 @@ class PartsTest {
 
     private static void shouldRefuseASecondInstance(Path folder) throws Exception {
         String holder = String.valueOf(ProcessHandle.current().pid());
-        assertThatThrownBy(() -> DataFolder.open(folder))
+        assertThatThrownBy(() -> DataFolder.open(folder, 1L << 20))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("pid " + holder)
                 .hasMessageContaining("since 20");
@@ -132,7 +132,7 @@ class PartsTest {
         }
         assertThat(orphans.values()).isNotEmpty().allMatch(ProcessHandle::isAlive);
 
-        try (DataFolder data = DataFolder.open(folder);
+        try (DataFolder data = DataFolder.open(folder, 1L << 20);
                 Parts parts = started(data)) {
             assertThat(orphans.values()).noneMatch(ProcessHandle::isAlive);
             assertThat(answer(parts.endpoints())).isEqualTo(42);
@@ -142,7 +142,7 @@ class PartsTest {
     @Test
     void shouldNotTouchAProcessWhenOnlyThePidIsAsRecorded() throws Exception {
         Process bystander = new ProcessBuilder("sleep", "60").start();
-        try (DataFolder data = DataFolder.open(temporary.resolve("data"))) {
+        try (DataFolder data = DataFolder.open(temporary.resolve("data"), 1L << 20)) {
             Properties record = new Properties();
             record.setProperty("pid", String.valueOf(bystander.pid()));
             record.setProperty("started", String.valueOf(System.currentTimeMillis() - 60_000));
@@ -160,7 +160,7 @@ class PartsTest {
     @Test
     void shouldSayWhatIsWrongInOneLineWhenTheFolderCannotBeUsed() throws IOException {
         Path file = Files.writeString(temporary.resolve("file"), "x");
-        assertThatThrownBy(() -> DataFolder.open(file))
+        assertThatThrownBy(() -> DataFolder.open(file, 1L << 20))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining(file + " cannot be used")
                 .hasMessageContaining("not a folder");

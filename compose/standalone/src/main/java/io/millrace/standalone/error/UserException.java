@@ -1,4 +1,4 @@
-package io.millrace.standalone;
+package io.millrace.standalone.error;
 
 /** Something that the person at the terminal can mend. Its message is one line; there is no stack trace to look at. */
 public final class UserException extends RuntimeException {

@@ -1,0 +1,5 @@
+/** Processes under test. */
+@NullMarked
+package io.millrace.bench.process;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,324 @@
+package io.millrace.standalone;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.sun.net.httpserver.HttpServer;
+import io.millrace.bench.stub.StubUpstream;
+import io.millrace.standalone.Millrace.Result;
+import io.millrace.standalone.parts.BundledRedis;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.MethodOrderer;
+import org.junit.jupiter.api.Order;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestMethodOrder;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The commands as a user runs them, each in a JVM of its own, against one {@code millrace up}. */
+@TestMethodOrder(MethodOrderer.OrderAnnotation.class)
+class CliIT {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    @TempDir
+    static Path folder;
+
+    private static StubUpstream local;
+    private static Process up;
+    private static Path data;
+
+    /** On a machine where the bundled Redis does not run, and another one is on the PATH. */
+    @BeforeAll
+    static void start() throws Exception {
+        local = new StubUpstream("local", 8, 5).start(0);
+        data = folder.resolve("data");
+        Path path = Files.createDirectory(folder.resolve("path"));
+        BundledRedis.breakBelow(data);
+        BundledRedis.install(path);
+        Path knowledge = Files.createDirectory(folder.resolve("mill"));
+        Files.writeString(
+                knowledge.resolve("keeper.md"),
+                "# The sluice keeper\n\nThe sluice keeper of the old mill is called Ottokar Wendelin.\n");
+        Files.writeString(folder.resolve("millrace.yaml"), """
+                dispatch: {probe: 100ms}
+                backends:
+                  local: {kind: llama.cpp, deployments: [{name: local, url: "%s"}]}
+                """.formatted(local.url()));
+        up = Millrace.start(
+                folder,
+                "up",
+                Map.of("PATH", path + ":" + System.getenv("PATH")),
+                "up",
+                "--port",
+                "0",
+                "--data",
+                data.toString(),
+                "--config",
+                folder.resolve("millrace.yaml").toString(),
+                "--knowledge",
+                knowledge + ":best-practices");
+        Awaitility.await("ready").atMost(Duration.ofSeconds(60)).until(() -> {
+            assertThat(up.isAlive()).as(Millrace.said(folder, "up")).isTrue();
+            return Millrace.read(folder, "up.out").contains("millrace ready http://127.0.0.1:");
+        });
+    }
+
+    @AfterAll
+    static void stop() throws Exception {
+        up.destroy();
+        if (!up.waitFor(15, TimeUnit.SECONDS)) {
+            up.destroyForcibly().waitFor();
+        }
+        local.close();
+    }
+
+    private static Result run(String... arguments) throws Exception {
+        List<String> all = new ArrayList<>(List.of(arguments));
+        all.add("--data");
+        all.add(data.toString());
+        return Millrace.run(folder, Map.of(), all.toArray(String[]::new));
+    }
+
+    private static Result good(String... arguments) throws Exception {
+        Result result = run(arguments);
+        assertThat(result.code()).as(result.toString()).isZero();
+        assertThat(result.err()).isEmpty();
+        return result;
+    }
+
+    private static void refused(Result result, String... words) {
+        assertThat(result.code()).as(result.toString()).isEqualTo(1);
+        assertThat(result.complaints()).as(result.err()).hasSize(1);
+        assertThat(result.err()).startsWith("millrace: ").contains(words).doesNotContain("Exception");
+        assertThat(result.out()).isEmpty();
+    }
+
+    @Test
+    @Order(1)
+    void shouldSayWhatItUsesInsteadWhenABundledBinaryDoesNotRun() throws Exception {
+        assertThat(Millrace.read(folder, "up.out"))
+                .contains("the bundled Redis does not run on this system, using "
+                        + folder.resolve("path").resolve("redis-server"));
+        assertThat(Millrace.read(folder, "up.err")).isEmpty();
+    }
+
+    @Test
+    @Order(2)
+    void shouldTellServicesPartsAndBackends() throws Exception {
+        String out = good("status").out();
+
+        assertThat(out).contains("ready").contains("local").contains("healthy").doesNotContain("not reachable");
+        for (String part : List.of("kafka", "registry", "postgres", "redis")) {
+            assertThat(out).contains(part);
+        }
+        JsonNode json = JSON.readTree(good("status", "--json").out());
+        assertThat(json.at("/services/gateway").asBoolean()).isTrue();
+        assertThat(json.at("/reachable/kafka").asBoolean()).isTrue();
+        assertThat(json.at("/backends/0/status").asText()).isEqualTo("healthy");
+    }
+
+    @Test
+    @Order(3)
+    void shouldAnswerWithTheDecisionAndTheFiles() throws Exception {
+        String out = good("ask", "Who is the sluice keeper of the old mill?").out();
+
+        assertThat(out)
+                .contains("local: ")
+                .contains("keeper.md")
+                .containsPattern("route local \\(remote_not_configured\\), deployment local, confidence [01]\\.\\d\\d");
+        JsonNode json = JSON.readTree(good("ask", "Who is the sluice keeper of the old mill?", "--json")
+                .out());
+        assertThat(json.at("/decision/route").asText()).isEqualTo("local");
+        assertThat(json.path("response").asText()).startsWith("local: ");
+        assertThat(json.toString()).contains("keeper.md");
+        refused(run("ask", "  "), "query");
+    }
+
+    @Test
+    @Order(4)
+    void shouldRateTheLastAnswerOrOneByItsId() throws Exception {
+        String id = JSON.readTree(good("ask", "Is this good?", "--json").out())
+                .path("interaction_id")
+                .asText();
+
+        assertThat(good("rate", "last", "good", "--note", "to the point").out())
+                .contains("good")
+                .contains(id);
+        assertThat(good("rate", id, "bad").out()).contains("bad").contains(id);
+
+        Awaitility.await("the ratings")
+                .atMost(Duration.ofSeconds(15))
+                .ignoreExceptions()
+                .until(() -> ratings(id).equals(List.of(-1, 1)));
+        refused(run("rate", "no such/id ü", "good"), "interaction_id");
+        Result wrong = run("rate", "last", "superb");
+        assertThat(wrong.code()).isEqualTo(2);
+        assertThat(wrong.err()).contains("good, bad").doesNotContain("\tat ");
+    }
+
+    private static List<Integer> ratings(String id) throws Exception {
+        JsonNode run = JSON.readTree(data.resolve("run.json").toFile());
+        try (var http = java.net.http.HttpClient.newHttpClient()) {
+            String body = http.send(
+                            java.net.http.HttpRequest.newBuilder(
+                                            java.net.URI.create(run.path("url").asText() + "/interactions/" + id))
+                                    .build(),
+                            java.net.http.HttpResponse.BodyHandlers.ofString())
+                    .body();
+            List<Integer> ratings = new ArrayList<>();
+            JSON.readTree(body)
+                    .path("feedback")
+                    .forEach(each -> ratings.add(each.path("rating").asInt()));
+            return ratings.stream().sorted().toList();
+        }
+    }
+
+    @Test
+    @Order(5)
+    void shouldShowTheEndOfTheLogAndFollowIt() throws Exception {
+        List<String> lines = good("logs", "-n", "3").out().lines().toList();
+        assertThat(lines).hasSize(3).allMatch(line -> line.startsWith("20"));
+
+        Process follower =
+                Millrace.start(folder, "follower", Map.of(), "logs", "-f", "-n", "1", "--data", data.toString());
+        try {
+            Awaitility.await("the last line")
+                    .atMost(Duration.ofSeconds(20))
+                    .until(() -> !Millrace.read(folder, "follower.out").isEmpty());
+            String marker = "written meanwhile, with an ü";
+            Files.writeString(
+                    data.resolve("logs/millrace.log"),
+                    marker + "\n",
+                    StandardCharsets.UTF_8,
+                    java.nio.file.StandardOpenOption.APPEND);
+            Awaitility.await("what was written meanwhile")
+                    .atMost(Duration.ofSeconds(10))
+                    .until(() -> Millrace.read(folder, "follower.out").contains(marker));
+        } finally {
+            follower.destroy();
+            follower.waitFor();
+        }
+        assertThat(Millrace.read(folder, "follower.err")).isEmpty();
+    }
+
+    @Test
+    @Order(6)
+    void shouldCheckAndShowTheConfiguration() throws Exception {
+        Path config = folder.resolve("millrace.yaml");
+        assertThat(good("config", "check", "--config", config.toString()).out()).contains("good", config.toString());
+        assertThat(good("config", "show", "--config", config.toString()).out())
+                .containsPattern("dispatch\\.probe +100ms +" + config + ":1")
+                .containsPattern("routing\\.local +0\\.85 +default");
+        JsonNode json = JSON.readTree(
+                good("config", "show", "--json", "--config", config.toString()).out());
+        assertThat(json.at("/dispatch.probe/value").asText()).isEqualTo("100ms");
+
+        Path wrong = Files.writeString(
+                folder.resolve("wrong.yaml"), "routing:\n  local: 0.5\n  fallback: 0.8\nnonsense: 1\n");
+        Result result = run("config", "check", "--config", wrong.toString());
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.complaints())
+                .hasSize(2)
+                .anyMatch(line -> line.contains(wrong + ":4") && line.contains("nonsense"))
+                .anyMatch(line -> line.contains("routing.fallback"));
+    }
+
+    @Test
+    @Order(7)
+    void shouldNameTheHolderWhenASecondOneIsStarted() throws Exception {
+        Result result = run("up", "--port", "0");
+
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.complaints())
+                .singleElement()
+                .asString()
+                .contains("in use by pid " + up.pid())
+                .contains("http://127.0.0.1:")
+                .contains("millrace down");
+        // and the first one goes on
+        good("status");
+    }
+
+    @ParameterizedTest
+    @Order(8)
+    @ValueSource(
+            strings = {
+                "nonsense",
+                "localhost:1",
+                "http://127.0.0.1:1",
+                "http://no.such.host.invalid:80",
+                "http://in valid"
+            })
+    void shouldSayThatNobodyIsThereWhenTheUrlIsWrong(String url) throws Exception {
+        refused(run("status", "--url", url), url);
+    }
+
+    /** What is not ready is named, and the exit code says so too; the same for something that is no millrace. */
+    @Test
+    @Order(9)
+    void shouldFailAndNameTheServiceWhenOneIsNotReady() throws Exception {
+        HttpServer other = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        String url = "http://127.0.0.1:" + other.getAddress().getPort();
+        List<String> answer = new ArrayList<>(List.of("<html>hello</html>"));
+        other.createContext("/", exchange -> {
+            byte[] body = answer.getFirst().getBytes(StandardCharsets.UTF_8);
+            exchange.sendResponseHeaders(200, body.length);
+            exchange.getResponseBody().write(body);
+            exchange.close();
+        });
+        other.start();
+        try {
+            refused(run("status", "--url", url), "not as millrace does");
+            answer.set(0, "{\"services\":{\"gateway\":true,\"sink-postgres\":false}}");
+            Result result = run("status", "--url", url);
+            assertThat(result.code()).isEqualTo(1);
+            assertThat(result.out()).contains("not ready: [sink-postgres]");
+            assertThat(run("status", "--json", "--url", url).code()).isEqualTo(1);
+        } finally {
+            other.stop(0);
+        }
+    }
+
+    @Test
+    @Order(20)
+    void shouldStopInOrderAndThenSayThatNothingRuns() throws Exception {
+        long began = System.nanoTime();
+        assertThat(good("down").out()).contains("millrace stopped");
+        assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(12));
+
+        assertThat(up.waitFor(1, TimeUnit.SECONDS)).isTrue();
+        assertThat(Millrace.read(folder, "up.err")).isEmpty();
+        assertThat(ProcessHandle.allProcesses()
+                        .map(process -> process.info().commandLine().orElse(""))
+                        .filter(line -> line.contains(folder.toString())))
+                .isEmpty();
+        refused(run("down"), "no millrace is running on " + data);
+        refused(run("status"), "no millrace is serving on " + data, "millrace up");
+        refused(run("ask", "Anybody?"), "no millrace is serving");
+        refused(run("rate", "last", "good"), "no millrace is serving");
+        // why it stopped can still be read
+        good("logs");
+        Path none = folder.resolve("none");
+        for (String[] command :
+                new String[][] {{"status"}, {"ask", "x"}, {"rate", "last", "good"}, {"logs"}, {"down"}}) {
+            List<String> all = new ArrayList<>(List.of(command));
+            all.addAll(List.of("--data", none.toString()));
+            refused(Millrace.run(folder, Map.of(), all.toArray(String[]::new)), none.toString());
+        }
+        assertThat(none).doesNotExist();
+    }
+}

@@ -1,0 +1,46 @@
+package io.millrace.standalone;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.millrace.bench.crash.CrashRun;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Law 4 under SIGKILL: services as processes, each kind of them and the parts killed under load. The benchmark does this for longer. */
+class CrashIT {
+    private static final int ROUNDS = 2;
+    private static final int PER_SECOND = 20;
+
+    @TempDir
+    Path folder;
+
+    @Test
+    void shouldEndEachAcceptedQueryExactlyOnceWhenProcessesAreKilled() throws Exception {
+        List<String> command = List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:-UsePerfData",
+                "-Xmx300m",
+                "--enable-native-access=ALL-UNNAMED",
+                "--sun-misc-unsafe-memory-access=allow",
+                "-Dmillrace.registry=" + System.getProperty("millrace.registry"),
+                "-cp",
+                System.getProperty("java.class.path"),
+                Main.class.getName());
+        try (CrashRun run = new CrashRun(command, folder, System.nanoTime(), line -> System.out.println(line))) {
+            CrashRun.Verdict verdict = run.run(CrashRun.kinds(), ROUNDS, PER_SECOND);
+
+            System.out.println(verdict);
+            assertThat(verdict.holds()).as("%s", verdict).isTrue();
+            assertThat(verdict.accepted())
+                    .isGreaterThan(ROUNDS * PER_SECOND * CrashRun.kinds().size());
+            assertThat(verdict.outcomes().get("answered"))
+                    .as("most go on as if nothing had happened")
+                    .isGreaterThan(verdict.accepted() / 2);
+            assertThat(verdict.client().get("answered")).isGreaterThan(verdict.accepted() / 2L);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+package io.millrace.standalone;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+
+/** The command line in a JVM of its own, as a user runs it. */
+final class Millrace {
+    private Millrace() {}
+
+    /** What came of a command. */
+    record Result(int code, String out, String err) {
+        /** Lines on standard error. */
+        List<String> complaints() {
+            return err.lines().toList();
+        }
+    }
+
+    /** Starts a command; its output goes to {@code <name>.out} and {@code <name>.err} in this folder. */
+    static Process start(Path folder, String name, Map<String, String> environment, String... arguments)
+            throws IOException {
+        List<String> command = new ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:-UsePerfData",
+                "-Xmx384m",
+                "--enable-native-access=ALL-UNNAMED",
+                "--sun-misc-unsafe-memory-access=allow",
+                "-Dmillrace.registry=" + System.getProperty("millrace.registry"),
+                "-cp",
+                System.getProperty("java.class.path"),
+                "io.millrace.standalone.Main"));
+        command.addAll(List.of(arguments));
+        ProcessBuilder builder = new ProcessBuilder(command)
+                .redirectOutput(folder.resolve(name + ".out").toFile())
+                .redirectError(folder.resolve(name + ".err").toFile());
+        // what the machine sets is not for the test
+        builder.environment().keySet().removeIf(variable -> variable.startsWith("MILLRACE_"));
+        builder.environment().putAll(environment);
+        return builder.start();
+    }
+
+    /** Runs a command to its end, which must come within a minute. */
+    static Result run(Path folder, Map<String, String> environment, String... arguments)
+            throws IOException, InterruptedException {
+        String name = "run-" + System.nanoTime();
+        Process process = start(folder, name, environment, arguments);
+        if (!process.waitFor(60, TimeUnit.SECONDS)) {
+            process.destroyForcibly().waitFor();
+            throw new AssertionError(List.of(arguments) + " did not end; it said " + said(folder, name));
+        }
+        return new Result(process.exitValue(), read(folder, name + ".out"), read(folder, name + ".err"));
+    }
+
+    /** What a command has said so far. */
+    static String said(Path folder, String name) throws IOException {
+        return read(folder, name + ".out") + read(folder, name + ".err");
+    }
+
+    static String read(Path folder, String file) throws IOException {
+        return Files.readString(folder.resolve(file), StandardCharsets.UTF_8);
+    }
+}

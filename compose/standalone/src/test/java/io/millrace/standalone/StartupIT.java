@@ -1,0 +1,154 @@
+package io.millrace.standalone;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import io.millrace.standalone.Millrace.Result;
+import io.millrace.standalone.parts.BundledRedis;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** {@code millrace up} where it cannot start: one line on standard error, exit code 1, nothing left running. */
+class StartupIT {
+    private static final Map<String, String> NOTHING = Map.of();
+
+    @TempDir
+    private Path folder;
+
+    private Result up(Map<String, String> environment, String... more) throws Exception {
+        return Millrace.run(
+                folder,
+                environment,
+                Stream.concat(Stream.of("up", "--data", data().toString()), Stream.of(more))
+                        .toArray(String[]::new));
+    }
+
+    private Path data() {
+        return folder.resolve("data");
+    }
+
+    private void refused(Result result, String... words) throws IOException {
+        assertThat(result.code()).as(result.toString()).isEqualTo(1);
+        assertThat(result.complaints()).as(result.err()).hasSize(1);
+        assertThat(result.err()).startsWith("millrace: ").contains(words).doesNotContain("Exception");
+        assertThat(result.out()).doesNotContain("ready").doesNotContain("Exception");
+        assertThat(below(folder)).as("processes that are left").isEmpty();
+    }
+
+    /** Processes whose command line names this folder. */
+    private static List<String> below(Path folder) {
+        return ProcessHandle.allProcesses()
+                .filter(ProcessHandle::isAlive)
+                .map(process -> process.info().commandLine().orElse(""))
+                .filter(line -> line.contains(folder.toString()))
+                .toList();
+    }
+
+    @Test
+    void shouldSayWhoseThePortIsNotWhenItIsTaken() throws Exception {
+        try (ServerSocket taken = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            String port = String.valueOf(taken.getLocalPort());
+
+            refused(up(NOTHING, "--port", port), "port " + port, "--port");
+        }
+        // and the folder is free again
+        assertThat(data().resolve("run.json")).doesNotExist();
+    }
+
+    @Test
+    void shouldSayThatTheDataFolderIsAFile() throws Exception {
+        Files.writeString(data(), "x");
+
+        refused(up(NOTHING, "--port", "0"), data().toString(), "not a folder");
+    }
+
+    @Test
+    void shouldSayThatTheDataFolderCannotBeWritten() throws Exception {
+        Path parent = Files.createDirectory(folder.resolve("locked"));
+        // root may write anywhere, but not to what the kernel makes up
+        boolean root = "root".equals(System.getProperty("user.name"));
+        Path target = root ? Path.of("/proc/millrace") : parent.resolve("data");
+        Files.setPosixFilePermissions(parent, PosixFilePermissions.fromString("r-xr-xr-x"));
+        try {
+            refused(
+                    Millrace.run(folder, NOTHING, "up", "--port", "0", "--data", target.toString()),
+                    target + " cannot be used: ");
+        } finally {
+            Files.setPosixFilePermissions(parent, PosixFilePermissions.fromString("rwxr-xr-x"));
+        }
+    }
+
+    @Test
+    void shouldSayHowMuchIsFreeWhenTheDiskIsNearlyFull() throws Exception {
+        long free = Files.getFileStore(folder).getUsableSpace() >> 30;
+        assumeTrue(free < 1_000, "a disk that holds a terabyte more is never nearly full");
+
+        refused(
+                up(Map.of("MILLRACE_LIMITS_FREE_DISK", "1TiB"), "--port", "0"),
+                "nearly full",
+                " MiB free, ",
+                "1048576 MiB needed",
+                "limits.free-disk");
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            routing: {local: 2}                  | 1: | routing.local
+            routing: {lokal: 0.9}                | 1: | did you mean routing.local
+            a: [1                                | 1: | not valid YAML
+            backends: {x: {kind: nonsense}}      | 1: | kind
+            listen: {host: 0.0.0.0}              | 1: | listen.host
+            """)
+    void shouldNameFileAndLineWhenTheConfigurationIsWrong(String yaml, String line, String words) throws Exception {
+        Path config = Files.writeString(folder.resolve("wrong.yaml"), yaml);
+
+        Result result = up(NOTHING, "--port", "0", "--config", config.toString());
+
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.complaints())
+                .isNotEmpty()
+                .allMatch(each -> each.startsWith("millrace: "))
+                .anyMatch(each -> each.contains(config + ":" + line) && each.contains(words));
+        assertThat(result.err()).doesNotContain("\tat ");
+        assertThat(data()).doesNotExist();
+    }
+
+    @Test
+    void shouldSayThatAConfigurationOrVariableIsUnknown() throws Exception {
+        refused(up(NOTHING, "--config", folder.resolve("none.yaml").toString()), "none.yaml", "no such file");
+        refused(up(Map.of("MILLRACE_ROUTING_LOKAL", "1")), "MILLRACE_ROUTING_LOKAL");
+        refused(up(NOTHING, "--knowledge", folder.resolve("none").toString()), "--knowledge", "no folder");
+        refused(up(NOTHING, "--knowledge", folder + ":nonsense"), "no collection nonsense");
+    }
+
+    /** What runs already when this is found out is stopped again: Kafka and PostgreSQL may well be up by then. */
+    @Test
+    void shouldStopWhatItStartedWhenAPartCannotRun() throws Exception {
+        BundledRedis.breakBelow(data());
+
+        Result result = up(Map.of("PATH", withoutRedis()), "--port", "0");
+
+        refused(result, "the bundled Redis does not run on this system", "no redis-server on the PATH", "redis.url");
+        assertThat(data().resolve("run.json")).doesNotExist();
+    }
+
+    /** The machine's path without what the fallback would find. */
+    private static String withoutRedis() {
+        return Stream.of(String.valueOf(System.getenv("PATH")).split(":"))
+                .filter(each ->
+                        !Files.exists(Path.of(each, "redis-server")) && !Files.exists(Path.of(each, "valkey-server")))
+                .reduce((a, b) -> a + ":" + b)
+                .orElse("/bin");
+    }
+}
