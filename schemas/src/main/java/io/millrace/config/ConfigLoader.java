@@ -14,6 +14,7 @@ import io.millrace.config.MillraceConfig.Redis;
 import io.millrace.config.MillraceConfig.Registry;
 import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
+import io.millrace.log.LogSettings;
 import java.io.IOException;
 import java.io.StringReader;
 import java.net.URI;
@@ -476,7 +477,7 @@ public final class ConfigLoader {
                 new Kafka(
                         value(Settings.KAFKA, ""),
                         value(Settings.PREFIX, "millrace."),
-                        value(Settings.PARTITIONS, 4),
+                        value(Settings.PARTITIONS, LogSettings.DEFAULT_PARTITIONS),
                         value(Settings.REPLICATION, 1)),
                 new Registry(value(Settings.REGISTRY, "")),
                 new Postgres(

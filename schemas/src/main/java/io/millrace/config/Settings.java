@@ -1,5 +1,6 @@
 package io.millrace.config;
 
+import io.millrace.log.LogSettings;
 import java.time.Duration;
 import java.util.List;
 
@@ -19,7 +20,7 @@ public final class Settings {
             Setting.text("kafka.prefix", "millrace.", "Put before every topic name and, with dashes, every group id.");
     static final Setting<Integer> PARTITIONS = Setting.integer(
             "kafka.partitions",
-            4,
+            LogSettings.DEFAULT_PARTITIONS,
             1,
             512,
             "Partitions of all topics keyed by interaction id; fixed when they are created.");

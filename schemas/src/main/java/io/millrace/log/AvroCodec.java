@@ -109,8 +109,14 @@ public final class AvroCodec<V extends SpecificRecord> {
     }
 
     private SpecificDatumReader<V> reader(int writerId) {
+        Schema written = registry.byId(writerId);
+        // every field has a default, so Avro would read any record as an empty one of ours
+        if (!written.getFullName().equals(schema.getFullName())) {
+            throw new UndecodableException("schema " + writerId + " is a " + written.getFullName() + " and no "
+                    + topic.type().getSimpleName());
+        }
         try {
-            return new SpecificDatumReader<>(registry.byId(writerId), schema);
+            return new SpecificDatumReader<>(written, schema);
         } catch (AvroRuntimeException e) {
             throw new UndecodableException(
                     "schema " + writerId + " cannot be read as " + topic.type().getSimpleName(), e);

@@ -13,11 +13,18 @@ import java.util.stream.Stream;
 import org.apache.avro.Schema;
 import org.apache.avro.SchemaCompatibility;
 import org.apache.avro.SchemaCompatibility.Incompatibility;
+import org.apache.avro.SchemaNormalization;
 
-/** FULL_TRANSITIVE compatibility of the present schemas with every release, by Avro's own rules of resolution. */
+/**
+ * FULL_TRANSITIVE compatibility of the present schemas with every release, by Avro's own rules of resolution; and of the applications'
+ * states, which must not change under the same application id.
+ */
 final class Compatibility {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String SUFFIX = ".avsc";
+
+    /** Property of a schema that is no topic's, but the state of an application: its id. */
+    static final String APPLICATION = "application";
 
     private final Path releases;
 
@@ -68,6 +75,10 @@ final class Compatibility {
 
     private static List<String> problems(
             String name, Schema released, @org.jspecify.annotations.Nullable Schema present) {
+        String application = released.getProp(APPLICATION);
+        if (application != null) {
+            return stateProblems(name, application, released, present);
+        }
         if (present == null) {
             return List.of(name + ": the topic was released and is gone");
         }
@@ -77,6 +88,16 @@ final class Compatibility {
         incompatibilities(released, present)
                 .forEach(each -> problems.add(name + ": it cannot read what is written now: " + told(each)));
         return problems;
+    }
+
+    /** Stores write no schema id, so what a release left in a changelog can be read with the very same schema only. */
+    private static List<String> stateProblems(
+            String name, String application, Schema released, @org.jspecify.annotations.Nullable Schema present) {
+        boolean other = present == null || !application.equals(present.getProp(APPLICATION));
+        return other || SchemaNormalization.toParsingForm(released).equals(SchemaNormalization.toParsingForm(present))
+                ? List.of()
+                : List.of(name + ": the state of " + application
+                        + " has changed: give the application another id, here and in its topology");
     }
 
     private static List<Incompatibility> incompatibilities(Schema reader, Schema writer) {

@@ -3,6 +3,9 @@ package io.millrace.log;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.millrace.schema.Lease;
+import io.millrace.schema.LedgerState;
+import io.millrace.schema.RoutingState;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -27,7 +30,31 @@ class CompatibilityTest {
         Records.trust();
         Map<String, Schema> schemas = new TreeMap<>();
         Topics.all(List.of()).forEach(topic -> schemas.put(topic.name(), topic.schema()));
+        for (Schema state :
+                List.of(LedgerState.getClassSchema(), RoutingState.getClassSchema(), Lease.getClassSchema())) {
+            schemas.put("state." + state.getName(), state);
+        }
         return schemas;
+    }
+
+    @Test
+    void shouldAskForAnotherApplicationIdWhenAStateHasChanged() throws IOException {
+        Compatibility releases = new Compatibility(folder);
+        releases.write("0.1.0", present());
+        String lease = String.valueOf(present().get("state.Lease"));
+        Schema more = new Schema.Parser()
+                .parse(lease.replace(
+                        "\"fields\":[", "\"fields\":[{\"name\":\"more\",\"type\":\"int\",\"default\":0},"));
+        Map<String, Schema> changed = present();
+
+        changed.put("state.Lease", more);
+        assertThat(releases.problems(changed))
+                .singleElement()
+                .asString()
+                .contains("0.1.0 state.Lease: the state of routing-v1 has changed");
+        changed.put(
+                "state.Lease", new Schema.Parser().parse(String.valueOf(more).replace("routing-v1", "routing-v2")));
+        assertThat(releases.problems(changed)).isEmpty();
     }
 
     /** With {@code -Dcompat.release=VERSION} it adds the release. */

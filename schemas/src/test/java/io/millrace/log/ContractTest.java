@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.millrace.config.Settings;
+import io.millrace.schema.Query;
 import io.millrace.schema.Tick;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -118,6 +119,10 @@ class ContractTest {
         assertThatThrownBy(() -> codec.decode(new byte[] {1, 2, 3})).isInstanceOf(UndecodableException.class);
         assertThatThrownBy(() -> codec.decode(new byte[] {0, 0, 0, 0, 99, 1})).isInstanceOf(UndecodableException.class);
         assertThatThrownBy(() -> codec.decode(null)).isInstanceOf(UndecodableException.class);
+        byte[] query = codecs.of(Topics.QUERIES).encode(Query.newBuilder().build());
+        assertThatThrownBy(() -> codec.decode(query))
+                .isInstanceOf(UndecodableException.class)
+                .hasMessageContaining("is a io.millrace.schema.Query and no Tick");
     }
 
     @Test

@@ -7,7 +7,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpServer;
 import io.millrace.bench.stub.StubUpstream;
 import io.millrace.standalone.Millrace.Result;
-import io.millrace.standalone.parts.BundledRedis;
+import io.millrace.standalone.parts.Bundled;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
@@ -41,14 +41,15 @@ class CliIT {
     private static Process up;
     private static Path data;
 
-    /** On a machine where the bundled Redis does not run, and another one is on the PATH. */
+    /** On a machine where the bundled servers do not run, and others are on the PATH. */
     @BeforeAll
     static void start() throws Exception {
         local = new StubUpstream("local", 8, 5).start(0);
         data = folder.resolve("data");
         Path path = Files.createDirectory(folder.resolve("path"));
-        BundledRedis.breakBelow(data);
-        BundledRedis.install(path);
+        Bundled.breakRedis(data);
+        Bundled.breakPostgres(data);
+        Bundled.install(path);
         Path knowledge = Files.createDirectory(folder.resolve("mill"));
         Files.writeString(
                 knowledge.resolve("keeper.md"),
@@ -112,7 +113,9 @@ class CliIT {
     void shouldSayWhatItUsesInsteadWhenABundledBinaryDoesNotRun() throws Exception {
         assertThat(Millrace.read(folder, "up.out"))
                 .contains("the bundled Redis does not run on this system, using "
-                        + folder.resolve("path").resolve("redis-server"));
+                        + folder.resolve("path").resolve("redis-server"))
+                .contains("the bundled PostgreSQL does not run on this system, using "
+                        + folder.toRealPath().resolve("path/machine/postgresql/bin/postgres"));
         assertThat(Millrace.read(folder, "up.err")).isEmpty();
     }
 

@@ -174,6 +174,42 @@ class DecisionOrderIT {
         assertThat(remote.asked()).isZero();
     }
 
+    /** Turned off on the log, without a restart: everything is local from the next decision on. */
+    @Test
+    @Order(4)
+    void shouldKeepEverythingLocalWhenRemoteIsTurnedOff() throws Exception {
+        well();
+        RoutingConfig off = RoutingConfig.newBuilder()
+                .setVersion(++version)
+                .setRemoteEnabled(false)
+                .build();
+        stack.log().producer().send(Topics.ROUTING_CONFIG, "default", off).join();
+        try {
+            await(
+                    "remote is off",
+                    () -> stack.query("Away", ",\"model\":\"plain\",\"force_remote\":true")
+                                    .statusCode()
+                            == 403);
+            remote.reset();
+
+            decided(stack.query(QUESTION, ",\"prefer_local\":false"), "local", "local_only");
+            HttpResponse<String> denied = stack.query(QUESTION, ",\"force_remote\":true");
+            assertThat(denied.statusCode()).isEqualTo(403);
+            Trace trace = stack.trace(denied);
+            assertThat(trace.reasons()).containsExactly("egress_denied");
+            assertThat(trace.decisions().getFirst().getInputs().getLocalOnlyReason())
+                    .isEqualTo("config");
+            assertThat(remote.asked()).isZero();
+        } finally {
+            stack.log().producer().tombstone(Topics.ROUTING_CONFIG, "default").join();
+        }
+        await(
+                "remote is on",
+                () -> stack.query("Away", ",\"model\":\"plain\",\"force_remote\":true")
+                                .statusCode()
+                        == 200);
+    }
+
     @ParameterizedTest
     @Order(4)
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """

@@ -15,6 +15,7 @@ import io.millrace.log.LogProducer;
 import io.millrace.log.LogSettings;
 import io.millrace.log.LogTail;
 import io.millrace.log.Topics;
+import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Decision;
 import io.millrace.schema.Interaction;
 import io.millrace.standalone.parts.LooseParts;
@@ -61,6 +62,7 @@ final class Stack implements AutoCloseable {
     private final Map<String, Services> groups = new ConcurrentHashMap<>();
     private final ConcurrentMap<String, List<Interaction>> ends = new ConcurrentHashMap<>();
     private final ConcurrentMap<String, List<Decision>> decided = new ConcurrentHashMap<>();
+    private final List<DeadLetter> letters = new CopyOnWriteArrayList<>();
     private final Log witness;
     private Loaded loaded;
 
@@ -98,14 +100,23 @@ final class Stack implements AutoCloseable {
     private void watch() {
         LogTail<Interaction> first =
                 new LogTail<>("witness", Topics.INTERACTIONS, LogTail.From.BEGINNING, witness, record -> {
+                    Interaction end = record.required();
                     ends.computeIfAbsent(record.key(), id -> new CopyOnWriteArrayList<>())
-                            .add(record.required());
+                            .add(end);
                 });
         LogTail<Decision> second =
                 new LogTail<>("witness", Topics.DECISIONS, LogTail.From.BEGINNING, witness, record -> {
+                    Decision decision = record.required();
                     decided.computeIfAbsent(record.key(), id -> new CopyOnWriteArrayList<>())
-                            .add(record.required());
+                            .add(decision);
                 });
+        LogTail<DeadLetter> third = new LogTail<>(
+                "witness",
+                Topics.DEAD_LETTERS,
+                LogTail.From.BEGINNING,
+                witness,
+                record -> letters.add(record.required()));
+        witnesses.push(third.start());
         witnesses.push(first.start());
         witnesses.push(second.start());
     }
@@ -199,6 +210,14 @@ final class Stack implements AutoCloseable {
 
     HttpResponse<String> post(String path, String body) throws Exception {
         return http.send(request(path, body), HttpResponse.BodyHandlers.ofString());
+    }
+
+    HttpResponse<String> post(String path, byte[] body) throws Exception {
+        return http.send(
+                HttpRequest.newBuilder(request(path, ""), (name, value) -> true)
+                        .POST(HttpRequest.BodyPublishers.ofByteArray(body))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
     }
 
     CompletableFuture<HttpResponse<String>> later(String path, String body) {
@@ -308,6 +327,11 @@ final class Stack implements AutoCloseable {
     /** Ends on the log so far, by interaction. */
     Map<String, List<Interaction>> ends() {
         return Map.copyOf(ends);
+    }
+
+    /** Dead letters so far. */
+    List<DeadLetter> letters() {
+        return List.copyOf(letters);
     }
 
     /** Waits until Postgres holds a row for each end on the log, and no other. */

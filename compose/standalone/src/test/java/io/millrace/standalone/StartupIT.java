@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.millrace.standalone.Millrace.Result;
-import io.millrace.standalone.parts.BundledRedis;
+import io.millrace.standalone.parts.Bundled;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -135,7 +135,7 @@ class StartupIT {
     /** What runs already when this is found out is stopped again: Kafka and PostgreSQL may well be up by then. */
     @Test
     void shouldStopWhatItStartedWhenAPartCannotRun() throws Exception {
-        BundledRedis.breakBelow(data());
+        Bundled.breakRedis(data());
 
         Result result = up(Map.of("PATH", withoutRedis()), "--port", "0");
 

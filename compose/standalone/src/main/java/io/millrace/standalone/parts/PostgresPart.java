@@ -39,7 +39,7 @@ public final class PostgresPart implements Part {
     /** The database of the schema registry. */
     static final String REGISTRY_DATABASE = "registry";
 
-    private static final String VERSION = "18.6.0";
+    static final String VERSION = "18.6.0";
     private static final Duration START_TIMEOUT = Duration.ofSeconds(60);
 
     private final DataFolder data;
@@ -133,7 +133,8 @@ public final class PostgresPart implements Part {
         return installed.get();
     }
 
-    private static String resource() {
+    /** The archive for this platform on the class path; empty when there is none. */
+    static String resource() {
         return switch (Platform.current()) {
             case LINUX_X64 -> "/postgres-linux-x86_64.txz";
             case LINUX_ARM64 -> "/postgres-linux-arm_64.txz";
@@ -162,7 +163,8 @@ public final class PostgresPart implements Part {
                 .findFirst();
     }
 
-    private void unpack(String resource, Path home) throws IOException {
+    /** Unpacks an archive of the class path, below the data folder. */
+    void unpack(String resource, Path home) throws IOException {
         Path fresh = home.resolveSibling(home.getFileName() + ".new");
         data.delete(data.root().relativize(fresh).toString());
         try (InputStream raw = PostgresPart.class.getResourceAsStream(resource)) {
