@@ -51,7 +51,6 @@ public final class Rebuild {
         REDIS
     }
 
-    private final MillraceConfig config;
     private final Consumer<String> say;
 
     /**
@@ -66,8 +65,7 @@ public final class Rebuild {
         }
     }
 
-    private Rebuild(MillraceConfig config, Consumer<String> say) {
-        this.config = config;
+    private Rebuild(Consumer<String> say) {
         this.say = say;
     }
 
@@ -88,7 +86,7 @@ public final class Rebuild {
                         new Codecs(new HttpSchemaRegistry(parts.endpoints().registryUrl()), settings.prefix());
                 try (LogProducer producer = new LogProducer(settings, codecs)) {
                     Log log = new Log(settings, codecs, producer, new SimpleMeterRegistry());
-                    Rebuild rebuild = new Rebuild(config, say);
+                    Rebuild rebuild = new Rebuild(say);
                     return switch (what) {
                         case INDEX -> rebuild.index(log, data);
                         case POSTGRES -> rebuild.postgres(log, data, parts.endpoints());

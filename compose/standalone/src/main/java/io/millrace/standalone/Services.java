@@ -267,11 +267,15 @@ public final class Services implements AutoCloseable {
     private GarbageCollector garbage(Endpoints endpoints) {
         LogTable<SourceStatus> sources = sourceStatus();
         return new GarbageCollector(
-                log,
-                endpoints.jdbcUrl(),
-                endpoints.user(),
-                endpoints.password(),
-                () -> sources.all().stream().map(SourceStatus::getSourceId).collect(Collectors.toSet()));
+                log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password(), () -> sourceIds(sources));
+    }
+
+    /** Half of them would have documents deleted that are declared. */
+    private static Set<String> sourceIds(LogTable<SourceStatus> sources) {
+        if (!sources.isReady()) {
+            throw new IllegalStateException("the sources are not read yet");
+        }
+        return sources.all().stream().map(SourceStatus::getSourceId).collect(Collectors.toSet());
     }
 
     /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */
