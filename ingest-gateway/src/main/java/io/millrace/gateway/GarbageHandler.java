@@ -43,7 +43,8 @@ final class GarbageHandler {
                         .put("document_id", unused.documentId())
                         .put("source", unused.source())
                         .put("path", unused.path())
-                        .put("collection", unused.collection())));
+                        .put("collection", unused.collection())
+                        .put("reason", unused.reason())));
         return new JsonObject()
                 .put("status", "ok")
                 .put("dry_run", dryRun)

@@ -6,6 +6,7 @@ import io.millrace.log.Topics;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Hit;
 import io.millrace.schema.RawDocument;
+import io.millrace.schema.TelemetryEvent;
 import io.millrace.text.Sanitizer;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
@@ -14,6 +15,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -130,15 +132,18 @@ final class KnowledgeHandler {
         double least = body.getDouble("score_threshold", 0.0);
         long started = System.nanoTime();
         blocking.run(() -> search.search(query, mode, collections, limit, least))
-                .onSuccess(hits -> Answers.json(
-                        context,
-                        200,
-                        new JsonObject()
-                                .put("query", query)
-                                .put("search_mode", mode)
-                                .put("results", Face.items(hits, Hit::getScore, ""))
-                                .put("total", hits.size())
-                                .put("latency_ms", Math.round((System.nanoTime() - started) / 1e6))))
+                .onSuccess(hits -> {
+                    Answers.json(
+                            context,
+                            200,
+                            new JsonObject()
+                                    .put("query", query)
+                                    .put("search_mode", mode)
+                                    .put("results", Face.items(hits, Hit::getScore, ""))
+                                    .put("total", hits.size())
+                                    .put("latency_ms", Math.round((System.nanoTime() - started) / 1e6)));
+                    tellUse(context, hits);
+                })
                 .onFailure(error -> {
                     if (error instanceof Problem) {
                         context.fail(error);
@@ -147,5 +152,28 @@ final class KnowledgeHandler {
                     LOG.warn("the index does not answer", error);
                     context.fail(Problem.unavailable("index_unavailable", "the index cannot be searched now"));
                 });
+    }
+
+    /** What searches find is of use, and not collected as garbage. Behind the answer, and for the answer's sake never an error. */
+    private void tellUse(RoutingContext context, List<Hit> hits) {
+        if (hits.isEmpty() || Headers.flag(context.request(), Headers.SYNTHETIC)) {
+            return;
+        }
+        TelemetryEvent event = TelemetryEvent.newBuilder()
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(System.currentTimeMillis())
+                        .setTraceId(Headers.traceId(context.request()))
+                        .build())
+                .setEventId(Ids.next())
+                .setSource("millrace")
+                .setEventType("documents_found")
+                .setAttributes(Map.of(
+                        "documents",
+                        hits.stream().map(Hit::getDocumentId).distinct().collect(Collectors.joining(" "))))
+                .build();
+        wire.send(Topics.TELEMETRY, event.getEventId(), event, () -> true).exceptionally(error -> {
+            LOG.warn("the use of documents could not be told: {}", error.toString());
+            return null;
+        });
     }
 }

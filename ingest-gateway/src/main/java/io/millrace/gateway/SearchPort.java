@@ -24,14 +24,18 @@ public interface SearchPort {
     boolean isVisible(String documentId);
 
     /**
-     * Documents that no answer used and that did not change since; deletes them unless asked not to. At most the first 1,000 are told.
+     * Documents that no answer used and that did not change since, and those that repeat others; deletes them unless asked not to. At most the first 1,000 are told.
      *
      * @throws Exception when the store of interactions cannot be asked
      */
     Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception;
 
-    /** A document of no use. */
-    record Unused(String documentId, String source, String path, String collection) {}
+    /**
+     * A document of no use.
+     *
+     * @param reason {@code unused}, or which document it repeats
+     */
+    record Unused(String documentId, String source, String path, String collection, String reason) {}
 
     /** What a collection found. */
     record Garbage(long total, Map<String, Long> byCollection, List<Unused> first) {

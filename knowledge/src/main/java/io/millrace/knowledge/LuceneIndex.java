@@ -9,6 +9,7 @@ import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -253,6 +254,19 @@ public final class LuceneIndex implements VectorIndex {
             }
             return all == 0 ? 0 : covered / all;
         });
+    }
+
+    @Override
+    public List<Passage> section(String documentId, int from, int to) {
+        Query query = new BooleanQuery.Builder()
+                .add(new TermQuery(new Term(DOCUMENT, documentId)), Occur.FILTER)
+                .add(new TermQuery(new Term(QUARANTINED, "false")), Occur.FILTER)
+                .build();
+        return search(query, 100_000, score -> score).stream()
+                .map(Scored::passage)
+                .filter(passage -> passage.getChunkIndex() >= from && passage.getChunkIndex() <= to)
+                .sorted(Comparator.comparingInt(Passage::getChunkIndex))
+                .toList();
     }
 
     @Override

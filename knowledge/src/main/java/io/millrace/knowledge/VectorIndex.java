@@ -35,6 +35,9 @@ public interface VectorIndex extends AutoCloseable {
     /** Best passages by BM25, best first. Quarantined passages are never returned. */
     List<Scored> matching(String text, int limit, List<String> collections);
 
+    /** Visible passages of a document that are not quarantined, from one chunk index to another, both inclusive, in order. */
+    List<Passage> section(String documentId, int from, int to);
+
     /** The share of the query's words, weighted by how rare they are, that the passages hold, 0..1. */
     double coverage(String text, List<Passage> passages);
 

@@ -10,6 +10,7 @@ import io.millrace.gateway.SearchPort;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.knowledge.Searcher;
+import io.millrace.knowledge.VectorIndex;
 import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
@@ -143,7 +144,6 @@ public final class Services implements AutoCloseable {
         }
         if (roles.contains("postgres-sink")) {
             services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
-            services.add(garbage(endpoints));
         }
         if (roles.contains("archive")) {
             services.add(new ArchiveSink(log, folder.resolve("archive")));
@@ -174,6 +174,7 @@ public final class Services implements AutoCloseable {
             services.add(new PassageWorker(log, embedder));
             services.add(
                     new SourceManager(log, folder, config.collections(), connect, documents, book, index::hasDocument));
+            services.add(garbage(endpoints, index));
         }
     }
 
@@ -200,7 +201,11 @@ public final class Services implements AutoCloseable {
         Gateway made = new Gateway(
                 log,
                 config,
-                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher), sources, gaps, garbage(endpoints)),
+                new KnowledgeSearch(
+                        java.util.Objects.requireNonNull(searcher),
+                        sources,
+                        gaps,
+                        garbage(endpoints, searcher.index())),
                 new Gateway.Surroundings(
                         endpoints.jdbcUrl(),
                         endpoints.user(),
@@ -230,7 +235,8 @@ public final class Services implements AutoCloseable {
                             .collect(Collectors.groupingBy(GarbageCollector.Stale::collection, Collectors.counting())),
                     stale.stream()
                             .limit(TOLD)
-                            .map(each -> new Unused(each.documentId(), each.source(), each.path(), each.collection()))
+                            .map(each -> new Unused(
+                                    each.documentId(), each.source(), each.path(), each.collection(), each.reason()))
                             .toList());
         }
 
@@ -264,10 +270,10 @@ public final class Services implements AutoCloseable {
         return sourceStatus;
     }
 
-    private GarbageCollector garbage(Endpoints endpoints) {
+    private GarbageCollector garbage(Endpoints endpoints, VectorIndex index) {
         LogTable<SourceStatus> sources = sourceStatus();
         return new GarbageCollector(
-                log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password(), () -> sourceIds(sources));
+                log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password(), () -> sourceIds(sources), index);
     }
 
     /** Half of them would have documents deleted that are declared. */

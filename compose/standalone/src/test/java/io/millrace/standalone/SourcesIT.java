@@ -11,6 +11,8 @@ import io.millrace.log.ClientConfig;
 import io.millrace.log.Log;
 import io.millrace.log.Topic;
 import io.millrace.log.Topics;
+import io.millrace.standalone.cli.GapsCommand;
+import io.millrace.standalone.cli.GarbageCommand;
 import io.millrace.standalone.cli.SourcesCommand;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -417,6 +419,84 @@ class SourcesIT {
         run("remove", "stars");
     }
 
+    @Test
+    void shouldTellTheTopGapsWithWhatFillsThem() throws Exception {
+        post("/query", "{\"query\":\"How tall is the lighthouse of Nirgendwo?\"}");
+        await(() -> gap("lighthouse of Nirgendwo").path("count").asInt() == 1);
+
+        Ran told = run(new GapsCommand());
+        Ran json = run(new GapsCommand(), "--json");
+
+        assertThat(told.code()).isZero();
+        assertThat(told.out())
+                .contains("How tall is the lighthouse of Nirgendwo?")
+                .contains("millrace sources add how-tall-is-the-lighthouse");
+        assertThat(JSON.readTree(json.out()).path("gaps").size()).isBetween(1, 10);
+    }
+
+    @Test
+    void shouldCollectWhatIsOfNoUseAndWhatRepeatsAndLeaveTheRest() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("scrap"));
+        Files.writeString(docs.resolve("declared.md"), "# Declared\n\nThe scrap heap of the smithy lies behind it.\n");
+        assertThat(run("add", "heap", docs.toString()).code()).isZero();
+        add("used.md", "The sluice valve 7 of Ödland is opened by Friedrun Achtermann each Thursday morning.");
+        add("again.md", "The sluice valve 7 of  ÖDLAND is opened by Friedrun Achtermann, each Thursday morning!");
+        add("other.md", "The sluice valve 8 of Ödland is opened by Friedrun Achtermann each Thursday morning.");
+        add("unused.md", "Nobody ever asks for the colour of the soup in the canteen.");
+        String found = JSON.readTree(post("/search", "{\"query\":\"valve 7 Friedrun Achtermann\",\"limit\":3}"))
+                .path("results")
+                .toString();
+        assertThat(found).contains("used.md", "again.md", "other.md").doesNotContain("unused.md");
+        await(() -> sql("SELECT count(*) FROM document_usage u JOIN documents d USING (document_id)"
+                        + " WHERE d.source = 'scrap' AND last_accessed_at IS NOT NULL")
+                .equals("3"));
+        await(() -> sql("SELECT count(*) FROM documents WHERE source = 'scrap'").equals("4"));
+
+        // what changed within half a year stays, unless it only repeats another one
+        JsonNode dry =
+                JSON.readTree(run(new GarbageCommand(), "--dry-run", "--json").out());
+        assertThat(garbage(dry)).containsOnlyKeys("again.md");
+        assertThat(garbage(dry).get("again.md")).isEqualTo("repeats scrap/used.md");
+        assertThat(dry.path("total_deleted").asInt()).isZero();
+        assertThat(found("valve 7 Friedrun Achtermann")).contains("again.md");
+
+        Ran collected = run(new GarbageCommand(), "--older-than-days", "0");
+
+        assertThat(collected.code()).as(collected.out()).isZero();
+        assertThat(collected.out())
+                .contains("scrap/again.md: repeats scrap/used.md")
+                .contains("scrap/unused.md: unused")
+                .doesNotContain("declared.md");
+        await(() -> sql("SELECT string_agg(path, ',' ORDER BY path) FROM documents WHERE source = 'scrap'")
+                .equals("other.md,used.md"));
+        await(() -> !found("valve 7 Friedrun Achtermann").contains("again.md"));
+        assertThat(found("valve 7 Friedrun Achtermann")).contains("used.md", "other.md");
+        assertThat(found("colour of the soup in the canteen")).doesNotContain("unused.md");
+        assertThat(found("scrap heap of the smithy")).contains("declared.md");
+        run("remove", "heap");
+    }
+
+    private static void add(String path, String content) throws Exception {
+        String answer = post(
+                "/documents?wait=true",
+                JSON.createObjectNode()
+                        .put("project", "scrap")
+                        .put("relative_path", path)
+                        .put("title", "Valves")
+                        .put("content", content)
+                        .toString());
+        assertThat(JSON.readTree(answer).path("visible").asBoolean()).as(answer).isTrue();
+    }
+
+    /** Reason by path. */
+    private static Map<String, String> garbage(JsonNode answer) {
+        Map<String, String> reasons = new HashMap<>();
+        for (JsonNode document : answer.path("documents")) {
+            reasons.put(document.path("path").asText(), document.path("reason").asText());
+        }
+        return reasons;
+    }
+
     private static JsonNode gap(String text) throws Exception {
         for (JsonNode gap : JSON.readTree(get("/gaps")).path("gaps")) {
             if (gap.path("query").asText().contains(text)) {
@@ -591,7 +671,11 @@ class SourcesIT {
     /** What a command did. */
     private record Ran(int code, String out) {}
 
-    private static synchronized Ran run(String... arguments) {
+    private static Ran run(String... arguments) {
+        return run(new SourcesCommand(), arguments);
+    }
+
+    private static synchronized Ran run(Object command, String... arguments) {
         PrintStream before = System.out;
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         List<String> all = new ArrayList<>(List.of(arguments));
@@ -599,7 +683,7 @@ class SourcesIT {
         all.add(data.toString());
         try {
             System.setOut(new PrintStream(out, true, StandardCharsets.UTF_8));
-            int code = new CommandLine(new SourcesCommand())
+            int code = new CommandLine(command)
                     .setExecutionExceptionHandler((error, line, result) -> {
                         System.out.println(error.getMessage());
                         return 1;

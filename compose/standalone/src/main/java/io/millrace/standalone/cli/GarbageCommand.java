@@ -10,13 +10,13 @@ import picocli.CommandLine.Option;
 @Command(
         name = "gc",
         description =
-                "Delete documents that no answer ever used; done once a week anyway. Those of declared sources stay.",
+                "Delete documents that no answer or search ever used, or that repeat another; done once a week anyway. Those of declared sources stay.",
         mixinStandardHelpOptions = true)
 public final class GarbageCommand implements Callable<Integer> {
     @Mixin
     private Instance instance = new Instance();
 
-    @Option(names = "--older-than-days", description = "Unchanged for so long. Default: 180.")
+    @Option(names = "--older-than-days", description = "Unused ones that are unchanged for so long. Default: 180.")
     private int olderThanDays = 180;
 
     @Option(names = "--dry-run", description = "Say what would go, and change nothing.")
@@ -35,10 +35,11 @@ public final class GarbageCommand implements Callable<Integer> {
         }
         for (JsonNode document : answer.path("documents")) {
             System.out.printf(
-                    "%s %s/%s%n",
+                    "%s %s/%s: %s%n",
                     document.path("collection").asText(),
                     document.path("source").asText(),
-                    document.path("path").asText());
+                    document.path("path").asText(),
+                    document.path("reason").asText());
         }
         System.out.println(answer.path("total_candidates").asLong() + " documents of no use"
                 + (dryRun ? "; nothing was deleted" : ", deleted"));
