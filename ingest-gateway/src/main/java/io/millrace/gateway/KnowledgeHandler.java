@@ -10,9 +10,7 @@ import io.millrace.schema.TelemetryEvent;
 import io.millrace.text.Sanitizer;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
-import io.vertx.openapi.validation.RequestParameter;
 import java.time.Duration;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
@@ -29,59 +27,26 @@ final class KnowledgeHandler {
     private final SearchPort search;
     private final Blocking blocking;
     private final MillraceConfig config;
+    private final Documents documents;
 
     KnowledgeHandler(Wire wire, SearchPort search, Blocking blocking, MillraceConfig config) {
         this.wire = wire;
         this.search = search;
         this.blocking = blocking;
         this.config = config;
+        this.documents = new Documents(wire, search, config);
     }
 
     void add(RoutingContext context) {
-        JsonObject body = Answers.body(context);
-        String content = body.getString("content");
-        if (content.isBlank()) {
-            throw Problem.invalid("content", "content must not be empty");
-        }
-        String source = body.getString("project", "api");
-        String path = body.getString("relative_path", "");
-        if (path.isBlank()) {
-            path = "unnamed/" + Ids.content(content);
-        }
-        Envelope envelope = Envelope.newBuilder()
-                .setOccurredAt(System.currentTimeMillis())
-                .setTraceId(Headers.traceId(context.request()))
-                .setSynthetic(Headers.flag(context.request(), Headers.SYNTHETIC))
-                .build();
-        String collection = body.getString("collection", config.collections().getFirst());
-        Map<String, String> metadata = new HashMap<>();
-        body.getJsonObject("metadata", new JsonObject())
-                .forEach(entry -> metadata.put(entry.getKey(), String.valueOf(entry.getValue())));
-        RawDocument document = RawDocument.newBuilder()
-                .setEnvelope(envelope)
-                .setSource(source)
-                .setPath(path)
-                .setTitle(body.getString("title", ""))
-                .setCollection(collection)
-                .setContent(content)
-                .setContentType(body.getString("content_type", "text/plain"))
-                .setTrust(body.getString("source_trust_level", "imported"))
-                .setTags(Queries.strings(body.getJsonArray("tags")))
-                .setMetadata(metadata)
-                .setSourceUrl(body.getString("source_url", ""))
-                .setModifiedAt(envelope.getOccurredAt())
-                .setLocalOnly(body.getBoolean("local_only", false))
-                .build();
-        String id = Ids.content(envelope.getTenant(), source, path);
-        boolean wait = Answers.queryParam(context, "wait")
-                .map(RequestParameter::getBoolean)
-                .orElse(false);
-        Acks.await(context, wire.send(Topics.RAW_API, source + "/" + path, document, () -> true))
+        RawDocument document = documents.raw(context, Answers.body(context), "");
+        String id = Documents.id(document);
+        documents
+                .send(context, List.of(document))
                 .onSuccess(nothing -> {
-                    if (wait) {
-                        awaitVisible(context, id, collection, System.nanoTime() + PATIENCE.toNanos());
+                    if (Documents.isWaiting(context)) {
+                        awaitVisible(context, id, document.getCollection(), System.nanoTime() + PATIENCE.toNanos());
                     } else {
-                        added(context, id, collection, false);
+                        added(context, id, document.getCollection(), false);
                     }
                 })
                 .onFailure(context::fail);

@@ -6,6 +6,7 @@ import io.millrace.schema.SourceStatus;
 import java.time.Instant;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /** The knowledge as the gateway sees it. Calls block and come from worker threads; what they throw is answered as 503. */
 public interface SearchPort {
@@ -29,6 +30,48 @@ public interface SearchPort {
      * @throws Exception when the store of interactions cannot be asked
      */
     Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception;
+
+    /**
+     * Documents with how they were used, by source and path.
+     *
+     * @throws Exception when the store of documents cannot be asked
+     */
+    Listed documents(Asking asking) throws Exception;
+
+    /**
+     * Which documents.
+     *
+     * @param source empty for all
+     * @param trust empty for all
+     * @param limit at least 1
+     */
+    record Asking(String source, String trust, int limit) {}
+
+    /** @param total of all that were asked for, listed or not */
+    record Listed(long total, List<Stored> documents) {
+        public Listed {
+            documents = List.copyOf(documents);
+        }
+    }
+
+    /**
+     * A document without its content.
+     *
+     * @param size bytes in UTF-8
+     * @param uses answers and searches that it was part of
+     */
+    record Stored(
+            String documentId,
+            String source,
+            String path,
+            String title,
+            String collection,
+            String trust,
+            boolean quarantined,
+            long size,
+            Instant updatedAt,
+            Optional<Instant> lastAccessedAt,
+            long uses) {}
 
     /**
      * A document of no use.

@@ -19,7 +19,8 @@ import org.jspecify.annotations.Nullable;
 /** {@code GET /sources} and {@code POST /sources/{id}/sync}. */
 final class SourcesHandler {
     private static final String ID = "source_id";
-    private static final String FILE = "file";
+    /** Kind of the status that tells what is wrong with the declaration. */
+    static final String FILE = "file";
 
     private final Wire wire;
     private final SearchPort knowledge;

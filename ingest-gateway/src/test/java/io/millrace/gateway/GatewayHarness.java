@@ -77,6 +77,11 @@ final class GatewayHarness implements AutoCloseable {
             }
 
             @Override
+            public Listed documents(Asking asking) {
+                return new Listed(0, List.of());
+            }
+
+            @Override
             public List<QueryGap> gaps() {
                 return List.of();
             }

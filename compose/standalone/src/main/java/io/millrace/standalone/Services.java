@@ -39,6 +39,7 @@ import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresSink;
+import io.millrace.sinks.upkeep.DocumentList;
 import io.millrace.sinks.upkeep.GarbageCollector;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.Endpoints;
@@ -205,7 +206,8 @@ public final class Services implements AutoCloseable {
                         java.util.Objects.requireNonNull(searcher),
                         sources,
                         gaps,
-                        garbage(endpoints, searcher.index())),
+                        garbage(endpoints, searcher.index()),
+                        new DocumentList(endpoints.jdbcUrl(), endpoints.user(), endpoints.password())),
                 new Gateway.Surroundings(
                         endpoints.jdbcUrl(),
                         endpoints.user(),
@@ -219,7 +221,11 @@ public final class Services implements AutoCloseable {
     }
 
     private record KnowledgeSearch(
-            Searcher searcher, LogTable<SourceStatus> status, LogTable<QueryGap> asked, GarbageCollector garbage)
+            Searcher searcher,
+            LogTable<SourceStatus> status,
+            LogTable<QueryGap> asked,
+            GarbageCollector garbage,
+            DocumentList stored)
             implements SearchPort {
         private static final int TOLD = 1_000;
 
@@ -244,6 +250,27 @@ public final class Services implements AutoCloseable {
         public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
             return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
                     .hits();
+        }
+
+        @Override
+        public Listed documents(Asking asking) throws Exception {
+            List<DocumentList.Row> rows = stored.of(asking.source(), asking.trust(), asking.limit());
+            return new Listed(
+                    rows.isEmpty() ? 0 : rows.getFirst().total(),
+                    rows.stream()
+                            .map(row -> new Stored(
+                                    row.documentId(),
+                                    row.source(),
+                                    row.path(),
+                                    row.title(),
+                                    row.collection(),
+                                    row.trust(),
+                                    row.quarantined(),
+                                    row.size(),
+                                    row.updatedAt(),
+                                    row.lastAccessedAt(),
+                                    row.uses()))
+                            .toList());
         }
 
         @Override

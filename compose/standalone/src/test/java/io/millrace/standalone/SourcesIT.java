@@ -458,7 +458,7 @@ class SourcesIT {
         assertThat(garbage(dry)).containsOnlyKeys("again.md");
         assertThat(garbage(dry).get("again.md")).isEqualTo("repeats scrap/used.md");
         assertThat(dry.path("total_deleted").asInt()).isZero();
-        assertThat(found("valve 7 Friedrun Achtermann")).contains("again.md");
+        assertThat(sql("SELECT count(*) FROM documents WHERE source = 'scrap'")).isEqualTo("4");
 
         Ran collected = run(new GarbageCommand(), "--older-than-days", "0");
 
@@ -486,6 +486,82 @@ class SourcesIT {
                         .put("content", content)
                         .toString());
         assertThat(JSON.readTree(answer).path("visible").asBoolean()).as(answer).isTrue();
+    }
+
+    @Test
+    void shouldTakeBatchesListAndDeleteDocumentsOfClients() throws Exception {
+        StringBuilder batch = new StringBuilder("{\"documents\":[");
+        for (int i = 0; i < 40; i++) {
+            batch.append(i == 0 ? "" : ",").append("""
+                    {"project":"batch","relative_path":"%02d.md","source_trust_level":"generated",
+                     "content":"The barge %d of the canal carries %d sacks of oats."}""".formatted(i, i, i * 7));
+        }
+        batch.append("]}");
+
+        JsonNode added = JSON.readTree(post("/documents/batch?wait=true", batch.toString()));
+
+        assertThat(added.path("status").asText()).as("%s", added).isEqualTo("ok");
+        assertThat(added.path("document_ids").size()).isEqualTo(40);
+        assertThat(found("barge 23 of the canal")).contains("23.md");
+        await(() -> JSON.readTree(get("/documents?project=batch&limit=5"))
+                        .path("total")
+                        .asInt()
+                == 40);
+        JsonNode listed = JSON.readTree(get("/documents?project=batch&source_trust_level=generated&limit=30"));
+        assertThat(listed.path("documents").size()).isEqualTo(30);
+        assertThat(listed.at("/documents/23/relative_path").asText()).isEqualTo("23.md");
+        await(() -> JSON.readTree(get("/documents?project=batch&limit=30"))
+                .at("/documents/23/last_accessed_at")
+                .isTextual());
+
+        HttpResponse<String> deleted = send("DELETE", "/documents?project=batch&relative_path=23.md&wait=true", "");
+        assertThat(deleted.statusCode()).as(deleted.body()).isEqualTo(200);
+        assertThat(found("barge 23 of the canal")).doesNotContain("23.md");
+        await(() -> JSON.readTree(get("/documents?project=batch")).path("total").asInt() == 39);
+
+        // one that is wrong, and none is taken
+        HttpResponse<String> wrong = send(
+                "POST",
+                "/documents/batch",
+                "{\"documents\":[{\"project\":\"batch\",\"relative_path\":\"new.md\",\"content\":\"A new barge.\"},{\"content\":\" \"}]}");
+        assertThat(wrong.statusCode()).isEqualTo(400);
+        assertThat(JSON.readTree(wrong.body()).path("field").asText()).isEqualTo("documents[1].content");
+        String many = "{\"documents\":[" + "{\"content\":\"x\"},".repeat(1_000) + "{\"content\":\"x\"}]}";
+        assertThat(send("POST", "/documents/batch", many).statusCode()).isEqualTo(400);
+        String large = "{\"content\":\"" + "x".repeat(51_201) + "\"}";
+        assertThat(send("POST", "/documents", large).statusCode()).isEqualTo(400);
+        assertThat(JSON.readTree(get("/documents?project=batch")).path("total").asInt())
+                .isEqualTo(39);
+    }
+
+    @Test
+    void shouldLeaveDocumentsOfADeclaredSourceToIt() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("owned"));
+        Files.writeString(docs.resolve("one.md"), "# One\n\nThe owned barn has a red door.\n");
+        assertThat(run("add", "owned", docs.toString()).code()).isZero();
+
+        HttpResponse<String> added =
+                send("POST", "/documents", "{\"project\":\"owned\",\"content\":\"The barn has a green door.\"}");
+        HttpResponse<String> deleted = send("DELETE", "/documents?project=owned&relative_path=one.md", "");
+
+        assertThat(added.statusCode()).isEqualTo(409);
+        assertThat(JSON.readTree(added.body()).path("field").asText()).isEqualTo("project");
+        assertThat(deleted.statusCode()).isEqualTo(409);
+        assertThat(found("door of the owned barn")).contains("one.md");
+        run("remove", "owned");
+    }
+
+    private static HttpResponse<String> send(String method, String path, String body) throws Exception {
+        return HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + path))
+                        .header("Content-Type", "application/json")
+                        .method(
+                                method,
+                                body.isEmpty()
+                                        ? HttpRequest.BodyPublishers.noBody()
+                                        : HttpRequest.BodyPublishers.ofString(body))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
     }
 
     /** Reason by path. */
