@@ -141,6 +141,7 @@ final class Frontend extends VerticleBase {
                 Map.entry("listGaps", shared.gaps::list),
                 Map.entry("listSources", shared.sources::list),
                 Map.entry("syncSource", shared.sources::sync),
+                Map.entry("clearCache", operations::clearCache),
                 Map.entry("listModels", operations::models),
                 Map.entry("health", operations::health),
                 Map.entry("healthLive", operations::live),

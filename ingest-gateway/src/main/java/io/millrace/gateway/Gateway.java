@@ -192,6 +192,7 @@ public final class Gateway implements Service {
                             traffic,
                             metrics,
                             others,
+                            keyStore,
                             this),
                     actual -> port = actual);
             await(started.deployVerticle(

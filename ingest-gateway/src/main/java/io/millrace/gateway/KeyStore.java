@@ -3,13 +3,16 @@ package io.millrace.gateway;
 import java.util.Optional;
 import java.util.concurrent.CompletionStage;
 
-/** Remembers idempotency keys beyond this process. */
+/** What gateways keep in common: idempotency keys, and the epoch of the response cache. */
 interface KeyStore extends AutoCloseable {
     /** Claims a key for an id; the result is the id that had it first, or empty when it is ours or nothing can be known. */
     CompletionStage<Optional<String>> claim(String key, String id);
 
     /** Gives a key back, since its query was never accepted. */
     void release(String key);
+
+    /** Ends all entries of the response cache; the result is the new epoch, and fails where it could not be written. */
+    CompletionStage<Long> endCache();
 
     /** Whether the last call got through. */
     boolean isUp();

@@ -17,6 +17,12 @@ final class NoKeyStore implements KeyStore {
     }
 
     @Override
+    public CompletionStage<Long> endCache() {
+        // nothing is cached either
+        return CompletableFuture.completedStage(0L);
+    }
+
+    @Override
     public boolean isUp() {
         return true;
     }

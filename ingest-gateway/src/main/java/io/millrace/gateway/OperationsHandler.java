@@ -22,6 +22,7 @@ final class OperationsHandler {
     private final Traffic traffic;
     private final PrometheusMeterRegistry metrics;
     private final Blocking blocking;
+    private final KeyStore keys;
     private final Service self;
     private final long startedAt = System.currentTimeMillis();
 
@@ -33,6 +34,7 @@ final class OperationsHandler {
             Traffic traffic,
             PrometheusMeterRegistry metrics,
             Blocking blocking,
+            KeyStore keys,
             Service self) {
         this.config = config;
         this.around = around;
@@ -41,6 +43,7 @@ final class OperationsHandler {
         this.traffic = traffic;
         this.metrics = metrics;
         this.blocking = blocking;
+        this.keys = keys;
         this.self = self;
     }
 
@@ -134,6 +137,22 @@ final class OperationsHandler {
         blocking.run(() -> new JsonObject(around.config().get()).toBuffer())
                 .onSuccess(body -> Answers.json(context, 200, body))
                 .onFailure(context::fail);
+    }
+
+    /** Answers to come are asked for anew; nothing is deleted, old entries end with their time. */
+    void clearCache(RoutingContext context) {
+        keys.endCache()
+                .whenComplete((epoch, error) -> context.vertx().runOnContext(go -> {
+                    if (error == null) {
+                        Answers.json(
+                                context,
+                                200,
+                                new JsonObject().put("status", "cleared").put("epoch", epoch));
+                    } else {
+                        context.fail(Problem.unavailable(
+                                "redis_unavailable", "redis did not take the new epoch; try again"));
+                    }
+                }));
     }
 
     void models(RoutingContext context) {

@@ -6,6 +6,7 @@ import io.lettuce.core.RedisURI;
 import io.lettuce.core.SetArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.codec.StringCodec;
+import io.millrace.service.RedisKeys;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
@@ -71,6 +72,14 @@ final class RedisKeyStore implements KeyStore {
                 .copy()
                 .thenCompose(redis -> redis.async().del(IdempotencyKeys.redisKey(key)))
                 .whenComplete((count, error) -> up = error == null);
+    }
+
+    @Override
+    public CompletionStage<Long> endCache() {
+        return connection()
+                .copy()
+                .thenCompose(redis -> redis.async().incr(RedisKeys.CACHE_EPOCH))
+                .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS);
     }
 
     @Override

@@ -141,6 +141,7 @@ final class GatewayHarness implements AutoCloseable {
                         routing.leaseTimeout(),
                         routing.maxAttempts()),
                 base.retrieval(),
+                base.cache(),
                 base.dispatch(),
                 new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog, 1L << 30),
                 base.collections(),

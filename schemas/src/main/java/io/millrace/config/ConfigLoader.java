@@ -1,6 +1,7 @@
 package io.millrace.config;
 
 import io.millrace.config.MillraceConfig.Backend;
+import io.millrace.config.MillraceConfig.Cache;
 import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.config.MillraceConfig.Dispatch;
 import io.millrace.config.MillraceConfig.Kafka;
@@ -502,6 +503,7 @@ public final class ConfigLoader {
                         value(Settings.MIN_CONTEXT, 0.35),
                         value(Settings.RETRIEVALS, 256),
                         value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3))),
+                new Cache(value(Settings.CACHE_TTL, Duration.ofDays(1))),
                 new Dispatch(
                         value(Settings.QUEUE, 10),
                         value(Settings.HEARTBEAT, Duration.ofSeconds(1)),

@@ -62,6 +62,8 @@ public final class Settings {
             Setting.integer("retrieval.concurrency", 256, 1, 4096, "Queries in work at once.");
     static final Setting<Duration> RETRIEVAL_TIMEOUT = Setting.duration(
             "retrieval.timeout", "3s", MS_50, Duration.ofSeconds(30), "After which a query goes on without evidence.");
+    static final Setting<Duration> CACHE_TTL = Setting.duration(
+            "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
     static final Setting<Integer> QUEUE = Setting.integer(
             "dispatch.queue",
             10,
@@ -124,6 +126,7 @@ public final class Settings {
             MIN_CONTEXT,
             RETRIEVALS,
             RETRIEVAL_TIMEOUT,
+            CACHE_TTL,
             QUEUE,
             HEARTBEAT,
             PROBE,

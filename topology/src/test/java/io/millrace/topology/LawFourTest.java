@@ -93,6 +93,7 @@ class LawFourTest {
                 d.models(),
                 d.routing(),
                 d.retrieval(),
+                d.cache(),
                 d.dispatch(),
                 d.limits(),
                 d.collections(),

@@ -2,6 +2,7 @@ package io.millrace.standalone;
 
 import io.millrace.config.ConfigException;
 import io.millrace.standalone.cli.AskCommand;
+import io.millrace.standalone.cli.CacheCommand;
 import io.millrace.standalone.cli.ConfigCommand;
 import io.millrace.standalone.cli.DownCommand;
 import io.millrace.standalone.cli.GapsCommand;
@@ -32,6 +33,7 @@ import picocli.CommandLine.Command;
             StatusCommand.class,
             LogsCommand.class,
             ConfigCommand.class,
+            CacheCommand.class,
             PartsCommand.class,
             ServiceCommand.class,
             SourcesCommand.class,

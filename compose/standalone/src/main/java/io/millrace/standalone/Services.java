@@ -25,11 +25,13 @@ import io.millrace.log.LogSettings;
 import io.millrace.log.LogTable;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
+import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.clock.Clock;
 import io.millrace.routers.dispatch.Cancellations;
 import io.millrace.routers.dispatch.Claims;
 import io.millrace.routers.dispatch.DispatchWorker;
 import io.millrace.routers.prober.Prober;
+import io.millrace.routers.redis.RedisValues;
 import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
 import io.millrace.schema.Hit;
@@ -165,7 +167,7 @@ public final class Services implements AutoCloseable {
         if (roles.contains("retrieval")) {
             EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
             shared.push(cache);
-            services.add(new RetrievalWorker(log, config, searcher, cache));
+            services.add(new RetrievalWorker(log, config, searcher, cache, responses(config, endpoints)));
         }
         if (roles.contains("knowledge")) {
             DocumentTable documents = new DocumentTable(log);
@@ -179,14 +181,24 @@ public final class Services implements AutoCloseable {
         }
     }
 
+    private ResponseCache responses(MillraceConfig config, Endpoints endpoints) {
+        RedisValues redis = new RedisValues(endpoints.redisUrl(), "answers are not cached");
+        ResponseCache made =
+                new ResponseCache(redis, log.metrics(), config.cache().ttl());
+        shared.push(made);
+        return made;
+    }
+
     private void dispatch(MillraceConfig config, Endpoints endpoints) {
         Cancellations cancellations = new Cancellations(log);
         services.add(cancellations);
         Optional<Claims> claims =
                 Optional.of(endpoints.redisUrl()).filter(url -> !url.isEmpty()).map(Claims::new);
         claims.ifPresent(shared::push);
+        ResponseCache responses = responses(config, endpoints);
         config.dispatchable()
-                .forEach(backend -> services.add(new DispatchWorker(log, config, backend, cancellations, claims)));
+                .forEach(backend ->
+                        services.add(new DispatchWorker(log, config, backend, cancellations, claims, responses)));
     }
 
     private void gateway(MillraceConfig config, Endpoints endpoints, Supplier<Map<String, Object>> view) {

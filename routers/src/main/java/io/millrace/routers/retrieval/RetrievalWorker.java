@@ -9,6 +9,7 @@ import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
+import io.millrace.routers.cache.ResponseCache;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feature;
 import io.millrace.schema.Hit;
@@ -37,17 +38,20 @@ public final class RetrievalWorker implements Service {
     private final MillraceConfig config;
     private final Searcher searcher;
     private final EmbeddingCache cache;
+    private final ResponseCache responses;
     private final LogWorker<Query> worker;
     private final ExecutorService searches = Executors.newVirtualThreadPerTaskExecutor();
 
     /** What failed the last search, by part; empty when the last one went well. */
     private volatile Map<String, String> troubles = Map.of();
 
-    public RetrievalWorker(Log log, MillraceConfig config, Searcher searcher, EmbeddingCache cache) {
+    public RetrievalWorker(
+            Log log, MillraceConfig config, Searcher searcher, EmbeddingCache cache, ResponseCache responses) {
         this.log = log;
         this.config = config;
         this.searcher = searcher;
         this.cache = cache;
+        this.responses = responses;
         this.worker = new LogWorker<>(
                 "retrieval", Topics.QUERIES, log, config.retrieval().concurrency(), this::retrieve);
     }
@@ -80,7 +84,8 @@ public final class RetrievalWorker implements Service {
         Query query = record.required();
         long began = System.nanoTime();
         Retrieval.Builder retrieval = Retrieval.newBuilder().setMode("off");
-        if (!query.getRetrieval().equals("off")) {
+        ResponseCache.Look look = look(query);
+        if (!query.getRetrieval().equals("off") && look.found().isEmpty()) {
             Future<Retrieval.Builder> search = searches.submit(() -> search(query));
             try {
                 retrieval = search.get(config.retrieval().timeout().toMillis(), TimeUnit.MILLISECONDS);
@@ -98,6 +103,9 @@ public final class RetrievalWorker implements Service {
                 .build();
         retrieval
                 .setEnvelope(envelope)
+                .setCached(look.found().orElse(null))
+                // what was answered without its evidence must not be answered so again
+                .setCacheTicket(retrieval.hasDegraded() ? "" : look.ticket())
                 .setInteractionId(query.getInteractionId())
                 .setQuery(confined(query, retrieval.hasHits() ? retrieval.getHits() : List.of()))
                 .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
@@ -115,6 +123,17 @@ public final class RetrievalWorker implements Service {
                 .setLocalOnly(true)
                 .setLocalOnlyReason("source")
                 .build();
+    }
+
+    private ResponseCache.Look look(Query query) throws InterruptedException {
+        try {
+            return responses.look(
+                    query,
+                    query.getRetrieval().equals("off") ? "" : searcher.index().version());
+        } catch (RuntimeException e) {
+            LOG.warn("{} is not looked up in the response cache: {}", query.getInteractionId(), e.toString());
+            return ResponseCache.Look.NOTHING;
+        }
     }
 
     private void degrade(Query query, Retrieval.Builder retrieval, String part, Throwable error) {

@@ -376,6 +376,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setHits(retrieval.getHits())
                 .setAnswer(answer)
                 .setCachedKind(fromCache ? cached.getKind() : "")
+                .setCacheTicket(retrieval.getCacheTicket())
                 .setFailure(decision.getFailure())
                 .build();
     }

@@ -94,6 +94,10 @@ public final class Instance {
         return send(request(path).POST(HttpRequest.BodyPublishers.noBody()));
     }
 
+    Answer delete(String path) {
+        return send(request(path).DELETE());
+    }
+
     private HttpRequest.Builder request(String path) {
         try {
             return HttpRequest.newBuilder(URI.create(base() + path));
