@@ -136,7 +136,7 @@ final class KnowledgeHandler {
                         "documents",
                         hits.stream().map(Hit::getDocumentId).distinct().collect(Collectors.joining(" "))))
                 .build();
-        wire.send(Topics.TELEMETRY, event.getEventId(), event, () -> true).exceptionally(error -> {
+        wire.send(Topics.TELEMETRY, event.getSource(), event, () -> true).exceptionally(error -> {
             LOG.warn("the use of documents could not be told: {}", error.toString());
             return null;
         });

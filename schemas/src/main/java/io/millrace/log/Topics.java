@@ -201,8 +201,8 @@ public final class Topics {
             "telemetry",
             TelemetryEvent.class,
             "source",
-            "outside producers",
-            "generic events",
+            "outside producers, gateway",
+            "generic events, and what searches found",
             Spread.SHARED,
             Keep.DAYS);
     public static final Topic<DeadLetter> DEAD_LETTERS = topic(
