@@ -91,8 +91,12 @@ public record SourceDefinition(
         return log.group("source-") + id;
     }
 
-    /** The settings of its connector. */
-    Map<String, String> connectorConfig(LogSettings log, Path work) {
+    /**
+     * The settings of its connector.
+     *
+     * @param addedAt another number for a source that was removed and added again
+     */
+    Map<String, String> connectorConfig(LogSettings log, Path work, long addedAt) {
         Map<String, String> settings = new TreeMap<>(config);
         String at = kind == Kind.CONNECTOR ? "transforms.document." : "";
         if (kind == Kind.CONNECTOR) {
@@ -113,7 +117,8 @@ public record SourceDefinition(
             settings.put("max.bytes", String.valueOf(maxBytes));
             settings.put("allow", String.join("\n", allow));
             settings.put("work.dir", work.toString());
-            settings.put("definition", fingerprint());
+            // what Connect may remember of an earlier source of this name is of another definition
+            settings.put("definition", fingerprint() + "-" + addedAt);
         }
         settings.put("name", connector(log, id));
         settings.putIfAbsent("tasks.max", "1");

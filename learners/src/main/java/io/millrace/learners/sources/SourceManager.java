@@ -91,6 +91,9 @@ public final class SourceManager implements Service {
     /** Checksum by document of what is known to be in the index, by source. */
     private final Map<String, Map<String, String>> indexed = new HashMap<>();
 
+    /** When each source was first seen. */
+    private final Map<String, Long> added = new HashMap<>();
+
     private Map<String, SourceDefinition> sources = Map.of();
     private Map<String, Status> running = Map.of();
     private Map<String, Long> lags = Map.of();
@@ -185,6 +188,10 @@ public final class SourceManager implements Service {
         Set<String> removed = new HashSet<>(told.keySet());
         removed.remove(FILE_KEY);
         removed.removeAll(sources.keySet());
+        // back before it had gone: all of it is read again
+        sources.keySet().stream()
+                .filter(id -> leaving.remove(id) != null)
+                .forEach(id -> added.put(id, System.currentTimeMillis()));
         boolean wanted = !removed.isEmpty() || sources.values().stream().anyMatch(SourceDefinition::enabled);
         if (wanted || !configured.isEmpty()) {
             connect(removed);
@@ -263,7 +270,7 @@ public final class SourceManager implements Service {
                 }
                 return;
             }
-            Map<String, String> wanted = source.connectorConfig(log.settings(), work);
+            Map<String, String> wanted = source.connectorConfig(log.settings(), work, addedAt(id));
             boolean late = System.nanoTime() - retryAt.getOrDefault(id, Long.MIN_VALUE) > RETRY_NANOS
                     || !retryAt.containsKey(id);
             if (status == null || !wanted.equals(configured.get(id))) {
@@ -287,6 +294,13 @@ public final class SourceManager implements Service {
             topics.remove(id);
             refused.put(id, String.valueOf(e.getMessage()));
         }
+    }
+
+    private long addedAt(String id) {
+        return added.computeIfAbsent(id, fresh -> {
+            SourceStatus status = told.get(fresh);
+            return status == null ? System.currentTimeMillis() : status.getAddedAt();
+        });
     }
 
     private void forget(URI base, String id) throws InterruptedException {
@@ -331,6 +345,7 @@ public final class SourceManager implements Service {
         // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
         leaving.remove(id);
         indexed.remove(id);
+        added.remove(id);
         book.forget(id);
         told.remove(id);
         log.producer().tombstone(Topics.SOURCE_STATUS, id).get(30, TimeUnit.SECONDS);
@@ -407,6 +422,7 @@ public final class SourceManager implements Service {
                 .setQuarantined(quarantined)
                 .setLag(lag)
                 .setFailures(page.failures())
+                .setAddedAt(addedAt(source.id()))
                 .build();
     }
 
