@@ -39,7 +39,7 @@ final class DocumentsHandler {
         List<String> ids = batch.stream().map(Documents::id).toList();
         documents
                 .send(context, batch)
-                .onSuccess(nothing -> answer(context, ids, true, "on their way into the index"))
+                .onSuccess(nothing -> answer(context, ids, "on their way into the index"))
                 .onFailure(context::fail);
     }
 
@@ -54,41 +54,35 @@ final class DocumentsHandler {
                 .build();
         documents
                 .send(context, List.of(gone))
-                .onSuccess(nothing -> answer(context, List.of(Documents.id(gone)), false, "to be deleted"))
+                .onSuccess(nothing -> answer(context, List.of(Documents.id(gone)), "to be deleted"))
                 .onFailure(context::fail);
     }
 
-    /** At once, or when searches see all or none of them. */
-    private void answer(RoutingContext context, List<String> ids, boolean visible, String otherwise) {
+    /** At once, or when searches see what was written. */
+    private void answer(RoutingContext context, List<String> ids, String otherwise) {
         if (Documents.isWaiting(context)) {
-            await(context, ids, 0, visible, otherwise, System.nanoTime() + PATIENCE.toNanos());
+            await(context, knowledge.writtenUntilNow(), ids, otherwise, System.nanoTime() + PATIENCE.toNanos());
         } else {
             changed(context, ids, false, otherwise);
         }
     }
 
     private void await(
-            RoutingContext context, List<String> ids, int from, boolean visible, String otherwise, long untilNanos) {
+            RoutingContext context, SearchPort.Progress progress, List<String> ids, String otherwise, long untilNanos) {
         if (context.response().closed()) {
             return;
         }
-        blocking.run(() -> {
-                    int next = from;
-                    while (next < ids.size() && knowledge.isVisible(ids.get(next)) == visible) {
-                        next++;
-                    }
-                    return next;
-                })
+        blocking.run(progress::isVisible)
                 .otherwise(error -> {
-                    LOG.warn("the index does not say whether documents are visible: {}", error.toString());
-                    return from;
+                    LOG.warn("it is not known whether documents are visible: {}", error.toString());
+                    return false;
                 })
-                .onSuccess(next -> {
-                    if (next == ids.size() || System.nanoTime() >= untilNanos) {
-                        changed(context, ids, next == ids.size(), otherwise);
+                .onSuccess(visible -> {
+                    if (visible || System.nanoTime() >= untilNanos) {
+                        changed(context, ids, visible, otherwise);
                     } else {
                         context.vertx()
-                                .setTimer(PAUSE_MS, timer -> await(context, ids, next, visible, otherwise, untilNanos));
+                                .setTimer(PAUSE_MS, timer -> await(context, progress, ids, otherwise, untilNanos));
                     }
                 });
     }

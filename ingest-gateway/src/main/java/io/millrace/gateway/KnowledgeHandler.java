@@ -44,7 +44,12 @@ final class KnowledgeHandler {
                 .send(context, List.of(document))
                 .onSuccess(nothing -> {
                     if (Documents.isWaiting(context)) {
-                        awaitVisible(context, id, document.getCollection(), System.nanoTime() + PATIENCE.toNanos());
+                        awaitVisible(
+                                context,
+                                search.writtenUntilNow(),
+                                id,
+                                document.getCollection(),
+                                System.nanoTime() + PATIENCE.toNanos());
                     } else {
                         added(context, id, document.getCollection(), false);
                     }
@@ -52,20 +57,23 @@ final class KnowledgeHandler {
                 .onFailure(context::fail);
     }
 
-    private void awaitVisible(RoutingContext context, String id, String collection, long untilNanos) {
+    private void awaitVisible(
+            RoutingContext context, SearchPort.Progress progress, String id, String collection, long untilNanos) {
         if (context.response().closed()) {
             return;
         }
-        blocking.run(() -> search.isVisible(id))
+        blocking.run(progress::isVisible)
                 .otherwise(error -> {
-                    LOG.warn("the index does not say whether a document is visible: {}", error.toString());
+                    LOG.warn("the log does not say whether a document is visible: {}", error.toString());
                     return false;
                 })
                 .onSuccess(visible -> {
                     if (visible || System.nanoTime() >= untilNanos) {
                         added(context, id, collection, visible);
                     } else {
-                        context.vertx().setTimer(PAUSE_MS, timer -> awaitVisible(context, id, collection, untilNanos));
+                        context.vertx()
+                                .setTimer(
+                                        PAUSE_MS, timer -> awaitVisible(context, progress, id, collection, untilNanos));
                     }
                 });
     }

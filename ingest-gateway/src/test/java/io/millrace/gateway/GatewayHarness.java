@@ -67,8 +67,8 @@ final class GatewayHarness implements AutoCloseable {
             }
 
             @Override
-            public boolean isVisible(String documentId) {
-                return visible.get();
+            public Progress writtenUntilNow() {
+                return visible::get;
             }
 
             @Override

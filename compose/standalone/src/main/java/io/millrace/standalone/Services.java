@@ -99,6 +99,7 @@ public final class Services implements AutoCloseable {
     private @org.jspecify.annotations.Nullable Gateway gateway;
     private @org.jspecify.annotations.Nullable Searcher searcher;
     private @org.jspecify.annotations.Nullable LogTable<SourceStatus> sourceStatus;
+    private Supplier<Map<Integer, Long>> visible = Map::of;
 
     /**
      * Builds the services; starts nothing.
@@ -163,7 +164,9 @@ public final class Services implements AutoCloseable {
         shared.push(embedder);
         LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
         searcher = new Searcher(index, embedder, config.collections());
-        services.add(new IndexProjection(log, index));
+        IndexProjection projection = new IndexProjection(log, index);
+        services.add(projection);
+        visible = projection::visible;
         if (roles.contains("retrieval")) {
             EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
             shared.push(cache);
@@ -211,11 +214,14 @@ public final class Services implements AutoCloseable {
         LogTable<SourceStatus> sources = sourceStatus();
         LogTable<QueryGap> gaps = new LogTable<>("gaps", Topics.QUERY_GAPS, log);
         services.add(gaps);
+        Intake intake = new Intake(log.settings(), visible);
+        shared.push(intake);
         Gateway made = new Gateway(
                 log,
                 config,
                 new KnowledgeSearch(
                         java.util.Objects.requireNonNull(searcher),
+                        intake,
                         sources,
                         gaps,
                         garbage(endpoints, searcher.index()),
@@ -234,6 +240,7 @@ public final class Services implements AutoCloseable {
 
     private record KnowledgeSearch(
             Searcher searcher,
+            Intake intake,
             LogTable<SourceStatus> status,
             LogTable<QueryGap> asked,
             GarbageCollector garbage,
@@ -286,8 +293,8 @@ public final class Services implements AutoCloseable {
         }
 
         @Override
-        public boolean isVisible(String documentId) {
-            return searcher.index().hasDocument(documentId, null);
+        public Progress writtenUntilNow() {
+            return intake.writtenUntilNow();
         }
 
         @Override
