@@ -48,6 +48,10 @@ final class Frontend extends VerticleBase {
             InteractionHandler interactions,
             FeedbackHandler feedback,
             KnowledgeHandler knowledge,
+            DocumentsHandler documents,
+            SourcesHandler sources,
+            GapsHandler gaps,
+            GarbageHandler garbage,
             OperationsHandler operations,
             IntConsumer listening) {}
 
@@ -134,7 +138,14 @@ final class Frontend extends VerticleBase {
                 Map.entry("rate", shared.feedback::rate),
                 Map.entry("giveFeedback", shared.feedback::give),
                 Map.entry("addDocument", shared.knowledge::add),
+                Map.entry("addDocuments", shared.documents::addAll),
+                Map.entry("listDocuments", shared.documents::list),
+                Map.entry("deleteDocument", shared.documents::delete),
                 Map.entry("search", shared.knowledge::find),
+                Map.entry("collectGarbage", shared.garbage::collect),
+                Map.entry("listGaps", shared.gaps::list),
+                Map.entry("listSources", shared.sources::list),
+                Map.entry("syncSource", shared.sources::sync),
                 Map.entry("clearCache", operations::clearCache),
                 Map.entry("listModels", operations::models),
                 Map.entry("health", operations::health),
@@ -174,7 +185,9 @@ final class Frontend extends VerticleBase {
 
     /** Before the contract's validator, which hides broken bytes and says of broken JSON only that it is bad. */
     private void checkBody(RoutingContext context) {
-        if (context.request().method().equals(HttpMethod.POST)) {
+        boolean bare = SourcesHandler.isSync(context.request().path())
+                && context.body().length() <= 0;
+        if (context.request().method().equals(HttpMethod.POST) && !bare) {
             Headers.requireJson(context.request().getHeader(HttpHeaders.CONTENT_TYPE));
             io.vertx.core.buffer.Buffer body = context.body().buffer();
             Contract.requireJsonObject(body == null ? new byte[0] : body.getBytes());

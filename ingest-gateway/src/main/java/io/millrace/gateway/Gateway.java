@@ -180,6 +180,10 @@ public final class Gateway implements Service {
                             config.routing().deadline().multipliedBy(2)),
                     new FeedbackHandler(wire),
                     new KnowledgeHandler(wire, search, others, config),
+                    new DocumentsHandler(wire, search, others, config),
+                    new SourcesHandler(wire, search),
+                    new GapsHandler(search, config),
+                    new GarbageHandler(search, others),
                     new OperationsHandler(
                             config,
                             around,

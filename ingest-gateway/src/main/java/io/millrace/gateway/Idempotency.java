@@ -41,8 +41,7 @@ final class Idempotency {
 
     /** Claims the query's key for it; throws a 422 when the key stood for another body. */
     CompletionStage<Claim> claim(Query query) {
-        String key = Ids.content(
-                query.getEnvelope().getTenant(), query.getEnvelope().getPrincipal(), query.getIdempotencyKey());
+        String key = IdempotencyKeys.of(query);
         Entry mine = new Entry(query, fingerprint(query), new CompletableFuture<>());
         Entry first = entries.asMap().putIfAbsent(key, mine);
         if (first != null) {

@@ -6,14 +6,15 @@ import io.millrace.log.Topics;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Hit;
 import io.millrace.schema.RawDocument;
+import io.millrace.schema.TelemetryEvent;
 import io.millrace.text.Sanitizer;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
-import io.vertx.openapi.validation.RequestParameter;
 import java.time.Duration;
-import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -27,64 +28,31 @@ final class KnowledgeHandler {
     private final SearchPort search;
     private final Blocking blocking;
     private final MillraceConfig config;
+    private final Documents documents;
 
     KnowledgeHandler(Wire wire, SearchPort search, Blocking blocking, MillraceConfig config) {
         this.wire = wire;
         this.search = search;
         this.blocking = blocking;
         this.config = config;
+        this.documents = new Documents(wire, search, config);
     }
 
     void add(RoutingContext context) {
-        JsonObject body = Answers.body(context);
-        String content = body.getString("content");
-        if (content.isBlank()) {
-            throw Problem.invalid("content", "content must not be empty");
-        }
-        String source = body.getString("project", "api");
-        String path = body.getString("relative_path", "");
-        if (path.isBlank()) {
-            path = "unnamed/" + Ids.content(content);
-        }
-        Envelope envelope = Envelope.newBuilder()
-                .setOccurredAt(System.currentTimeMillis())
-                .setTraceId(Headers.traceId(context.request()))
-                .setSynthetic(Headers.flag(context.request(), Headers.SYNTHETIC))
-                .build();
-        String collection = body.getString("collection", config.collections().getFirst());
-        Map<String, String> metadata = new HashMap<>();
-        body.getJsonObject("metadata", new JsonObject())
-                .forEach(entry -> metadata.put(entry.getKey(), String.valueOf(entry.getValue())));
-        RawDocument document = RawDocument.newBuilder()
-                .setEnvelope(envelope)
-                .setSource(source)
-                .setPath(path)
-                .setTitle(body.getString("title", ""))
-                .setCollection(collection)
-                .setContent(content)
-                .setContentType(body.getString("content_type", "text/plain"))
-                .setTrust(body.getString("source_trust_level", "imported"))
-                .setTags(Queries.strings(body.getJsonArray("tags")))
-                .setMetadata(metadata)
-                .setSourceUrl(body.getString("source_url", ""))
-                .setModifiedAt(envelope.getOccurredAt())
-                .setLocalOnly(body.getBoolean("local_only", false))
-                .build();
-        String id = Ids.content(envelope.getTenant(), source, path);
-        boolean wait = Answers.queryParam(context, "wait")
-                .map(RequestParameter::getBoolean)
-                .orElse(false);
-        Acks.await(context, wire.send(Topics.RAW_API, source + "/" + path, document, () -> true))
+        RawDocument document = documents.raw(context, Answers.body(context), "");
+        String id = Documents.id(document);
+        documents
+                .send(context, List.of(document))
                 .onSuccess(nothing -> {
-                    if (wait) {
+                    if (Documents.isWaiting(context)) {
                         awaitVisible(
                                 context,
                                 search.writtenUntilNow(),
                                 id,
-                                collection,
+                                document.getCollection(),
                                 System.nanoTime() + PATIENCE.toNanos());
                     } else {
-                        added(context, id, collection, false);
+                        added(context, id, document.getCollection(), false);
                     }
                 })
                 .onFailure(context::fail);
@@ -146,17 +114,20 @@ final class KnowledgeHandler {
                 body.getDouble("diversity", 0.0));
         long started = System.nanoTime();
         blocking.run(() -> search.search(asked))
-                .onSuccess(found -> Answers.json(
-                        context,
-                        200,
-                        new JsonObject()
-                                .put("query", query)
-                                .put("search_mode", found.mode())
-                                .put("results", Face.items(found.hits(), Hit::getScore, ""))
-                                .put("total", found.hits().size())
-                                .put("context_score", found.contextScore())
-                                .put("degraded", new JsonArray(found.degraded()))
-                                .put("latency_ms", Math.round((System.nanoTime() - started) / 1e6))))
+                .onSuccess(found -> {
+                    Answers.json(
+                            context,
+                            200,
+                            new JsonObject()
+                                    .put("query", query)
+                                    .put("search_mode", found.mode())
+                                    .put("results", Face.items(found.hits(), Hit::getScore, ""))
+                                    .put("total", found.hits().size())
+                                    .put("context_score", found.contextScore())
+                                    .put("degraded", new JsonArray(found.degraded()))
+                                    .put("latency_ms", Math.round((System.nanoTime() - started) / 1e6)));
+                    tellUse(context, found.hits());
+                })
                 .onFailure(error -> {
                     if (error instanceof Problem) {
                         context.fail(error);
@@ -168,5 +139,28 @@ final class KnowledgeHandler {
                                     ? Problem.unavailable("postgres_unavailable", "the database does not answer now")
                                     : Problem.unavailable("index_unavailable", "the index cannot be searched now"));
                 });
+    }
+
+    /** What searches find is of use, and not collected as garbage. Behind the answer, and for the answer's sake never an error. */
+    private void tellUse(RoutingContext context, List<Hit> hits) {
+        if (hits.isEmpty() || Headers.flag(context.request(), Headers.SYNTHETIC)) {
+            return;
+        }
+        TelemetryEvent event = TelemetryEvent.newBuilder()
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(System.currentTimeMillis())
+                        .setTraceId(Headers.traceId(context.request()))
+                        .build())
+                .setEventId(Ids.next())
+                .setSource("millrace")
+                .setEventType("documents_found")
+                .setAttributes(Map.of(
+                        "documents",
+                        hits.stream().map(Hit::getDocumentId).distinct().collect(Collectors.joining(" "))))
+                .build();
+        wire.send(Topics.TELEMETRY, event.getSource(), event, () -> true).exceptionally(error -> {
+            LOG.warn("the use of documents could not be told: {}", error.toString());
+            return null;
+        });
     }
 }

@@ -7,7 +7,6 @@ import io.lettuce.core.SetArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.codec.StringCodec;
 import io.millrace.service.RedisKeys;
-import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
@@ -18,8 +17,6 @@ import org.slf4j.LoggerFactory;
 /** {@link KeyStore} in Redis: {@code millrace:idempotency:<key>}, SET NX EX. Redis down means that only this process knows keys. */
 final class RedisKeyStore implements KeyStore {
     private static final Logger LOG = LoggerFactory.getLogger(RedisKeyStore.class);
-    private static final String PREFIX = "millrace:idempotency:";
-    private static final Duration KEPT = Duration.ofDays(1);
     private static final long PATIENCE_MS = 300;
 
     private final RedisClient client;
@@ -50,11 +47,11 @@ final class RedisKeyStore implements KeyStore {
 
     @Override
     public CompletionStage<Optional<String>> claim(String key, String id) {
-        String name = PREFIX + key;
+        String name = IdempotencyKeys.redisKey(key);
         return connection()
                 .copy()
                 .thenCompose(redis -> redis.async()
-                        .set(name, id, SetArgs.Builder.nx().ex(KEPT))
+                        .set(name, id, SetArgs.Builder.nx().ex(IdempotencyKeys.KEPT))
                         .thenCompose(set -> set != null
                                 ? CompletableFuture.completedStage(Optional.<String>empty())
                                 : redis.async().get(name).thenApply(Optional::ofNullable)))
@@ -73,7 +70,7 @@ final class RedisKeyStore implements KeyStore {
     public void release(String key) {
         connection()
                 .copy()
-                .thenCompose(redis -> redis.async().del(PREFIX + key))
+                .thenCompose(redis -> redis.async().del(IdempotencyKeys.redisKey(key)))
                 .whenComplete((count, error) -> up = error == null);
     }
 

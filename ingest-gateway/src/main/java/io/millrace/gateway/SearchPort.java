@@ -1,8 +1,12 @@
 package io.millrace.gateway;
 
 import io.millrace.schema.Hit;
+import io.millrace.schema.QueryGap;
+import io.millrace.schema.SourceStatus;
+import java.time.Instant;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** The knowledge as the gateway sees it. Calls block and come from worker threads; what they throw is answered as 503. */
@@ -57,4 +61,74 @@ public interface SearchPort {
          */
         boolean isVisible() throws Exception;
     }
+
+    /**
+     * Documents that no answer used and that did not change since, and those that repeat others; deletes them unless asked not to. At most the first 1,000 are told.
+     *
+     * @throws Exception when the store of interactions cannot be asked
+     */
+    Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception;
+
+    /**
+     * Documents with how they were used, by source and path.
+     *
+     * @throws Exception when the store of documents cannot be asked
+     */
+    Listed documents(Asking asking) throws Exception;
+
+    /**
+     * Which documents.
+     *
+     * @param source empty for all
+     * @param trust empty for all
+     * @param limit at least 1
+     */
+    record Asking(String source, String trust, int limit) {}
+
+    /** @param total of all that were asked for, listed or not */
+    record Listed(long total, List<Stored> documents) {
+        public Listed {
+            documents = List.copyOf(documents);
+        }
+    }
+
+    /**
+     * A document without its content.
+     *
+     * @param size bytes in UTF-8
+     * @param uses answers and searches that it was part of
+     */
+    record Stored(
+            String documentId,
+            String source,
+            String path,
+            String title,
+            String collection,
+            String trust,
+            boolean quarantined,
+            long size,
+            Instant updatedAt,
+            Optional<Instant> lastAccessedAt,
+            long uses) {}
+
+    /**
+     * A document of no use.
+     *
+     * @param reason {@code unused}, or which document it repeats
+     */
+    record Unused(String documentId, String source, String path, String collection, String reason) {}
+
+    /** What a collection found. */
+    record Garbage(long total, Map<String, Long> byCollection, List<Unused> first) {
+        public Garbage {
+            byCollection = Map.copyOf(byCollection);
+            first = List.copyOf(first);
+        }
+    }
+
+    /** What each knowledge source does; one of kind {@code file} tells what is wrong with their declaration. Does not block. */
+    List<SourceStatus> sources();
+
+    /** Questions that the knowledge did not cover in the last seven days that they were asked on. Does not block. */
+    List<QueryGap> gaps();
 }

@@ -13,6 +13,8 @@ import io.millrace.config.MillraceConfig.ModelPolicy;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.config.Secret;
 import io.millrace.schema.Hit;
+import io.millrace.schema.QueryGap;
+import io.millrace.schema.SourceStatus;
 import io.vertx.core.json.JsonObject;
 import java.io.IOException;
 import java.net.URI;
@@ -22,6 +24,7 @@ import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -69,6 +72,30 @@ final class GatewayHarness implements AutoCloseable {
             @Override
             public Progress writtenUntilNow() {
                 return visible::get;
+            }
+
+            @Override
+            public Garbage collectGarbage(Instant unchangedSince, boolean dryRun) {
+                return new Garbage(0, Map.of(), List.of());
+            }
+
+            @Override
+            public Listed documents(Asking asking) {
+                return new Listed(0, List.of());
+            }
+
+            @Override
+            public List<QueryGap> gaps() {
+                return List.of();
+            }
+
+            @Override
+            public List<SourceStatus> sources() {
+                return List.of(SourceStatus.newBuilder()
+                        .setSourceId("notes")
+                        .setKind("local_dir")
+                        .setState("idle")
+                        .build());
             }
         };
         gateway = new Gateway(metrics, wire, config, search, around);
@@ -121,7 +148,8 @@ final class GatewayHarness implements AutoCloseable {
                 base.cache(),
                 base.dispatch(),
                 new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog, 1L << 30),
-                base.collections());
+                base.collections(),
+                base.connect());
     }
 
     private static Backend backend(String name, Locality locality, double price) {

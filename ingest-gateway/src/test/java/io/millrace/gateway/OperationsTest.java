@@ -160,6 +160,7 @@ class OperationsTest {
                 config.cache(),
                 config.dispatch(),
                 config.limits(),
-                config.collections());
+                config.collections(),
+                config.connect());
     }
 }

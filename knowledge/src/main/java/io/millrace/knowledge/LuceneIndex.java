@@ -363,7 +363,11 @@ public final class LuceneIndex implements VectorIndex {
                     .add(IntPoint.newRangeQuery(CHUNK, from, to), Occur.FILTER)
                     .add(filter(Filter.NONE), Occur.FILTER)
                     .build();
-            List<Passage> passages = passages(searcher, section, Math.max(1, to - from + 1));
+            long most = Math.clamp(
+                    (long) to - from + 1,
+                    1,
+                    Math.max(1, searcher.getIndexReader().maxDoc()));
+            List<Passage> passages = passages(searcher, section, (int) most);
             passages.sort(Comparator.comparingInt(Passage::getChunkIndex));
             return passages;
         });

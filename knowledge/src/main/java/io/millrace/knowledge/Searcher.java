@@ -7,6 +7,7 @@ import io.millrace.schema.Hit;
 import io.millrace.schema.Passage;
 import io.millrace.text.DocumentQuestion;
 import io.millrace.text.DocumentQuestion.QuestionException;
+import io.millrace.text.InjectionRisk;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -222,7 +223,7 @@ public final class Searcher {
         for (Ranked each : taken) {
             Passage passage = passages.get(each.candidate().passageId());
             // one that is gone was deleted between the two reads
-            if (passage != null) {
+            if (passage != null && isHarmless(passage)) {
                 hits.add(hit(passage, each, unit(ranking)));
             }
         }
@@ -234,6 +235,11 @@ public final class Searcher {
                 mode.equals("tree") ? surrounded(hits, request.more().exclude()) : hits,
                 Optional.of(score),
                 degraded);
+    }
+
+    /** Scanned again: the patterns may have grown since the document was taken. */
+    private static boolean isHarmless(Passage passage) {
+        return InjectionRisk.of(passage.getTitle() + "\n" + passage.getText()) < InjectionRisk.QUARANTINE;
     }
 
     /** The mean of the question's vector and of its rewordings', the question counting as much as all of them; itself without any. */
@@ -334,7 +340,7 @@ public final class Searcher {
                 around.addAll(0, index.section(hit.getDocumentId(), 0, 0));
             }
             for (Passage passage : around) {
-                if (exclude.contains(passage.getPassageId())) {
+                if (exclude.contains(passage.getPassageId()) || !isHarmless(passage)) {
                     continue;
                 }
                 boolean opens = passage.getChunkIndex() == 0 && hit.getChunkIndex() > REACH;
@@ -405,6 +411,7 @@ public final class Searcher {
                 .setUnit(unit)
                 .setFactor(factor)
                 .setTrust(passage.getTrust())
+                .setLocalOnly(passage.getLocalOnly())
                 .build();
     }
 }

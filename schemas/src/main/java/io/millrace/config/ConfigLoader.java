@@ -570,7 +570,8 @@ public final class ConfigLoader {
                         value(Settings.IN_FLIGHT, 4096),
                         value(Settings.BACKLOG, 1024),
                         value(Settings.FREE_DISK, 1L << 30)),
-                value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS));
+                value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS),
+                new MillraceConfig.Connect(value(Settings.CONNECT, ""), value(Settings.CONNECT_PLUGINS, "")));
     }
 
     /** @param whenWrong only so that checking can go on */

@@ -31,7 +31,8 @@ public record MillraceConfig(
         Cache cache,
         Dispatch dispatch,
         Limits limits,
-        List<String> collections) {
+        List<String> collections,
+        Connect connect) {
 
     /** The collections of the seeds. */
     public static final List<String> DEFAULT_COLLECTIONS = List.of(
@@ -65,6 +66,14 @@ public record MillraceConfig(
 
     /** @param url a {@code redis:} URL; empty: the embedded server */
     public record Redis(String url) {}
+
+    /**
+     * Kafka Connect, which reads the knowledge sources.
+     *
+     * @param url REST API of a cluster that has our connectors; empty: a worker of our own
+     * @param plugins folder of further connectors for that worker; empty: {@code connectors} in the data folder
+     */
+    public record Connect(String url, String plugins) {}
 
     /** Whether a backend's requests leave the machine or the site. */
     public enum Locality {
@@ -296,7 +305,8 @@ public record MillraceConfig(
                 new Cache(Duration.ofDays(1)),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
                 new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024, 1L << 30),
-                DEFAULT_COLLECTIONS);
+                DEFAULT_COLLECTIONS,
+                new Connect("", ""));
     }
 
     /** Names of all backends that have a work topic. */

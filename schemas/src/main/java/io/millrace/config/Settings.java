@@ -128,6 +128,14 @@ public final class Settings {
             "limits.in-flight", 4096, 1, 100_000, "Queries without an answer that a gateway holds; more get 503.");
     static final Setting<Integer> BACKLOG = Setting.integer(
             "limits.stream-backlog", 1024, 16, 100_000, "Pieces held for a slow reader before it is closed.");
+    static final Setting<String> CONNECT = Setting.text(
+            "connect.url",
+            "",
+            "Kafka Connect cluster with our connectors; empty starts a worker with the first source.");
+    static final Setting<String> CONNECT_PLUGINS = Setting.text(
+            "connect.plugins",
+            "",
+            "Folder of further connectors for our worker, one folder each; empty: connectors in the data folder.");
     static final Setting<Long> FREE_DISK = Setting.size(
             "limits.free-disk", "1GiB", 1 << 20, 1L << 40, "What must be free on the data folder's disk for a start.");
     static final Setting<List<String>> COLLECTIONS =
@@ -189,7 +197,9 @@ public final class Settings {
             IN_FLIGHT,
             BACKLOG,
             FREE_DISK,
-            COLLECTIONS);
+            COLLECTIONS,
+            CONNECT,
+            CONNECT_PLUGINS);
 
     private Settings() {}
 

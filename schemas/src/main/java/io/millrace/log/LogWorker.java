@@ -15,8 +15,12 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BiConsumer;
+import java.util.function.Consumer;
+import java.util.regex.Pattern;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.CloseOptions;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
@@ -28,7 +32,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * A worker: reads one topic as a member of a group, processes records concurrently on virtual threads, and commits the lowest
+ * A worker: reads one topic, or all that a pattern names, as a member of a group, processes records concurrently on virtual threads, and commits the lowest
  * unfinished offset, so that a crash repeats work and never skips it. Records of one key are processed one after the other, in
  * order.
  *
@@ -51,6 +55,17 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         void handle(LogRecord<V> record) throws Exception;
     }
 
+    /** Makes a record's value and topic of its bytes; throws {@link UndecodableException} for what is none. */
+    @FunctionalInterface
+    public interface Decoder<V extends SpecificRecord> {
+        LogRecord<V> decode(ConsumerRecord<byte[], byte[]> record, String key);
+    }
+
+    /** What must be processed in order. */
+    private interface Lane {
+        String of(ConsumerRecord<byte[], byte[]> record, String key);
+    }
+
     /** A dependency is down: the record is fine, try it again until it passes. */
     public static final class RetryLaterException extends RuntimeException {
         private static final long serialVersionUID = 1L;
@@ -61,9 +76,9 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     }
 
     private final String step;
-    private final Topic<V> topic;
-    private final String topicName;
-    private final AvroCodec<V> codec;
+    private final Consumer<KafkaConsumer<byte[], byte[]>> subscribe;
+    private final Decoder<V> decoder;
+    private final Lane lane;
     private final Map<String, Object> config;
     private volatile KafkaConsumer<byte[], byte[]> consumer;
     private final DeadLetters deadLetters;
@@ -83,11 +98,51 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
      * @param concurrency records in work at once, at least 1; fetching pauses above it
      */
     public LogWorker(String step, Topic<V> topic, Log log, int concurrency, Handler<V> handler) {
+        this(
+                step,
+                log,
+                concurrency,
+                ClientConfig.member(log.settings(), step),
+                (consumer, listener) ->
+                        consumer.subscribe(List.of(log.settings().name(topic)), listener),
+                decoder(topic, log.codecs().of(topic)),
+                (record, key) -> key,
+                handler);
+    }
+
+    /**
+     * A worker over all topics whose name matches, those that are made later included, within 2 s. The records of a topic are
+     * processed one after the other.
+     *
+     * @param topics full names
+     * @param decoder of values that may be in no registry
+     */
+    public LogWorker(String step, Pattern topics, Log log, int concurrency, Decoder<V> decoder, Handler<V> handler) {
+        this(
+                step,
+                log,
+                concurrency,
+                lively(ClientConfig.member(log.settings(), step)),
+                (consumer, listener) -> consumer.subscribe(topics, listener),
+                decoder,
+                (record, key) -> record.topic(),
+                handler);
+    }
+
+    private LogWorker(
+            String step,
+            Log log,
+            int concurrency,
+            Map<String, Object> settings,
+            BiConsumer<KafkaConsumer<byte[], byte[]>, ConsumerRebalanceListener> subscribe,
+            Decoder<V> decoder,
+            Lane lane,
+            Handler<V> handler) {
         this.step = step;
-        this.topic = topic;
-        this.topicName = log.settings().name(topic);
-        this.codec = log.codecs().of(topic);
-        this.config = ClientConfig.member(log.settings(), step);
+        this.subscribe = reader -> subscribe.accept(reader, new Rebalances());
+        this.decoder = decoder;
+        this.lane = lane;
+        this.config = settings;
         this.consumer = new KafkaConsumer<>(config);
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
         this.handler = handler;
@@ -97,6 +152,19 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
                 .tag("step", step)
                 .register(log.metrics());
         this.thread = Thread.ofPlatform().name("worker-" + step).daemon(true).unstarted(this::run);
+    }
+
+    /** How soon a new topic is noticed; the default is 5 min. */
+    private static Map<String, Object> lively(Map<String, Object> settings) {
+        settings.put(ConsumerConfig.METADATA_MAX_AGE_CONFIG, 2_000);
+        return settings;
+    }
+
+    private static <V extends SpecificRecord> Decoder<V> decoder(Topic<V> topic, AvroCodec<V> codec) {
+        return (record, key) -> {
+            V value = record.value() == null ? null : codec.decode(record.value());
+            return new LogRecord<>(topic, record.partition(), record.offset(), record.timestamp(), key, value);
+        };
     }
 
     /** Starts reading; returns at once. */
@@ -140,7 +208,7 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     }
 
     private void work() {
-        consumer.subscribe(List.of(topicName), new Rebalances());
+        subscribe.accept(consumer);
         long lastCommit = System.nanoTime();
         boolean paused = false;
         while (running) {
@@ -174,16 +242,17 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         tracker.take(record.offset());
         inFlight.incrementAndGet();
         String key = record.key() == null ? "" : new String(record.key(), StandardCharsets.UTF_8);
+        String ordered = lane.of(record, key);
         Runnable work = () -> {
             boolean finished = timer.record(() -> process(record, key));
             inFlight.decrementAndGet();
             if (finished) {
                 tracker.finish(record.offset());
             }
-            nextInLane(key);
+            nextInLane(ordered);
         };
-        boolean first = lanes.compute(key, (k, lane) -> {
-                            Deque<Runnable> queue = lane == null ? new ArrayDeque<>(1) : lane;
+        boolean first = lanes.compute(ordered, (k, waiting) -> {
+                            Deque<Runnable> queue = waiting == null ? new ArrayDeque<>(1) : waiting;
                             queue.add(work);
                             return queue;
                         })
@@ -194,15 +263,15 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         }
     }
 
-    private void nextInLane(String key) {
-        lanes.computeIfPresent(key, (k, lane) -> {
-            lane.poll();
-            Runnable next = lane.peek();
+    private void nextInLane(String ordered) {
+        lanes.computeIfPresent(ordered, (k, waiting) -> {
+            waiting.poll();
+            Runnable next = waiting.peek();
             if (next == null) {
                 return null;
             }
             executor.execute(next);
-            return lane;
+            return waiting;
         });
     }
 
@@ -212,9 +281,7 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         Duration backoff = FIRST_BACKOFF;
         while (running) {
             try {
-                V value = record.value() == null ? null : codec.decode(record.value());
-                handler.handle(
-                        new LogRecord<>(topic, record.partition(), record.offset(), record.timestamp(), key, value));
+                handler.handle(decoder.decode(record, key));
                 return true;
             } catch (UndecodableException e) {
                 return bury(record, e, 1);

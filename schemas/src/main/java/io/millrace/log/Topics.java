@@ -23,6 +23,7 @@ import io.millrace.schema.RawDocument;
 import io.millrace.schema.Reply;
 import io.millrace.schema.Retrieval;
 import io.millrace.schema.RoutingConfig;
+import io.millrace.schema.SourceStatus;
 import io.millrace.schema.Stat;
 import io.millrace.schema.TelemetryEvent;
 import io.millrace.schema.Tick;
@@ -132,6 +133,14 @@ public final class Topics {
             "low-context queries, counted",
             Spread.SHARED,
             Keep.COMPACT);
+    public static final Topic<QueryGap> GAP_CANDIDATES = topic(
+            "gap-candidates",
+            QueryGap.class,
+            "query hash",
+            "learning",
+            "questions and how well they are covered, by question",
+            Spread.SHARED,
+            Keep.SHORT);
     public static final Topic<Stat> STATS = topic(
             "stats", Stat.class, "name", "learning", "windowed aggregates for dashboards", Spread.SINGLE, Keep.COMPACT);
     public static final Topic<ProductionIssue> ISSUES = topic(
@@ -168,6 +177,14 @@ public final class Topics {
             "documents as they came",
             Spread.SHARED,
             Keep.DAYS);
+    public static final Topic<SourceStatus> SOURCE_STATUS = topic(
+            "source-status",
+            SourceStatus.class,
+            "source id",
+            "source manager",
+            "what each knowledge source does, and its errors",
+            Spread.SINGLE,
+            Keep.COMPACT);
     public static final Topic<Document> DOCUMENTS = topic(
             "documents",
             Document.class,
@@ -184,8 +201,8 @@ public final class Topics {
             "telemetry",
             TelemetryEvent.class,
             "source",
-            "outside producers",
-            "generic events",
+            "outside producers, gateway",
+            "generic events, and what searches found",
             Spread.SHARED,
             Keep.DAYS);
     public static final Topic<DeadLetter> DEAD_LETTERS = topic(
@@ -211,17 +228,22 @@ public final class Topics {
             ROUTING_CONFIG,
             PROPOSALS,
             QUERY_GAPS,
+            GAP_CANDIDATES,
             STATS,
             ISSUES,
             COMMANDS,
             BACKEND_STATUS,
             TICKS,
             RAW_API,
+            SOURCE_STATUS,
             DOCUMENTS,
             PASSAGES,
             PATTERNS,
             TELEMETRY,
             DEAD_LETTERS);
+
+    /** What the names of all topics with raw documents begin with. */
+    public static final String RAW = "raw.";
 
     private Topics() {}
 
@@ -235,6 +257,21 @@ public final class Topics {
                 "attempts to do",
                 Spread.SHARED,
                 Keep.SHORT);
+    }
+
+    /**
+     * The topic of a source that Connect reads. Its values are JSON, which any connector can write; {@link RawDocument} is what they
+     * are read as. One partition: deletions must not overtake what they delete.
+     */
+    public static Topic<RawDocument> raw(String source) {
+        return topic(
+                RAW + source,
+                RawDocument.class,
+                "path",
+                "Connect",
+                "documents of a source as they came, JSON",
+                Spread.SINGLE,
+                Keep.DAYS);
     }
 
     /** The topics that exist whatever is configured. */
@@ -260,6 +297,7 @@ public final class Topics {
                 new StringBuilder("| topic | key | writer | what | partitions | keep |\n|---|---|---|---|---|---|\n");
         List<Topic<?>> all = new ArrayList<>(FIXED);
         all.add(dispatch("<backend>"));
+        all.add(raw("<source>"));
         all.stream()
                 .sorted(java.util.Comparator.comparing(Topic::name))
                 .forEach(topic -> table.append("| `")

@@ -5,6 +5,7 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.log.ClientConfig;
 import io.millrace.log.Log;
 import io.millrace.service.Service;
+import io.millrace.topology.learning.LearningTopology;
 import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
 import java.nio.file.Path;
@@ -67,6 +68,19 @@ public final class StreamsService implements Service {
                 StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
                 ClientConfig.TRANSACTION_TIMEOUT_MS);
         return new StreamsService("ledger", new LedgerTopology(log.settings(), log.codecs()).get(), properties, log);
+    }
+
+    /** The learning application: exactly-once, since it counts. */
+    public static StreamsService learning(Log log, Path stateDir) {
+        Properties properties = common(log, LearningTopology.APPLICATION, stateDir);
+        properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
+        // nobody waits for what is learned; a commit costs a transaction whether or not there was traffic
+        properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
+        properties.put(
+                StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
+                ClientConfig.TRANSACTION_TIMEOUT_MS);
+        return new StreamsService(
+                "learning", new LearningTopology(log.settings(), log.codecs()).get(), properties, log);
     }
 
     private static Properties common(Log log, String application, Path stateDir) {

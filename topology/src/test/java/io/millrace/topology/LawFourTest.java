@@ -25,6 +25,7 @@ import io.millrace.schema.Interaction;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.schema.Tick;
+import io.millrace.topology.learning.LearningTopology;
 import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.Deciding;
 import io.millrace.topology.routing.RoutingTopology;
@@ -96,7 +97,8 @@ class LawFourTest {
                 d.cache(),
                 d.dispatch(),
                 d.limits(),
-                d.collections());
+                d.collections(),
+                d.connect());
     }
 
     private static Deployment deployment(String name) {
@@ -419,6 +421,7 @@ class LawFourTest {
     @Test
     void shouldKeepTheirShape() throws IOException {
         golden("routing.txt", new RoutingTopology(log, codecs, config).get());
+        golden("learning.txt", new LearningTopology(log, codecs).get());
         golden("ledger.txt", new LedgerTopology(log, codecs).get());
     }
 

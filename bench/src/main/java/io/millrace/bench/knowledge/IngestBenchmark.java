@@ -5,15 +5,16 @@ import io.millrace.bench.sink.BenchBroker;
 import io.millrace.knowledge.Chunker;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.FolderLoader;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
+import io.millrace.learners.knowledge.SourceBook;
 import io.millrace.log.Codecs;
 import io.millrace.log.InMemorySchemaRegistry;
 import io.millrace.log.Log;
 import io.millrace.log.LogProducer;
 import io.millrace.log.LogSettings;
-import io.millrace.log.Topic;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
 import io.millrace.schema.Passage;
@@ -63,16 +64,18 @@ public final class IngestBenchmark implements Callable<Integer> {
                 MiniLmEmbedder embedder =
                         new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
             LogSettings settings = new LogSettings(broker.bootstrapServers(), "bench.", 2, (short) 1);
-            new TopicAdmin(settings)
-                    .createAndVerify(
-                            List.<Topic<?>>of(Topics.RAW_API, Topics.DOCUMENTS, Topics.PASSAGES, Topics.DEAD_LETTERS));
+            new TopicAdmin(settings).createAndVerify(Topics.all(List.of()));
             Codecs codecs = new Codecs(new InMemorySchemaRegistry(), settings.prefix());
             try (LogProducer producer = new LogProducer(settings, codecs)) {
                 Log log = new Log(settings, codecs, producer, new SimpleMeterRegistry());
                 // the projection closes it
                 LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
+                DocumentTable documents = new DocumentTable(log);
                 List<Service> services = List.of(
-                        new IndexProjection(log, index), new Normalizer(log), new PassageWorker(log, embedder, index));
+                        new IndexProjection(log, index),
+                        documents,
+                        new Normalizer(log, documents, new SourceBook(), List.of("nixos-docs")),
+                        new PassageWorker(log, embedder));
                 services.forEach(Service::start);
                 try {
                     while (!services.stream().allMatch(Service::isReady)) {

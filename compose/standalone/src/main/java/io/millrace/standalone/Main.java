@@ -6,8 +6,11 @@ import io.millrace.standalone.cli.CacheCommand;
 import io.millrace.standalone.cli.ConfigCommand;
 import io.millrace.standalone.cli.DownCommand;
 import io.millrace.standalone.cli.EvalCommand;
+import io.millrace.standalone.cli.GapsCommand;
+import io.millrace.standalone.cli.GarbageCommand;
 import io.millrace.standalone.cli.LogsCommand;
 import io.millrace.standalone.cli.RateCommand;
+import io.millrace.standalone.cli.SourcesCommand;
 import io.millrace.standalone.cli.StatusCommand;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
@@ -35,6 +38,10 @@ import picocli.CommandLine.Command;
             CacheCommand.class,
             PartsCommand.class,
             ServiceCommand.class,
+            SourcesCommand.class,
+            GapsCommand.class,
+            GarbageCommand.class,
+            RebuildCommand.class,
             TrainCommand.class
         })
 public final class Main {
@@ -46,7 +53,7 @@ public final class Main {
     /** Runs a command and exits. */
     public static void main(String[] arguments) {
         Thread.setDefaultUncaughtExceptionHandler((thread, error) -> logger().error("{} died", thread, error));
-        CommandLine line = new CommandLine(new Main());
+        CommandLine line = new CommandLine(new Main()).setCaseInsensitiveEnumValuesAllowed(true);
         line.setExecutionExceptionHandler((error, command, result) -> {
             List<String> told = error instanceof ConfigException config ? config.errors() : List.of(oneLine(error));
             told.forEach(each -> command.getErr().println("millrace: " + each));

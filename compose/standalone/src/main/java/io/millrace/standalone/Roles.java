@@ -9,6 +9,7 @@ public final class Roles {
             "retrieval",
             "routing",
             "ledger",
+            "learning",
             "dispatch",
             "prober",
             "clock",

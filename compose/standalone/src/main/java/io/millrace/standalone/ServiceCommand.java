@@ -2,11 +2,14 @@ package io.millrace.standalone;
 
 import io.millrace.config.ConfigLoader;
 import io.millrace.config.ConfigLoader.Loaded;
+import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
+import io.millrace.learners.sources.ConnectWorker;
 import io.millrace.standalone.cli.DataOption;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
+import java.net.URI;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -44,6 +47,16 @@ public final class ServiceCommand implements Callable<Integer> {
     @Option(names = "--port", paramLabel = "PORT", description = "Port of the gateway; 0 takes a free one.")
     private @Nullable Integer port;
 
+    /** A worker of our own runs with the parts, in their process. */
+    private static ConnectWorker connect(MillraceConfig config) {
+        return () -> {
+            if (config.connect().url().isEmpty()) {
+                throw new IllegalStateException("connect.url is not set: a service needs a Kafka Connect cluster");
+            }
+            return URI.create(config.connect().url());
+        };
+    }
+
     @Override
     public Integer call() {
         TreeSet<String> chosen = new TreeSet<>(roles);
@@ -65,7 +78,8 @@ public final class ServiceCommand implements Callable<Integer> {
                         loaded.config().limits().freeDiskBytes())) {
             Confinement.to(folder);
             Services.createTopics(loaded.config(), endpoints);
-            try (Services services = new Services(loaded.config(), endpoints, folder.root(), chosen, loaded::view)) {
+            try (Services services = new Services(
+                    loaded.config(), endpoints, folder.root(), chosen, loaded::view, connect(loaded.config()))) {
                 services.start();
                 Optional<String> url = services.gateway().map(Gateway::port).map(bound -> "http://127.0.0.1:" + bound);
                 folder.announce(url.orElse(""));

@@ -18,13 +18,18 @@ import io.millrace.knowledge.QueryExpander;
 import io.millrace.knowledge.Reranker;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.VectorIndex;
+import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
+import io.millrace.learners.knowledge.SourceBook;
+import io.millrace.learners.sources.ConnectWorker;
+import io.millrace.learners.sources.SourceManager;
 import io.millrace.log.Codecs;
 import io.millrace.log.HttpSchemaRegistry;
 import io.millrace.log.Log;
 import io.millrace.log.LogProducer;
 import io.millrace.log.LogSettings;
+import io.millrace.log.LogTable;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.ResponseCache;
@@ -37,20 +42,26 @@ import io.millrace.routers.redis.RedisValues;
 import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
 import io.millrace.routers.retrieval.Sessions;
+import io.millrace.schema.QueryGap;
+import io.millrace.schema.SourceStatus;
 import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PassageFeedback;
 import io.millrace.sinks.postgres.PostgresCatalog;
 import io.millrace.sinks.postgres.PostgresSink;
+import io.millrace.sinks.upkeep.DocumentList;
+import io.millrace.sinks.upkeep.GarbageCollector;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
+import io.millrace.topology.learning.LearningTopology;
 import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
 import java.net.URI;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -66,6 +77,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.ListTopicsOptions;
@@ -82,10 +94,12 @@ public final class Services implements AutoCloseable {
     private static final List<String> GROUPS = List.of(
             "retrieval",
             "normalizer",
+            "normalizer-sources",
             "passages",
             "sink-postgres",
             RoutingTopology.APPLICATION,
-            LedgerTopology.APPLICATION);
+            LedgerTopology.APPLICATION,
+            LearningTopology.APPLICATION);
 
     private static final int QDRANT_PORT = 6334;
     private static final Duration QDRANT_PATIENCE = Duration.ofSeconds(10);
@@ -96,6 +110,7 @@ public final class Services implements AutoCloseable {
     private final Deque<AutoCloseable> shared = new ArrayDeque<>();
     private @org.jspecify.annotations.Nullable Gateway gateway;
     private @org.jspecify.annotations.Nullable Searcher searcher;
+    private @org.jspecify.annotations.Nullable LogTable<SourceStatus> sourceStatus;
     private Supplier<Map<Integer, Long>> visible = Map::of;
 
     /**
@@ -103,13 +118,15 @@ public final class Services implements AutoCloseable {
      *
      * @param folder where indexes and states are kept; each process needs one of its own
      * @param view effective configuration for {@code /config}
+     * @param connect where knowledge sources run
      */
     public Services(
             MillraceConfig config,
             Endpoints endpoints,
             Path folder,
             Set<String> roles,
-            Supplier<Map<String, Object>> view) {
+            Supplier<Map<String, Object>> view,
+            ConnectWorker connect) {
         LogSettings settings = config.log(endpoints.bootstrapServers());
         PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
         new JvmMemoryMetrics().bindTo(metrics);
@@ -129,8 +146,11 @@ public final class Services implements AutoCloseable {
         if (roles.contains("ledger")) {
             services.add(StreamsService.ledger(log, folder.resolve("streams/ledger")));
         }
+        if (roles.contains("learning")) {
+            services.add(StreamsService.learning(log, folder.resolve("streams/learning")));
+        }
         if (roles.contains("retrieval") || roles.contains("knowledge") || roles.contains("gateway")) {
-            knowledge(config, endpoints, folder, roles);
+            knowledge(config, endpoints, folder, roles, connect);
         }
         if (roles.contains("dispatch")) {
             dispatch(config, endpoints);
@@ -149,7 +169,8 @@ public final class Services implements AutoCloseable {
         }
     }
 
-    private void knowledge(MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles) {
+    private void knowledge(
+            MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles, ConnectWorker connect) {
         // a thread a core: with half of them ingest reached three quarters of what the model can do
         MiniLmEmbedder embedder = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
         shared.push(embedder);
@@ -173,8 +194,14 @@ public final class Services implements AutoCloseable {
                     expander(config.retrieval().expansion())));
         }
         if (roles.contains("knowledge")) {
-            services.add(new Normalizer(log));
-            services.add(new PassageWorker(log, embedder, index));
+            DocumentTable documents = new DocumentTable(log);
+            SourceBook book = new SourceBook();
+            services.add(documents);
+            services.add(new Normalizer(log, documents, book, config.collections()));
+            services.add(new PassageWorker(log, embedder));
+            services.add(
+                    new SourceManager(log, folder, config.collections(), connect, documents, book, index::hasDocument));
+            services.add(garbage(endpoints, index));
         }
     }
 
@@ -260,12 +287,21 @@ public final class Services implements AutoCloseable {
                 "postgres", endpoints.jdbcUrl(),
                 // the password stays here
                 "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
+        LogTable<SourceStatus> sources = sourceStatus();
+        LogTable<QueryGap> gaps = new LogTable<>("gaps", Topics.QUERY_GAPS, log);
+        services.add(gaps);
         Intake intake = new Intake(log.settings(), visible);
         shared.push(intake);
         Gateway made = new Gateway(
                 log,
                 config,
-                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher), intake),
+                new KnowledgeSearch(
+                        java.util.Objects.requireNonNull(searcher),
+                        intake,
+                        sources,
+                        gaps,
+                        garbage(endpoints, searcher.index()),
+                        new DocumentList(endpoints.jdbcUrl(), endpoints.user(), endpoints.password())),
                 new Gateway.Surroundings(
                         endpoints.jdbcUrl(),
                         endpoints.user(),
@@ -278,7 +314,33 @@ public final class Services implements AutoCloseable {
         gateway = made;
     }
 
-    private record KnowledgeSearch(Searcher searcher, Intake intake) implements SearchPort {
+    private record KnowledgeSearch(
+            Searcher searcher,
+            Intake intake,
+            LogTable<SourceStatus> status,
+            LogTable<QueryGap> asked,
+            GarbageCollector garbage,
+            DocumentList stored)
+            implements SearchPort {
+        private static final int TOLD = 1_000;
+
+        @Override
+        public Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception {
+            List<GarbageCollector.Stale> stale = garbage.find(unchangedSince);
+            if (!dryRun) {
+                garbage.delete(stale);
+            }
+            return new Garbage(
+                    stale.size(),
+                    stale.stream()
+                            .collect(Collectors.groupingBy(GarbageCollector.Stale::collection, Collectors.counting())),
+                    stale.stream()
+                            .limit(TOLD)
+                            .map(each -> new Unused(
+                                    each.documentId(), each.source(), each.path(), each.collection(), each.reason()))
+                            .toList());
+        }
+
         @Override
         public Found search(Asked asked) {
             Searcher.Result found = searcher.search(new Searcher.Request(
@@ -292,9 +354,62 @@ public final class Services implements AutoCloseable {
         }
 
         @Override
+        public Listed documents(Asking asking) throws Exception {
+            List<DocumentList.Row> rows = stored.of(asking.source(), asking.trust(), asking.limit());
+            return new Listed(
+                    rows.isEmpty() ? 0 : rows.getFirst().total(),
+                    rows.stream()
+                            .map(row -> new Stored(
+                                    row.documentId(),
+                                    row.source(),
+                                    row.path(),
+                                    row.title(),
+                                    row.collection(),
+                                    row.trust(),
+                                    row.quarantined(),
+                                    row.size(),
+                                    row.updatedAt(),
+                                    row.lastAccessedAt(),
+                                    row.uses()))
+                            .toList());
+        }
+
+        @Override
         public Progress writtenUntilNow() {
             return intake.writtenUntilNow();
         }
+
+        @Override
+        public List<SourceStatus> sources() {
+            return status.all();
+        }
+
+        @Override
+        public List<QueryGap> gaps() {
+            return asked.all();
+        }
+    }
+
+    private LogTable<SourceStatus> sourceStatus() {
+        if (sourceStatus == null) {
+            sourceStatus = new LogTable<>("source-status", Topics.SOURCE_STATUS, log);
+            services.add(sourceStatus);
+        }
+        return sourceStatus;
+    }
+
+    private GarbageCollector garbage(Endpoints endpoints, VectorIndex index) {
+        LogTable<SourceStatus> sources = sourceStatus();
+        return new GarbageCollector(
+                log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password(), () -> sourceIds(sources), index);
+    }
+
+    /** Half of them would have documents deleted that are declared. */
+    private static Set<String> sourceIds(LogTable<SourceStatus> sources) {
+        if (!sources.isReady()) {
+            throw new IllegalStateException("the sources are not read yet");
+        }
+        return sources.all().stream().map(SourceStatus::getSourceId).collect(Collectors.toSet());
     }
 
     /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */

@@ -4,6 +4,7 @@ import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.knowledge.Searcher;
+import io.millrace.learners.sources.ConnectWorker;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
@@ -11,6 +12,7 @@ import io.millrace.standalone.parts.Parts;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
@@ -69,7 +71,8 @@ public final class Standalone implements AutoCloseable {
             parts.endpoints().write(data);
             say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));
 
-            services = keep(new Services(config, endpoints, data.root(), Roles.ALL, loaded::view));
+            services =
+                    keep(new Services(config, endpoints, data.root(), Roles.ALL, loaded::view, connect(config, parts)));
             gateway = services.gateway().orElseThrow();
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
@@ -96,6 +99,13 @@ public final class Standalone implements AutoCloseable {
      */
     public static Standalone start(Loaded loaded, Path folder, List<Knowledge> knowledge, Consumer<String> say) {
         return new Standalone(loaded, folder, knowledge, say);
+    }
+
+    /** The configured cluster, or a worker of our own. */
+    static ConnectWorker connect(MillraceConfig config, Parts parts) {
+        return config.connect().url().isEmpty()
+                ? () -> parts.connect().running()
+                : () -> URI.create(config.connect().url());
     }
 
     private <T extends AutoCloseable> T keep(T part) {

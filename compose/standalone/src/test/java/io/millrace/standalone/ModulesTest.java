@@ -32,6 +32,7 @@ class ModulesTest {
     /** By module, which is the first package below ours: what of ours it may see beside itself and the contract. */
     private static final Map<String, Set<String>> MAY_SEE = new TreeMap<>(Map.of(
             "schemas", Set.of(),
+            "connect", Set.of(),
             "topology", Set.of(),
             "knowledge", Set.of(),
             "gateway", Set.of(),
@@ -91,6 +92,7 @@ class ModulesTest {
                     switch (module.getKey()) {
                         case "gateway" -> "ingest-gateway";
                         case "standalone" -> "compose/standalone";
+                        case "connect" -> "connectors";
                         default -> module.getKey();
                     });
             List<String> named = Files.readString(folder.resolve("pom.xml"))

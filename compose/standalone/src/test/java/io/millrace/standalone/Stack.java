@@ -159,7 +159,12 @@ final class Stack implements AutoCloseable {
     /** Starts services under a name, and waits until they are ready. */
     Services run(String name, Set<String> roles) {
         Services services = new Services(
-                loaded.config(), parts.endpoints(), folder.resolve("processes").resolve(name), roles, loaded::view);
+                loaded.config(),
+                parts.endpoints(),
+                folder.resolve("processes").resolve(name),
+                roles,
+                loaded::view,
+                () -> parts.connect().running());
         groups.put(name, services);
         services.registerSchemas(loaded.config());
         services.start();

@@ -1,11 +1,11 @@
 package io.millrace.learners.knowledge;
 
+import io.millrace.learners.extract.Extractor;
 import io.millrace.log.Log;
 import io.millrace.log.Topics;
+import io.millrace.schema.Document;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.RawDocument;
-import io.millrace.text.Redactor;
-import io.millrace.text.Sanitizer;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
@@ -76,9 +76,10 @@ public final class FolderLoader {
                         .setModifiedAt(Files.getLastModifiedTime(file).toMillis())
                         .build();
                 sent.add(log.producer().send(Topics.RAW_API, source + "/" + path, raw));
-                String stored = Redactor.redact(Sanitizer.sanitize(content));
-                String id = Normalizer.documentId(raw.getEnvelope().getTenant(), source, path);
-                loaded.add(new Loaded(id, Normalizer.checksum(collection, stored), path));
+                Document document = Normalizer.ofText(raw);
+                loaded.add(new Loaded(document.getDocumentId(), document.getChecksum(), path));
+            } catch (Extractor.UnreadableException e) {
+                LOG.warn("{} is left out: {}", file, e.getMessage());
             } catch (CharacterCodingException e) {
                 LOG.warn("{} is no UTF-8 text and left out", file);
             }

@@ -1,63 +1,196 @@
 package io.millrace.learners.knowledge;
 
 import io.millrace.id.Ids;
+import io.millrace.learners.extract.Extractor;
+import io.millrace.learners.extract.Extractor.UnreadableException;
+import io.millrace.learners.extract.HtmlText;
 import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
+import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Document;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.RawDocument;
 import io.millrace.service.Service;
+import io.millrace.text.InjectionRisk;
 import io.millrace.text.Redactor;
 import io.millrace.text.Sanitizer;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** Raw documents in, documents out: ids, titles, invisible characters stripped, secrets redacted, injection risk scored. */
+/**
+ * Raw documents in, documents out: text taken out of files and pages, ids, titles, invisible characters stripped, secrets redacted,
+ * injection risk scored. What is on the log already is not written again.
+ *
+ * <p>A document that cannot be read becomes a dead letter without its bytes, which are on the raw topic for days and may hold secrets;
+ * its last good version stays.
+ */
 public final class Normalizer implements Service {
     private static final Pattern HEADING = Pattern.compile("(?m)^#\\s+(.+?)\\s*#*$");
+    private static final String STEP = "normalizer";
 
     private final Log log;
-    private final LogWorker<RawDocument> worker;
+    private final DocumentTable documents;
+    private final SourceBook book;
+    private final Extractor extractor = new Extractor();
+    private final LogWorker<RawDocument> fromApi;
+    private final LogWorker<RawDocument> fromSources;
 
-    public Normalizer(Log log) {
+    /**
+     * @param documents what is on the log; started and closed by whoever made it
+     * @param book receives what it learns of sources
+     */
+    public Normalizer(Log log, DocumentTable documents, SourceBook book, List<String> collections) {
         this.log = log;
-        this.worker = new LogWorker<>("normalizer", Topics.RAW_API, log, 32, this::normalize);
+        this.documents = documents;
+        this.book = book;
+        RawJson json = new RawJson(log.settings(), Set.copyOf(collections));
+        this.fromApi = new LogWorker<>(STEP, Topics.RAW_API, log, 32, this::normalize);
+        this.fromSources = new LogWorker<>("normalizer-sources", json.topics(), log, 32, json::decode, this::normalize);
     }
 
     private void normalize(LogRecord<RawDocument> record) throws ExecutionException, InterruptedException {
+        documents.await();
         RawDocument raw = record.required();
-        String id = documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath());
-        if (raw.getDeleted()) {
-            log.producer().tombstone(Topics.DOCUMENTS, id).get();
+        if (raw.getReport() != null) {
+            book.report(raw.getSource(), raw.getReport());
+        } else if (raw.getManifest() != null) {
+            keepOnly(raw.getSource(), Set.copyOf(raw.getManifest()));
+        } else if (raw.getDeleted()) {
+            book.well(raw.getSource(), raw.getPath());
+            delete(documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath()));
+        } else {
+            try {
+                write(document(raw));
+                book.well(raw.getSource(), raw.getPath());
+            } catch (UnreadableException e) {
+                book.failed(raw.getSource(), raw.getPath(), String.valueOf(e.getMessage()));
+                bury(record, String.valueOf(e.getMessage()));
+            }
+        }
+    }
+
+    private void keepOnly(String source, Set<String> paths) throws ExecutionException, InterruptedException {
+        for (Map.Entry<String, String> document : documents.of(source).entrySet()) {
+            if (!paths.contains(document.getValue())) {
+                delete(document.getKey());
+            }
+        }
+    }
+
+    private void delete(String id) throws ExecutionException, InterruptedException {
+        if (documents.entry(id) != null) {
+            long offset = log.producer().tombstone(Topics.DOCUMENTS, id).get().offset();
+            documents.wrote(id, null, offset);
+        }
+    }
+
+    private void write(Document document) throws ExecutionException, InterruptedException {
+        DocumentTable.Entry before = documents.entry(document.getDocumentId());
+        if (before != null && before.checksum().equals(document.getChecksum())) {
             return;
         }
-        String content = Redactor.redact(Sanitizer.sanitize(raw.getContent()));
-        double risk = InjectionRisk.of(content);
-        Document document = Document.newBuilder()
+        long offset = log.producer()
+                .send(Topics.DOCUMENTS, document.getDocumentId(), document)
+                .get()
+                .offset();
+        documents.wrote(document.getDocumentId(), document, offset);
+    }
+
+    private void bury(LogRecord<RawDocument> record, String reason) throws ExecutionException, InterruptedException {
+        DeadLetter letter = DeadLetter.newBuilder()
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(System.currentTimeMillis())
+                        .build())
+                .setTopic(log.settings().name(record.topic()))
+                .setPartition(record.partition())
+                .setOffset(record.offset())
+                .setRecordKey(ByteBuffer.wrap(record.key().getBytes(StandardCharsets.UTF_8)))
+                .setStep(STEP)
+                .setError(reason)
+                .build();
+        log.metrics().counter("millrace.dead.letters", "step", STEP).increment();
+        log.producer().send(Topics.DEAD_LETTERS, record.key(), letter).get();
+    }
+
+    private Document document(RawDocument raw) throws UnreadableException, InterruptedException {
+        ByteBuffer binary = raw.getBinary();
+        if (binary == null) {
+            return ofText(raw);
+        }
+        byte[] bytes = new byte[binary.remaining()];
+        binary.duplicate().get(bytes);
+        return of(raw, extractor.extract(raw.getPath(), raw.getContentType(), bytes));
+    }
+
+    /**
+     * The document of raw text, Markdown or HTML.
+     *
+     * @throws UnreadableException when there is no text in it, or too much
+     */
+    static Document ofText(RawDocument raw) throws UnreadableException {
+        boolean html = raw.getContentType().equals("text/html");
+        return of(raw, html ? HtmlText.of(raw.getContent()) : new HtmlText.Page("", raw.getContent()));
+    }
+
+    private static Document of(RawDocument raw, HtmlText.Page page) throws UnreadableException {
+        String content = Redactor.redact(Sanitizer.sanitize(page.text()));
+        if (content.isBlank()) {
+            throw new UnreadableException("there is no text in it");
+        }
+        if (content.length() > Extractor.MAX_CHARS) {
+            throw new UnreadableException("holds more than " + Extractor.MAX_CHARS + " characters of text");
+        }
+        String title = title(raw, page, content);
+        double risk = InjectionRisk.of(title + "\n" + content);
+        Map<String, String> metadata = new TreeMap<>();
+        raw.getMetadata().forEach((key, value) -> metadata.put(key, clean(value)));
+        Document.Builder document = Document.newBuilder()
                 .setEnvelope(Envelope.newBuilder(raw.getEnvelope())
                         .setOccurredAt(System.currentTimeMillis())
                         .build())
-                .setDocumentId(id)
+                .setDocumentId(documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath()))
                 .setSource(raw.getSource())
                 .setPath(raw.getPath())
-                .setTitle(raw.getTitle().isEmpty() ? titleOf(content, raw.getPath()) : raw.getTitle())
+                .setTitle(title)
                 .setCollection(raw.getCollection())
                 .setContent(content)
                 .setContentType(raw.getContentType())
-                .setChecksum(checksum(raw.getCollection(), content))
                 .setTrust(raw.getTrust())
                 .setTags(raw.getTags())
-                .setMetadata(raw.getMetadata())
+                .setMetadata(metadata)
                 .setSourceUrl(raw.getSourceUrl())
                 .setModifiedAt(raw.getModifiedAt())
                 .setInjectionRisk(risk)
                 .setQuarantined(risk >= InjectionRisk.QUARANTINE)
-                .setLocalOnly(raw.getLocalOnly())
-                .build();
-        log.producer().send(Topics.DOCUMENTS, id, document).get();
+                .setLocalOnly(raw.getLocalOnly());
+        return document.setChecksum(checksum(document)).build();
+    }
+
+    private static String clean(String text) {
+        return Redactor.redact(Sanitizer.sanitize(text));
+    }
+
+    private static String title(RawDocument raw, HtmlText.Page page, String content) {
+        if (!raw.getTitle().isBlank()) {
+            return clean(raw.getTitle());
+        }
+        Matcher heading = HEADING.matcher(content);
+        if (heading.find()) {
+            return heading.group(1);
+        }
+        return page.title().isBlank()
+                ? raw.getPath().substring(raw.getPath().lastIndexOf('/') + 1)
+                : clean(page.title());
     }
 
     /** The id of a document: the same content from the same place is the same document. */
@@ -65,26 +198,34 @@ public final class Normalizer implements Service {
         return Ids.content(tenant, source, path);
     }
 
-    /** The checksum of a document as it is stored. */
-    static String checksum(String collection, String content) {
-        return Ids.checksum(collection + "\n" + content);
-    }
-
-    private static String titleOf(String content, String path) {
-        Matcher heading = HEADING.matcher(content);
-        return heading.find() ? heading.group(1) : path.substring(path.lastIndexOf('/') + 1);
+    /** Over all that a search or a prompt can see of it; not over the time, which a copy changes. */
+    private static String checksum(Document.Builder document) {
+        Set<String> tags = new HashSet<>(document.getTags());
+        return Ids.checksum(String.join(
+                "\n",
+                document.getCollection(),
+                document.getTitle(),
+                document.getTrust(),
+                document.getSourceUrl(),
+                String.valueOf(document.getLocalOnly()),
+                String.valueOf(document.getQuarantined()),
+                tags.stream().sorted().toList().toString(),
+                new TreeMap<>(document.getMetadata()).toString(),
+                document.getContent()));
     }
 
     @Override
     public String name() {
-        return "normalizer";
+        return STEP;
     }
 
     @Override
     public void start() {
-        worker.start();
+        fromApi.start();
+        fromSources.start();
     }
 
+    /** The workers of sources have nothing to be assigned until there is a source. */
     @Override
     public boolean isEssential() {
         return false;
@@ -92,11 +233,13 @@ public final class Normalizer implements Service {
 
     @Override
     public boolean isReady() {
-        return worker.isReady();
+        return fromApi.isReady();
     }
 
     @Override
     public void close() {
-        worker.close();
+        fromApi.close();
+        fromSources.close();
+        extractor.close();
     }
 }

@@ -4,7 +4,6 @@ import io.millrace.id.Ids;
 import io.millrace.knowledge.Chunker;
 import io.millrace.knowledge.Chunker.Chunk;
 import io.millrace.knowledge.Embedder;
-import io.millrace.knowledge.VectorIndex;
 import io.millrace.knowledge.Vectors;
 import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
@@ -23,37 +22,40 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 
-/** Documents in, passages with vectors out. A document whose content is indexed already changes nothing. */
+/** Documents in, passages with vectors out. A document all of whose passages are on the log already changes nothing. */
 public final class PassageWorker implements Service {
     /** Texts given to the model at once. */
     private static final int BATCH = 32;
 
     private final Log log;
     private final Embedder embedder;
-    private final VectorIndex index;
+    private final PassageTable passages;
     private final LogWorker<Document> worker;
 
-    /** @param index the projection of passages in this process: it tells what a document has already */
-    public PassageWorker(Log log, Embedder embedder, VectorIndex index) {
+    public PassageWorker(Log log, Embedder embedder) {
         this.log = log;
         this.embedder = embedder;
-        this.index = index;
+        this.passages = new PassageTable(log);
         this.worker = new LogWorker<>("passages", Topics.DOCUMENTS, log, 2, this::cut);
     }
 
     private void cut(LogRecord<Document> record) throws ExecutionException, InterruptedException {
+        passages.await();
         String id = record.key();
         Document document = record.value();
-        List<String> before = index.passagesOf(id);
+        Map<String, String> before = passages.of(id);
         if (document == null) {
-            forget(before);
-            return;
-        }
-        if (index.hasDocument(id, document.getChecksum())) {
+            forget(before.keySet());
             return;
         }
         List<Chunk> chunks = Chunker.chunk(document.getTitle(), document.getContent());
-        Set<String> surplus = new HashSet<>(before);
+        Set<String> wanted = new HashSet<>();
+        chunks.forEach(chunk -> wanted.add(passageId(document, chunk)));
+        String version = document.getChecksum() + embedder.fingerprint();
+        if (before.keySet().equals(wanted) && before.values().stream().allMatch(version::equals)) {
+            return;
+        }
+        Set<String> surplus = new HashSet<>(before.keySet());
         List<CompletableFuture<?>> sent = new ArrayList<>();
         for (int from = 0; from < chunks.size(); from += BATCH) {
             List<Chunk> batch = chunks.subList(from, Math.min(chunks.size(), from + BATCH));
@@ -63,13 +65,19 @@ public final class PassageWorker implements Service {
             for (int i = 0; i < batch.size(); i++) {
                 Passage passage = passage(document, batch.get(i), vectors.get(i), chunks.size());
                 surplus.remove(passage.getPassageId());
-                sent.add(log.producer().send(Topics.PASSAGES, passage.getPassageId(), passage));
+                sent.add(log.producer()
+                        .send(Topics.PASSAGES, passage.getPassageId(), passage)
+                        .thenAccept(at -> passages.wrote(passage.getPassageId(), passage, at.offset())));
             }
         }
         for (CompletableFuture<?> each : sent) {
             each.get();
         }
         forget(surplus);
+    }
+
+    private static String passageId(Document document, Chunk chunk) {
+        return Ids.content(document.getDocumentId(), String.valueOf(chunk.index()), Chunker.VERSION);
     }
 
     private Passage passage(Document document, Chunk chunk, float[] vector, int count) {
@@ -79,7 +87,7 @@ public final class PassageWorker implements Service {
                 .setEnvelope(Envelope.newBuilder(document.getEnvelope())
                         .setOccurredAt(System.currentTimeMillis())
                         .build())
-                .setPassageId(Ids.content(document.getDocumentId(), String.valueOf(chunk.index()), Chunker.VERSION))
+                .setPassageId(passageId(document, chunk))
                 .setDocumentId(document.getDocumentId())
                 .setChunkIndex(chunk.index())
                 .setChunkCount(count)
@@ -101,9 +109,10 @@ public final class PassageWorker implements Service {
                 .build();
     }
 
-    private void forget(Iterable<String> passages) throws ExecutionException, InterruptedException {
-        for (String passage : passages) {
-            log.producer().tombstone(Topics.PASSAGES, passage).get();
+    private void forget(Iterable<String> ids) throws ExecutionException, InterruptedException {
+        for (String id : ids) {
+            long offset = log.producer().tombstone(Topics.PASSAGES, id).get().offset();
+            passages.wrote(id, null, offset);
         }
     }
 
@@ -114,6 +123,7 @@ public final class PassageWorker implements Service {
 
     @Override
     public void start() {
+        passages.start();
         worker.start();
     }
 
@@ -130,5 +140,6 @@ public final class PassageWorker implements Service {
     @Override
     public void close() {
         worker.close();
+        passages.close();
     }
 }

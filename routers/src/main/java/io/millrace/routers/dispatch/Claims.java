@@ -23,7 +23,7 @@ public final class Claims implements AutoCloseable {
     private static final Duration TIMEOUT = Duration.ofMillis(300);
 
     /** Longer than any deadline. */
-    private static final Duration KEEP = Duration.ofHours(2);
+    public static final Duration KEEP = Duration.ofHours(2);
 
     /** After a failure Redis is left alone this long, so that its absence costs a timeout a second and not one a query. */
     private static final long REST_NANOS = TimeUnit.SECONDS.toNanos(1);
@@ -51,6 +51,11 @@ public final class Claims implements AutoCloseable {
                 .build());
     }
 
+    /** Redis key of an attempt's claim. */
+    public static String key(String interactionId, int attempt) {
+        return "millrace:claim:" + interactionId + ":" + attempt;
+    }
+
     /** Claims an attempt for a worker; waits 300 ms at most. */
     Claim claim(String interactionId, int attempt, String worker) throws InterruptedException {
         if (System.nanoTime() - restUntil < 0) {
@@ -60,7 +65,7 @@ public final class Claims implements AutoCloseable {
             String set = connection()
                     .async()
                     .set(
-                            "millrace:claim:" + interactionId + ":" + attempt,
+                            key(interactionId, attempt),
                             worker,
                             SetArgs.Builder.nx().ex(KEEP))
                     .get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);

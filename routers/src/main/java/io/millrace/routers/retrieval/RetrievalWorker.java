@@ -15,6 +15,7 @@ import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.retrieval.ProgressiveContext.Evidence;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feature;
+import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.service.Service;
@@ -134,11 +135,22 @@ public final class RetrievalWorker implements Service {
                 .setCacheTicket(
                         retrieval.hasDegraded() && !retrieval.getDegraded().isEmpty() ? "" : look.ticket())
                 .setInteractionId(query.getInteractionId())
-                .setQuery(query)
+                .setQuery(confined(query, retrieval.hasHits() ? retrieval.getHits() : List.of()))
                 .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
         log.producer()
                 .send(Topics.RETRIEVALS, query.getInteractionId(), retrieval.build())
                 .get();
+    }
+
+    /** The query, kept on the machine when its evidence may not leave it. */
+    private static Query confined(Query query, List<Hit> hits) {
+        if (query.getLocalOnly() || hits.stream().noneMatch(Hit::getLocalOnly)) {
+            return query;
+        }
+        return Query.newBuilder(query)
+                .setLocalOnly(true)
+                .setLocalOnlyReason("source")
+                .build();
     }
 
     private ResponseCache.Look look(Query query) throws InterruptedException {

@@ -57,7 +57,8 @@ public final class Samples {
                 new MillraceConfig.Dispatch(
                         2, Duration.ofMillis(200), Duration.ofMillis(100), 3, Duration.ofSeconds(30)),
                 defaults.limits(),
-                defaults.collections());
+                defaults.collections(),
+                defaults.connect());
     }
 
     /** A query with 30 s to live. */

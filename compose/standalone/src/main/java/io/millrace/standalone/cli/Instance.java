@@ -89,6 +89,11 @@ public final class Instance {
                 .POST(HttpRequest.BodyPublishers.ofString(body.toString())));
     }
 
+    /** A request without a body. */
+    Answer post(String path) {
+        return send(request(path).POST(HttpRequest.BodyPublishers.noBody()));
+    }
+
     Answer delete(String path) {
         return send(request(path).DELETE());
     }

@@ -23,6 +23,7 @@ public final class Parts implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Parts.class);
     private static final Duration SUPERVISION = Duration.ofMillis(500);
 
+    private final ConnectPart connect;
     private final List<Part> stopOrder = new ArrayList<>();
     private final Map<String, Duration> startTimes = new ConcurrentHashMap<>();
     private final Endpoints endpoints;
@@ -67,11 +68,18 @@ public final class Parts implements AutoCloseable {
                         postgres.password(),
                         redis.url())
                 .overriddenBy(config);
+        connect = new ConnectPart(data, ports.of("connect"), config.connect().plugins(), endpoints.bootstrapServers());
+        stopOrder.addFirst(connect);
         supervisor = Thread.ofVirtual().name("parts-supervisor").unstarted(this::supervise);
     }
 
     public Endpoints endpoints() {
         return endpoints;
+    }
+
+    /** The Kafka Connect worker, which is not started with the others. */
+    public ConnectPart connect() {
+        return connect;
     }
 
     /** How long each part took until it served. */
@@ -144,7 +152,7 @@ public final class Parts implements AutoCloseable {
         }
     }
 
-    /** Stops the registry, Redis, the broker and PostgreSQL, in this order. */
+    /** Stops Connect, the registry, Redis, the broker and PostgreSQL, in this order. */
     @Override
     public void close() {
         running = false;

@@ -10,6 +10,7 @@ public final class LooseParts implements AutoCloseable {
     private final RegistryPart registry;
     private final BrokerPart broker;
     private final RedisPart redis;
+    private final ConnectPart connect;
 
     /** Starts all. */
     public LooseParts(Path folder) {
@@ -24,6 +25,7 @@ public final class LooseParts implements AutoCloseable {
                         postgres.url(PostgresPart.REGISTRY_DATABASE), PostgresPart.USER, postgres.password()));
         broker = new BrokerPart(data, ports.of("kafka"), ports.of("kafka-controller"));
         redis = new RedisPart(data, ports.of("redis"), remark -> {});
+        connect = new ConnectPart(data, ports.of("connect"), "", broker.bootstrapServers());
         List.of(postgres, registry, broker, redis).forEach(Part::start);
         endpoints().write(data);
     }
@@ -54,9 +56,14 @@ public final class LooseParts implements AutoCloseable {
         return redis;
     }
 
+    /** Started by the first knowledge source. */
+    public ConnectPart connect() {
+        return connect;
+    }
+
     @Override
     public void close() {
-        List.of(registry, redis, broker, postgres).forEach(Part::stop);
+        List.of(connect, registry, redis, broker, postgres).forEach(Part::stop);
         data.close();
     }
 }

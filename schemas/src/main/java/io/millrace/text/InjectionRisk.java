@@ -1,4 +1,4 @@
-package io.millrace.learners.knowledge;
+package io.millrace.text;
 
 import java.util.List;
 import java.util.regex.Pattern;
@@ -9,9 +9,9 @@ import java.util.regex.Pattern;
  * <p>The phrases are the predecessor's (section 3.10 of its facts) without those that ordinary prose uses ("act as a", "pretend to
  * be"). Two distinct ones quarantine; one alone may be a text about prompt injection.
  */
-final class InjectionRisk {
+public final class InjectionRisk {
     /** At or above this a document is kept out of prompts. */
-    static final double QUARANTINE = 0.5;
+    public static final double QUARANTINE = 0.5;
 
     private static final double ENOUGH = 3;
 
@@ -30,7 +30,8 @@ final class InjectionRisk {
 
     private InjectionRisk() {}
 
-    static double of(String text) {
+    /** The risk of a text. */
+    public static double of(String text) {
         long found =
                 PHRASES.stream().filter(phrase -> phrase.matcher(text).find()).count();
         return Math.min(1, found / ENOUGH);

@@ -1,0 +1,198 @@
+package io.millrace.standalone;
+
+import io.lettuce.core.RedisClient;
+import io.lettuce.core.SetArgs;
+import io.lettuce.core.api.StatefulRedisConnection;
+import io.lettuce.core.api.sync.RedisCommands;
+import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
+import io.millrace.config.ConfigLoader.Loaded;
+import io.millrace.config.MillraceConfig;
+import io.millrace.gateway.IdempotencyKeys;
+import io.millrace.knowledge.LuceneIndex;
+import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.log.Codecs;
+import io.millrace.log.HttpSchemaRegistry;
+import io.millrace.log.Log;
+import io.millrace.log.LogProducer;
+import io.millrace.log.LogRecord;
+import io.millrace.log.LogSettings;
+import io.millrace.log.LogTail;
+import io.millrace.log.Topic;
+import io.millrace.log.Topics;
+import io.millrace.log.Vocabulary.CompletionKind;
+import io.millrace.routers.dispatch.Claims;
+import io.millrace.schema.Completion;
+import io.millrace.schema.Query;
+import io.millrace.sinks.index.IndexProjection;
+import io.millrace.sinks.postgres.PostgresRebuild;
+import io.millrace.standalone.error.UserException;
+import io.millrace.standalone.parts.DataFolder;
+import io.millrace.standalone.parts.Endpoints;
+import io.millrace.standalone.parts.Parts;
+import java.nio.file.Path;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ExecutionException;
+import java.util.function.Consumer;
+import org.apache.avro.specific.SpecificRecord;
+
+/** Drops a projection and makes it anew from archive and log, while no service runs on the data folder. */
+public final class Rebuild {
+    /** What can be rebuilt. */
+    public enum What {
+        INDEX,
+        POSTGRES,
+        REDIS
+    }
+
+    private final Consumer<String> say;
+
+    /**
+     * What came of it.
+     *
+     * @param counts by name: what is there, and what the log says should be
+     * @param exact whether they agree
+     */
+    public record Result(Map<String, Long> counts, boolean exact) {
+        public Result {
+            counts = Map.copyOf(counts);
+        }
+    }
+
+    private Rebuild(Consumer<String> say) {
+        this.say = say;
+    }
+
+    /**
+     * Starts the parts, rebuilds, stops the parts.
+     *
+     * @param say receives progress, line by line
+     * @throws UserException when something runs on the folder, or it cannot be done
+     */
+    public static Result run(Loaded loaded, Path folder, What what, Consumer<String> say) {
+        MillraceConfig config = loaded.config();
+        try (DataFolder data = DataFolder.open(folder, config.limits().freeDiskBytes())) {
+            Confinement.to(data);
+            try (Parts parts = new Parts(data, config, say)) {
+                parts.start(() -> Services.createTopics(config, parts.endpoints()));
+                LogSettings settings = config.log(parts.endpoints().bootstrapServers());
+                Codecs codecs =
+                        new Codecs(new HttpSchemaRegistry(parts.endpoints().registryUrl()), settings.prefix());
+                try (LogProducer producer = new LogProducer(settings, codecs)) {
+                    Log log = new Log(settings, codecs, producer, new SimpleMeterRegistry());
+                    Rebuild rebuild = new Rebuild(say);
+                    return switch (what) {
+                        case INDEX -> rebuild.index(log, data);
+                        case POSTGRES -> rebuild.postgres(log, data, parts.endpoints());
+                        case REDIS -> rebuild.redis(log, parts.endpoints());
+                    };
+                }
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted; run it again", e);
+        } catch (SQLException e) {
+            throw new UserException("PostgreSQL did not do its part: " + e.getMessage(), e);
+        }
+    }
+
+    private Result index(Log log, DataFolder data) throws InterruptedException {
+        data.delete("index");
+        Set<String> expected = keys(log);
+        try (MiniLmEmbedder embedder = new MiniLmEmbedder(1)) {
+            // closed by the projection
+            LuceneIndex index = LuceneIndex.open(data.root().resolve("index"), embedder.fingerprint());
+            try (IndexProjection projection = new IndexProjection(log, index)) {
+                projection.start();
+                while (!projection.isReady()) {
+                    Thread.sleep(50);
+                }
+                index.refresh();
+                long passages = index.count();
+                say.accept("index: %d passages, the log has %d".formatted(passages, expected.size()));
+                return new Result(
+                        Map.of("passages", passages, "expected", (long) expected.size()), passages == expected.size());
+            }
+        }
+    }
+
+    private static Set<String> keys(Log log) throws InterruptedException {
+        Set<String> keys = new HashSet<>();
+        read(log, Topics.PASSAGES, record -> {
+            if (record.value() == null) {
+                keys.remove(record.key());
+            } else {
+                keys.add(record.key());
+            }
+        });
+        return keys;
+    }
+
+    private Result postgres(Log log, DataFolder data, Endpoints at) throws SQLException, InterruptedException {
+        PostgresRebuild.Result result = new PostgresRebuild(log, at.jdbcUrl(), at.user(), at.password())
+                .run(data.root().resolve("archive"), say);
+        Map<String, Long> counts = new TreeMap<>();
+        result.tables().forEach(table -> {
+            counts.put(table.table(), table.rows());
+            counts.put(table.table() + "_expected", table.expected());
+        });
+        counts.put("from_archive", result.archived());
+        return new Result(counts, result.isExact());
+    }
+
+    /** Embeddings come back with use; keys that mean something are in the log. */
+    private Result redis(Log log, Endpoints at) throws InterruptedException {
+        long now = System.currentTimeMillis();
+        Map<String, String> values = new HashMap<>();
+        Map<String, Long> until = new HashMap<>();
+        read(log, Topics.QUERIES, record -> {
+            Query query = record.value();
+            long end = record.timestamp() + IdempotencyKeys.KEPT.toMillis();
+            Optional<String> key = query == null ? Optional.empty() : IdempotencyKeys.redisKey(query);
+            if (query != null && key.isPresent() && end > now) {
+                values.putIfAbsent(key.get(), query.getInteractionId());
+                until.putIfAbsent(key.get(), end);
+            }
+        });
+        long keys = values.size();
+        read(log, Topics.COMPLETIONS, record -> {
+            Completion completion = record.value();
+            long end = record.timestamp() + Claims.KEEP.toMillis();
+            if (completion != null && completion.getKind().equals(CompletionKind.STARTED) && end > now) {
+                String key = Claims.key(completion.getInteractionId(), completion.getAttempt());
+                values.putIfAbsent(key, completion.getWorkerId());
+                until.putIfAbsent(key, end);
+            }
+        });
+        RedisClient client = RedisClient.create(at.redisUrl());
+        try (StatefulRedisConnection<String, String> connection = client.connect()) {
+            RedisCommands<String, String> redis = connection.sync();
+            // the server may be shared, so not all of it
+            redis.keys("millrace:*").forEach(redis::unlink);
+            values.forEach((key, value) ->
+                    redis.set(key, value, SetArgs.Builder.px(Duration.ofMillis(until.getOrDefault(key, now) - now))));
+            long there = redis.keys("millrace:*").size();
+            say.accept("redis: %d idempotency keys, %d claims".formatted(keys, values.size() - keys));
+            return new Result(
+                    Map.of("idempotency_keys", keys, "claims", values.size() - keys, "keys", there),
+                    there == values.size());
+        } finally {
+            client.shutdown(Duration.ZERO, Duration.ofSeconds(1));
+        }
+    }
+
+    private static <V extends SpecificRecord> void read(Log log, Topic<V> topic, Consumer<LogRecord<V>> handler)
+            throws InterruptedException {
+        try (LogTail<V> tail = new LogTail<>("rebuild", topic, LogTail.From.BEGINNING, log, handler::accept)) {
+            tail.start().caughtUp().get();
+        } catch (ExecutionException e) {
+            throw new UserException(topic.name() + " cannot be read: " + e.getCause(), e);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+package io.millrace.standalone.cli;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code millrace gc}. */
+@Command(
+        name = "gc",
+        description =
+                "Delete documents that no answer or search ever used, or that repeat another; done once a week anyway. Those of declared sources stay.",
+        mixinStandardHelpOptions = true)
+public final class GarbageCommand implements Callable<Integer> {
+    @Mixin
+    private Instance instance = new Instance();
+
+    @Option(names = "--older-than-days", description = "Unused ones that are unchanged for so long. Default: 180.")
+    private int olderThanDays = 180;
+
+    @Option(names = "--dry-run", description = "Say what would go, and change nothing.")
+    private boolean dryRun;
+
+    @Option(names = "--json", description = "Print the whole response.")
+    private boolean json;
+
+    @Override
+    public Integer call() {
+        JsonNode answer = Instance.good(instance.post(
+                "/gc", Instance.JSON.createObjectNode().put("dry_run", dryRun).put("older_than_days", olderThanDays)));
+        if (json) {
+            System.out.println(answer.toPrettyString());
+            return 0;
+        }
+        for (JsonNode document : answer.path("documents")) {
+            System.out.printf(
+                    "%s %s/%s: %s%n",
+                    document.path("collection").asText(),
+                    document.path("source").asText(),
+                    document.path("path").asText(),
+                    document.path("reason").asText());
+        }
+        System.out.println(answer.path("total_candidates").asLong() + " documents of no use"
+                + (dryRun ? "; nothing was deleted" : ", deleted"));
+        return 0;
+    }
+}

@@ -1,0 +1,442 @@
+package io.millrace.standalone.cli;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.config.ConfigLoader;
+import io.millrace.learners.sources.SourceDefinition;
+import io.millrace.learners.sources.SourcesFile;
+import io.millrace.standalone.error.UserException;
+import java.io.Console;
+import java.io.IOException;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** {@code millrace sources}. */
+@Command(
+        name = "sources",
+        description =
+                "Knowledge sources: what is answered from. They are declared in knowledge-sources.yaml in the data folder.",
+        mixinStandardHelpOptions = true,
+        subcommands = {
+            SourcesCommand.ListCommand.class,
+            SourcesCommand.AddCommand.class,
+            SourcesCommand.SyncCommand.class,
+            SourcesCommand.RemoveCommand.class
+        })
+public final class SourcesCommand implements Callable<Integer> {
+    private static final Duration PATIENCE = Duration.ofMinutes(30);
+    private static final long LOOK_MS = 200;
+    private static final int BAR = 30;
+
+    @Mixin
+    private Instance instance = new Instance();
+
+    @Option(names = "--json", description = "Print JSON.")
+    private boolean json;
+
+    @Override
+    public Integer call() {
+        return list(instance, json);
+    }
+
+    /** {@code millrace sources list}. */
+    @Command(name = "list", description = "Each source and what it does.", mixinStandardHelpOptions = true)
+    static final class ListCommand implements Callable<Integer> {
+        @Mixin
+        private Instance instance = new Instance();
+
+        @Option(names = "--json", description = "Print the whole response.")
+        private boolean json;
+
+        @Override
+        public Integer call() {
+            return list(instance, json);
+        }
+    }
+
+    /** {@code millrace sources add}. */
+    @Command(
+            name = "add",
+            description = "Declare a source, and wait until what it has is searchable.",
+            mixinStandardHelpOptions = true)
+    static final class AddCommand implements Callable<Integer> {
+        @Mixin
+        private Instance instance = new Instance();
+
+        @Parameters(
+                index = "0",
+                paramLabel = "ID",
+                description = "Name of the source: lower-case letters, digits, dots, dashes.")
+        private String id = "";
+
+        @Parameters(
+                index = "1..*",
+                arity = "1..*",
+                paramLabel = "LOCATION",
+                description = "A folder, a git repository, or web pages and feeds.")
+        private List<String> locations = List.of();
+
+        @Option(names = "--type", description = "git, url or local_dir; guessed from the location without it.")
+        private @Nullable String type;
+
+        @Option(names = "--collection", description = "Default: codebase-context.")
+        private @Nullable String collection;
+
+        @Option(names = "--fetch", paramLabel = "GLOB", description = "Paths to take; repeatable. Default: all.")
+        private List<String> fetch = new ArrayList<>();
+
+        @Option(names = "--exclude", paramLabel = "GLOB", description = "Paths to leave out; repeatable.")
+        private List<String> exclude = new ArrayList<>();
+
+        @Option(names = "--tag", description = "Repeatable.")
+        private List<String> tags = new ArrayList<>();
+
+        @Option(names = "--schedule", description = "How often it is read: 30s, 5m, 1h, …")
+        private @Nullable String schedule;
+
+        @Option(names = "--trust", description = "trusted, imported or generated. Default: imported.")
+        private @Nullable String trust;
+
+        @Option(names = "--local-only", description = "Queries that use it do not leave the machine.")
+        private boolean localOnly;
+
+        @Option(names = "--branch", description = "Of a repository. Default: its own.")
+        private @Nullable String branch;
+
+        @Option(names = "--depth", description = "How far links of pages are followed. Default: 0.")
+        private @Nullable Integer depth;
+
+        @Option(
+                names = "--allow",
+                paramLabel = "HOST",
+                description = "Host of pages that may have a private address; repeatable.")
+        private List<String> allow = new ArrayList<>();
+
+        @Option(names = "--dry-run", description = "Check, print the entry, change nothing.")
+        private boolean dryRun;
+
+        @Option(names = "--no-wait", description = "Return at once.")
+        private boolean noWait;
+
+        @Option(names = "--json", description = "Print JSON.")
+        private boolean json;
+
+        @Override
+        public Integer call() throws IOException, InterruptedException {
+            Path file = file(instance);
+            String before = Files.exists(file) ? Files.readString(file) : "";
+            String after = SourcesFile.with(before, entry());
+            SourceDefinition source = SourcesFile.parse(file, after, collections(instance)).stream()
+                    .filter(each -> each.id().equals(id))
+                    .findFirst()
+                    .orElseThrow();
+            if (dryRun) {
+                print(json, source, "would be added to " + file);
+                return 0;
+            }
+            Instant asked = Instant.now();
+            replace(file, after);
+            if (noWait || instance.run().isEmpty()) {
+                print(json, source, "added to " + file + (noWait ? "" : "; it is read when millrace is up"));
+                return 0;
+            }
+            return follow(instance, id, asked, json);
+        }
+
+        private Map<String, Object> entry() {
+            Map<String, Object> entry = new LinkedHashMap<>();
+            String kind = type == null ? guess() : type;
+            entry.put("id", id);
+            entry.put("type", kind);
+            switch (kind) {
+                case "local_dir" ->
+                    entry.put(
+                            "path", Path.of(only()).toAbsolutePath().normalize().toString());
+                case "git" -> entry.put("url", only());
+                default -> entry.put("urls", locations);
+            }
+            put(entry, "collection", collection);
+            put(entry, "fetch", fetch);
+            put(entry, "exclude", exclude);
+            put(entry, "tags", tags);
+            put(entry, "schedule", schedule);
+            put(entry, "trust", trust);
+            put(entry, "local_only", localOnly ? true : null);
+            put(entry, "branch", branch);
+            put(entry, "depth", depth);
+            put(entry, "allow", allow);
+            return entry;
+        }
+
+        private static void put(Map<String, Object> entry, String key, @Nullable Object value) {
+            if (value != null && !(value instanceof List<?> list && list.isEmpty())) {
+                entry.put(key, value);
+            }
+        }
+
+        private String only() {
+            if (locations.size() > 1) {
+                throw new UserException("one location, please; only url sources have several");
+            }
+            return locations.getFirst();
+        }
+
+        private String guess() {
+            String first = locations.getFirst();
+            if (first.endsWith(".git") || first.startsWith("git@") || first.startsWith("ssh://")) {
+                return "git";
+            }
+            if (first.startsWith("http://") || first.startsWith("https://")) {
+                return "url";
+            }
+            Path folder = Path.of(first);
+            if (!Files.isDirectory(folder)) {
+                throw new UserException("there is no folder " + folder.toAbsolutePath()
+                        + ", and it is no address; --type says what it is");
+            }
+            return "local_dir";
+        }
+    }
+
+    /** {@code millrace sources sync}. */
+    @Command(
+            name = "sync",
+            description = "Read a source now, and wait until it is searchable.",
+            mixinStandardHelpOptions = true)
+    static final class SyncCommand implements Callable<Integer> {
+        @Mixin
+        private Instance instance = new Instance();
+
+        @Parameters(paramLabel = "ID")
+        private String id = "";
+
+        @Option(names = "--dry-run", description = "Say what the source is, and change nothing.")
+        private boolean dryRun;
+
+        @Option(names = "--json", description = "Print JSON.")
+        private boolean json;
+
+        @Override
+        public Integer call() throws InterruptedException {
+            JsonNode source = find(Instance.good(instance.get("/sources")), id)
+                    .orElseThrow(() -> new UserException("there is no source " + id));
+            if (dryRun) {
+                System.out.println(json ? source.toPrettyString() : "would be read: " + line(source));
+                return 0;
+            }
+            JsonNode asked =
+                    Instance.good(instance.post("/sources/" + URLEncoder.encode(id, StandardCharsets.UTF_8) + "/sync"));
+            return follow(instance, id, Instant.parse(asked.path("asked_at").asText()), json);
+        }
+    }
+
+    /** {@code millrace sources remove}. */
+    @Command(name = "remove", description = "Remove a source with its documents.", mixinStandardHelpOptions = true)
+    static final class RemoveCommand implements Callable<Integer> {
+        @Mixin
+        private Instance instance = new Instance();
+
+        @Parameters(paramLabel = "ID")
+        private String id = "";
+
+        @Option(names = "--dry-run", description = "Say what would go, and change nothing.")
+        private boolean dryRun;
+
+        @Option(names = "--json", description = "Print JSON.")
+        private boolean json;
+
+        @Override
+        public Integer call() throws IOException, InterruptedException {
+            Path file = file(instance);
+            String before = Files.exists(file) ? Files.readString(file) : "";
+            SourceDefinition source = SourcesFile.parse(file, before, collections(instance)).stream()
+                    .filter(each -> each.id().equals(id))
+                    .findFirst()
+                    .orElseThrow(() -> new UserException("there is no source " + id + " in " + file));
+            boolean up = instance.run().isPresent();
+            long documents = up
+                    ? find(Instance.good(instance.get("/sources")), id)
+                            .map(status -> status.at("/documents/total").asLong())
+                            .orElse(0L)
+                    : 0;
+            if (dryRun) {
+                print(json, source, "would be removed with " + documents + " documents");
+                return 0;
+            }
+            replace(file, SourcesFile.without(before, source));
+            if (up) {
+                long end = System.nanoTime() + PATIENCE.toNanos();
+                while (find(Instance.good(instance.get("/sources")), id).isPresent() && System.nanoTime() < end) {
+                    Thread.sleep(LOOK_MS);
+                }
+            }
+            print(
+                    json,
+                    source,
+                    up ? "removed with " + documents + " documents" : "removed; its documents go when millrace is up");
+            return 0;
+        }
+    }
+
+    private static Path file(Instance instance) throws IOException {
+        Path folder = instance.data().folder();
+        Files.createDirectories(folder);
+        return folder.resolve(SourcesFile.NAME);
+    }
+
+    private static List<String> collections(Instance instance) {
+        return ConfigLoader.load(instance.data().configFile(), System.getenv(), Map.of())
+                .config()
+                .collections();
+    }
+
+    private static void replace(Path file, String text) throws IOException {
+        Path fresh = file.resolveSibling(file.getFileName() + ".new");
+        Files.writeString(fresh, text);
+        Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+    }
+
+    private static void print(boolean json, SourceDefinition source, String what) {
+        if (json) {
+            ObjectNode node = Instance.JSON
+                    .createObjectNode()
+                    .put("id", source.id())
+                    .put("type", source.kind().word())
+                    .put("location", source.location())
+                    .put("collection", source.collection())
+                    .put("result", what);
+            System.out.println(node.toPrettyString());
+        } else {
+            System.out.printf("%s (%s %s): %s%n", source.id(), source.kind().word(), source.location(), what);
+        }
+    }
+
+    private static int list(Instance instance, boolean json) {
+        JsonNode all = Instance.good(instance.get("/sources"));
+        boolean failed = !all.path("errors").isEmpty();
+        for (JsonNode source : all.path("sources")) {
+            failed |= source.path("state").asText().equals("failed");
+        }
+        if (json) {
+            System.out.println(all.toPrettyString());
+            return failed ? 1 : 0;
+        }
+        if (all.path("sources").isEmpty()) {
+            System.out.println("no sources; add one with millrace sources add ID LOCATION");
+        }
+        all.path("sources").forEach(source -> System.out.println(line(source)));
+        all.path("errors").forEach(error -> System.out.println(error.asText()));
+        return failed ? 1 : 0;
+    }
+
+    private static String line(JsonNode source) {
+        StringBuilder line = new StringBuilder(String.format(
+                Locale.ROOT,
+                "%-20s %-9s %-9s %d documents, %d searchable",
+                source.path("id").asText(),
+                source.path("type").asText(),
+                source.path("state").asText(),
+                source.at("/documents/total").asInt(),
+                source.at("/documents/searchable").asInt()));
+        add(line, source.at("/documents/quarantined").asInt(), "quarantined");
+        add(line, source.path("lag").asInt(), "waiting");
+        add(line, source.at("/scan/skipped").asInt(), "skipped");
+        add(line, source.path("failures").size(), "unreadable");
+        if (source.path("error").isTextual()) {
+            line.append(": ").append(source.path("error").asText());
+        }
+        return line.toString();
+    }
+
+    private static void add(StringBuilder line, int count, String what) {
+        if (count > 0) {
+            line.append(", ").append(count).append(' ').append(what);
+        }
+    }
+
+    private static Optional<JsonNode> find(JsonNode all, String id) {
+        for (JsonNode source : all.path("sources")) {
+            if (source.path("id").asText().equals(id)) {
+                return Optional.of(source);
+            }
+        }
+        return Optional.empty();
+    }
+
+    /** Shows how a source is read, until all that it has is searchable. */
+    private static int follow(Instance instance, String id, Instant asked, boolean json) throws InterruptedException {
+        boolean terminal = !json
+                && Optional.ofNullable(System.console())
+                        .filter(Console::isTerminal)
+                        .isPresent();
+        long end = System.nanoTime() + PATIENCE.toNanos();
+        String told = "";
+        while (System.nanoTime() < end) {
+            JsonNode all = Instance.good(instance.get("/sources"));
+            if (!all.path("errors").isEmpty()) {
+                throw new UserException(all.path("errors").get(0).asText());
+            }
+            Optional<JsonNode> source = find(all, id);
+            if (source.isPresent()) {
+                String bar = bar(source.get());
+                if (!json && !bar.equals(told)) {
+                    System.out.print(terminal ? "\r" + bar + " " : bar + System.lineSeparator());
+                    System.out.flush();
+                    told = bar;
+                }
+                if (isOver(source.get(), asked)) {
+                    System.out.print(terminal ? System.lineSeparator() : "");
+                    System.out.println(json ? source.get().toPrettyString() : line(source.get()));
+                    return source.get().path("state").asText().equals("failed") ? 1 : 0;
+                }
+            }
+            Thread.sleep(LOOK_MS);
+        }
+        throw new UserException(
+                id + " is not read after " + PATIENCE.toMinutes() + " minutes; see millrace sources list");
+    }
+
+    private static boolean isOver(JsonNode source, Instant asked) {
+        String state = source.path("state").asText();
+        JsonNode started = source.at("/scan/started_at");
+        // a connector of others does not report its scans
+        boolean after = source.path("type").asText().equals("connector")
+                || (started.isTextual() && !Instant.parse(started.asText()).isBefore(asked.minusMillis(1)));
+        return state.equals("disabled")
+                || ((state.equals("idle") || state.equals("failed")) && after)
+                || (state.equals("failed") && !started.isTextual());
+    }
+
+    private static String bar(JsonNode source) {
+        int found = Math.max(
+                source.at("/scan/found").asInt(), source.at("/documents/total").asInt());
+        int left = source.at("/scan/skipped").asInt() + source.path("failures").size();
+        int done = Math.min(found, source.at("/documents/searchable").asInt() + left);
+        int filled = found == 0 ? 0 : BAR * done / found;
+        return String.format(
+                Locale.ROOT,
+                "[%s%s] %d of %d documents, %s",
+                "#".repeat(filled),
+                ".".repeat(BAR - filled),
+                done,
+                found,
+                source.path("state").asText());
+    }
+}

@@ -1,0 +1,175 @@
+package io.millrace.standalone.parts;
+
+import io.millrace.standalone.error.UserException;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A Kafka Connect worker, standalone mode, for the knowledge sources: a process of its own with a class path of 60 jars, that is
+ * started when the first source needs it. It forgets its connectors with its process, and is told them again; where they stopped
+ * reading is in a file.
+ */
+public final class ConnectPart implements Part {
+    /** Where the build put the worker's jars. */
+    public static final String HOME_PROPERTY = "millrace.connect";
+
+    private static final Duration START_TIMEOUT = Duration.ofSeconds(60);
+
+    private final DataFolder data;
+    private final int port;
+    private final String plugins;
+    private final String bootstrapServers;
+    private @Nullable Child child;
+    private boolean wanted;
+
+    /** @param plugins folder of further connectors; empty for the one in the data folder */
+    ConnectPart(DataFolder data, int port, String plugins, String bootstrapServers) {
+        this.data = data;
+        this.port = port;
+        this.plugins = plugins;
+        this.bootstrapServers = bootstrapServers;
+    }
+
+    @Override
+    public String name() {
+        return "connect";
+    }
+
+    URI url() {
+        return URI.create("http://127.0.0.1:" + port);
+    }
+
+    /** The worker's REST API; starts it when it does not run. */
+    public synchronized URI running() {
+        if (child == null || !child.isAlive()) {
+            start();
+        }
+        return url();
+    }
+
+    @Override
+    public synchronized void start() {
+        Path home = Path.of(System.getProperty(HOME_PROPERTY, ""));
+        if (!hasWorker(home)) {
+            throw new UserException("the Kafka Connect worker is not where -D" + HOME_PROPERTY + " says (" + home
+                    + "): build with ./millrace, or set connect.url");
+        }
+        Path folder = data.folder("connect");
+        data.write("connect/worker.properties", properties(folder));
+        wanted = true;
+        child = Child.start(data, name(), "TERM", Child.PATIENCE_SECONDS, command(home, folder), Map.of());
+        await();
+    }
+
+    private static boolean hasWorker(Path home) {
+        if (!Files.isDirectory(home)) {
+            return false;
+        }
+        try (Stream<Path> jars = Files.list(home)) {
+            return jars.anyMatch(jar -> jar.getFileName().toString().startsWith("connect-runtime"));
+        } catch (IOException e) {
+            return false;
+        }
+    }
+
+    private String properties(Path folder) {
+        return String.join(
+                "\n",
+                "bootstrap.servers=" + bootstrapServers,
+                "listeners=http://127.0.0.1:" + port,
+                "plugin.path=" + (plugins.isEmpty() ? data.folder("connectors") : Path.of(plugins)),
+                // scanning for plugins takes 1.7 GB and 10 s
+                "plugin.discovery=service_load",
+                "key.converter=org.apache.kafka.connect.storage.StringConverter",
+                "value.converter=org.apache.kafka.connect.json.JsonConverter",
+                "value.converter.schemas.enable=false",
+                "offset.storage.file.filename=" + folder.resolve("offsets"),
+                // what a kill has read again; the normalizer writes none of it twice
+                "offset.flush.interval.ms=1000",
+                "task.shutdown.graceful.timeout.ms=2000",
+                "topic.creation.enable=false",
+                // documents of 16 MB, as base64
+                "producer.max.request.size=33554432",
+                "producer.acks=all",
+                "");
+    }
+
+    /** 135 MB and a second and a half to the first source. */
+    private List<String> command(Path home, Path folder) {
+        List<String> command = new ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:+UseSerialGC",
+                "-XX:+UseCompactObjectHeaders",
+                "-Xmx256m",
+                "-Xss512k",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:-UsePerfData",
+                "-Djava.io.tmpdir=" + data.folder("tmp"),
+                "-Duser.home=" + folder,
+                "-Dlog4j2.configurationFile=log4j2-connect.xml"));
+        command.addAll(AotCache.flags(AotCache.CONNECT));
+        command.addAll(List.of(
+                "-cp",
+                home + "/*",
+                "org.apache.kafka.connect.cli.ConnectStandalone",
+                folder.resolve("worker.properties").toString()));
+        return command;
+    }
+
+    private void await() {
+        long end = System.nanoTime() + START_TIMEOUT.toNanos();
+        try (HttpClient http = HttpClient.newBuilder()
+                .version(HttpClient.Version.HTTP_1_1)
+                .connectTimeout(Duration.ofSeconds(1))
+                .build()) {
+            HttpRequest request = HttpRequest.newBuilder(url().resolve("/connectors"))
+                    .timeout(Duration.ofSeconds(5))
+                    .build();
+            while (!answers(http, request)) {
+                if (child == null || !child.isAlive()) {
+                    throw new UserException("Kafka Connect stopped at once: " + Child.lastWords(data, name()));
+                }
+                if (System.nanoTime() > end) {
+                    throw new UserException("Kafka Connect does not answer: " + Child.lastWords(data, name()));
+                }
+                Child.pause(Duration.ofMillis(20));
+            }
+        }
+    }
+
+    private static boolean answers(HttpClient http, HttpRequest request) {
+        try {
+            return http.send(request, HttpResponse.BodyHandlers.discarding()).statusCode() == 200;
+        } catch (IOException e) {
+            return false;
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while starting", e);
+        }
+    }
+
+    /** Also while nobody needs it. */
+    @Override
+    public synchronized boolean isAlive() {
+        return !wanted || (child != null && child.isAlive());
+    }
+
+    @Override
+    public synchronized void stop() {
+        wanted = false;
+        if (child != null) {
+            child.stop();
+        }
+    }
+}

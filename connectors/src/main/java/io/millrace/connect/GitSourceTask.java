@@ -1,0 +1,322 @@
+package io.millrace.connect;
+
+import io.millrace.connect.Contents.NotADocumentException;
+import java.io.IOException;
+import java.net.URI;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import org.apache.kafka.connect.storage.OffsetStorageReader;
+import org.eclipse.jgit.api.Git;
+import org.eclipse.jgit.api.TransportCommand;
+import org.eclipse.jgit.api.errors.GitAPIException;
+import org.eclipse.jgit.diff.DiffEntry;
+import org.eclipse.jgit.errors.MissingObjectException;
+import org.eclipse.jgit.lib.Constants;
+import org.eclipse.jgit.lib.FileMode;
+import org.eclipse.jgit.lib.ObjectId;
+import org.eclipse.jgit.lib.ObjectLoader;
+import org.eclipse.jgit.lib.ObjectReader;
+import org.eclipse.jgit.lib.Ref;
+import org.eclipse.jgit.lib.Repository;
+import org.eclipse.jgit.revwalk.RevCommit;
+import org.eclipse.jgit.revwalk.RevWalk;
+import org.eclipse.jgit.storage.file.FileRepositoryBuilder;
+import org.eclipse.jgit.transport.RefSpec;
+import org.eclipse.jgit.treewalk.AbstractTreeIterator;
+import org.eclipse.jgit.treewalk.CanonicalTreeParser;
+import org.eclipse.jgit.treewalk.TreeWalk;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Follows a branch of a repository: what changed between the commit that was sent last and the newest one. The files are read from a
+ * bare copy in the worker's folder. A commit that is not there any more, after a forced push for one, means that all is sent again.
+ */
+public final class GitSourceTask extends KnowledgeTask {
+    private static final int TIMEOUT_SECONDS = 60;
+    private static final String FETCHED = "refs/millrace/";
+
+    private @Nullable String lastCommit;
+    private String lastDefinition = "";
+    private boolean remembered;
+
+    /** What cannot be taken: told with every pass, although only the first looks at it. */
+    private final Map<String, String> refused = new TreeMap<>();
+
+    @Override
+    Scan scan(SourceSettings settings, OffsetStorageReader offsets) throws Scan.ScanException {
+        if (!remembered) {
+            Map<String, Object> offset = offsets.offset(partition(settings));
+            if (offset != null && offset.get("commit") instanceof String commit) {
+                lastCommit = commit;
+                lastDefinition = String.valueOf(offset.get("definition"));
+            }
+            remembered = true;
+        }
+        Path folder = Path.of(settings.work(), settings.source() + ".git");
+        try {
+            Repository repository = open(folder);
+            try {
+                Head branch = branch(settings);
+                fetch(repository, settings, branch);
+                return new Pass(settings, repository, branch);
+            } catch (RuntimeException | Scan.ScanException | IOException e) {
+                repository.close();
+                throw e;
+            }
+        } catch (IOException e) {
+            throw new Scan.ScanException("the copy of the repository cannot be read: " + e.getMessage(), e);
+        }
+    }
+
+    private static Repository open(Path folder) throws IOException {
+        boolean isNew = !Files.exists(folder.resolve("config"));
+        Repository repository =
+                new FileRepositoryBuilder().setGitDir(folder.toFile()).setBare().build();
+        if (isNew) {
+            repository.create(true);
+        }
+        return repository;
+    }
+
+    /** The branch that is followed, as it is at the other end. */
+    private static Head branch(SourceSettings settings) throws Scan.ScanException {
+        try {
+            Map<String, Ref> refs = timed(Git.lsRemoteRepository().setRemote(settings.location()))
+                    .callAsMap();
+            String name = settings.branch().isEmpty() ? Constants.HEAD : Constants.R_HEADS + settings.branch();
+            Ref found = refs.get(name);
+            ObjectId commit = found == null ? null : found.getObjectId();
+            if (found == null || commit == null) {
+                throw new Scan.ScanException(
+                        settings.branch().isEmpty()
+                                ? "the repository has no commit"
+                                : "the repository has no branch " + settings.branch());
+            }
+            return new Head(found.getLeaf().getName(), commit);
+        } catch (GitAPIException e) {
+            throw new Scan.ScanException(settings.location() + " cannot be reached: " + reason(e), e);
+        }
+    }
+
+    private static void fetch(Repository repository, SourceSettings settings, Head branch) throws Scan.ScanException {
+        try (Git git = new Git(repository)) {
+            if (repository.getObjectDatabase().has(branch.commit())) {
+                return;
+            }
+            timed(git.fetch()
+                            .setRemote(settings.location())
+                            .setRefSpecs(new RefSpec("+" + branch.name() + ":" + FETCHED + "head")))
+                    .call();
+        } catch (GitAPIException e) {
+            throw new Scan.ScanException(settings.location() + " cannot be fetched: " + reason(e), e);
+        } catch (IOException e) {
+            throw new Scan.ScanException("the copy of the repository cannot be written: " + e.getMessage(), e);
+        }
+    }
+
+    private static <C extends TransportCommand<C, ?>> C timed(C command) {
+        return command.setTimeout(TIMEOUT_SECONDS);
+    }
+
+    /** JGit tells the cause two or three deep. */
+    private static String reason(Throwable error) {
+        Throwable cause = error;
+        while (cause.getCause() != null) {
+            cause = cause.getCause();
+        }
+        return String.valueOf(cause.getMessage() == null ? cause : cause.getMessage());
+    }
+
+    /** A branch and its newest commit. */
+    private record Head(String name, ObjectId commit) {}
+
+    /** A file of a commit, or its absence. */
+    private record Change(String path, ObjectId blob) {}
+
+    private final class Pass implements Scan {
+        private final SourceSettings settings;
+        private final Repository repository;
+        private final ObjectReader reader;
+        private final String branch;
+        private final RevCommit commit;
+        private final Deque<Change> changes = new ArrayDeque<>();
+        private final Deque<Step> skips = new ArrayDeque<>();
+        private final boolean whole;
+        private final List<String> all = new ArrayList<>();
+        private final int found;
+
+        Pass(SourceSettings settings, Repository repository, Head head) throws IOException {
+            this.settings = settings;
+            this.repository = repository;
+            this.branch = head.name();
+            this.reader = repository.newObjectReader();
+            try (RevWalk walk = new RevWalk(reader)) {
+                this.commit = walk.parseCommit(head.commit());
+                RevCommit before = lastDefinition.equals(settings.definition()) ? known(walk, lastCommit) : null;
+                this.whole = before == null;
+                if (before == null) {
+                    everyFile();
+                } else if (!before.equals(commit)) {
+                    difference(before);
+                }
+            }
+            changes.forEach(change -> refused.remove(change.path()));
+            refused.forEach((path, reason) -> skips.add(new Step.Skipped(path, reason)));
+            this.found = changes.size();
+        }
+
+        private @Nullable RevCommit known(RevWalk walk, @Nullable String name) throws IOException {
+            try {
+                return name == null ? null : walk.parseCommit(ObjectId.fromString(name));
+            } catch (MissingObjectException e) {
+                return null;
+            }
+        }
+
+        private void everyFile() throws IOException {
+            try (TreeWalk tree = new TreeWalk(repository, reader)) {
+                tree.addTree(commit.getTree());
+                tree.setRecursive(true);
+                while (tree.next()) {
+                    take(tree.getPathString(), tree.getFileMode(0), tree.getObjectId(0));
+                }
+            }
+        }
+
+        private void difference(RevCommit before) throws IOException {
+            try (Git git = new Git(repository)) {
+                List<DiffEntry> entries = git.diff()
+                        .setOldTree(tree(before))
+                        .setNewTree(tree(commit))
+                        .setShowNameOnly(true)
+                        .call();
+                for (DiffEntry entry : entries) {
+                    if (entry.getChangeType() == DiffEntry.ChangeType.DELETE) {
+                        if (settings.patterns().take(entry.getOldPath())) {
+                            changes.add(new Change(entry.getOldPath(), ObjectId.zeroId()));
+                        }
+                    } else {
+                        take(
+                                entry.getNewPath(),
+                                entry.getNewMode(),
+                                entry.getNewId().toObjectId());
+                    }
+                }
+            } catch (GitAPIException e) {
+                throw new IOException(e);
+            }
+        }
+
+        private AbstractTreeIterator tree(RevCommit of) throws IOException {
+            return new CanonicalTreeParser(null, reader, of.getTree());
+        }
+
+        private void take(String path, FileMode mode, ObjectId blob) {
+            // links and submodules have no text
+            boolean file = FileMode.REGULAR_FILE.equals(mode) || FileMode.EXECUTABLE_FILE.equals(mode);
+            if (!file || !settings.patterns().take(path)) {
+                return;
+            }
+            if (changes.size() >= settings.maxDocuments()) {
+                skips.add(new Step.Skipped(path, "more than " + settings.maxDocuments() + " documents"));
+                return;
+            }
+            changes.add(new Change(path, blob));
+            all.add(path);
+        }
+
+        @Override
+        public Optional<Step> next() throws ScanException {
+            if (!skips.isEmpty()) {
+                return Optional.of(skips.pop());
+            }
+            Change change = changes.poll();
+            if (change == null) {
+                return Optional.empty();
+            }
+            // the offset stays where it is until the pass is over, or a crash would lose the rest
+            Map<String, Object> before = mark(lastCommit, lastDefinition);
+            if (change.blob().equals(ObjectId.zeroId())) {
+                return Optional.of(new Step.Gone(change.path(), partition(settings), before));
+            }
+            try {
+                ObjectLoader blob = reader.open(change.blob(), Constants.OBJ_BLOB);
+                if (blob.getSize() > settings.maxBytes()) {
+                    return refuse(
+                            change.path(),
+                            blob.getSize() + " bytes, more than the " + settings.maxBytes() + " of max_bytes");
+                }
+                Map<String, Object> document = Scan.document(settings, change.path());
+                document.put("modified_at", commit.getCommitTime() * 1_000L);
+                String page = page(change.path());
+                if (!page.isEmpty()) {
+                    document.put("source_url", page);
+                }
+                Contents.of(change.path(), blob.getCachedBytes(settings.maxBytes()), document);
+                return Optional.of(new Step.Found(change.path(), document, partition(settings), before));
+            } catch (NotADocumentException e) {
+                return refuse(change.path(), String.valueOf(e.getMessage()));
+            } catch (IOException e) {
+                throw new ScanException(change.path() + " cannot be read: " + e.getMessage(), e);
+            }
+        }
+
+        private Optional<Step> refuse(String path, String reason) {
+            refused.put(path, reason);
+            return Optional.of(new Step.Skipped(path, reason));
+        }
+
+        /** Where a browser finds a file, on the two hosts whose addresses are well known. */
+        private String page(String path) {
+            try {
+                URI uri = URI.create(settings.location());
+                String host = String.valueOf(uri.getHost());
+                String base = settings.location().replaceAll("\\.git$", "");
+                String name = Repository.shortenRefName(branch);
+                return switch (host) {
+                    case "github.com" -> base + "/blob/" + name + "/" + path;
+                    case "gitlab.com" -> base + "/-/blob/" + name + "/" + path;
+                    default -> "";
+                };
+            } catch (IllegalArgumentException e) {
+                return "";
+            }
+        }
+
+        @Override
+        public int found() {
+            return found;
+        }
+
+        @Override
+        public Optional<Iterable<String>> everything() {
+            return whole ? Optional.of(all) : Optional.empty();
+        }
+
+        @Override
+        public Map<String, Object> mark() {
+            lastCommit = commit.name();
+            lastDefinition = settings.definition();
+            return mark(lastCommit, lastDefinition);
+        }
+
+        private static Map<String, Object> mark(@Nullable String commit, String definition) {
+            return commit == null
+                    ? Map.of("definition", definition)
+                    : Map.of("definition", definition, "commit", commit);
+        }
+
+        @Override
+        public void close() {
+            reader.close();
+            repository.close();
+        }
+    }
+}

@@ -1,0 +1,211 @@
+package io.millrace.connect;
+
+import io.millrace.connect.Scan.ScanException;
+import io.millrace.connect.Scan.Step;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.apache.kafka.connect.source.SourceRecord;
+import org.apache.kafka.connect.source.SourceTask;
+import org.apache.kafka.connect.storage.OffsetStorageReader;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Scans a source when it is due and sends what changed, then a report. A scan that fails is reported and tried again, later each time
+ * up to a minute or the schedule, whichever is longer: a task never dies of its source.
+ *
+ * <p>Records are JSON objects without a schema, told apart by {@code type}: {@code document}, {@code deleted}, {@code manifest} (all
+ * paths there are; what is not among them is gone) and {@code report}.
+ */
+public abstract class KnowledgeTask extends SourceTask {
+    private static final int BATCH_RECORDS = 100;
+    private static final int BATCH_CHARS = 4 << 20;
+    private static final long BATCH_NANOS = 500_000_000L;
+    private static final long IDLE_MS = 200;
+    private static final long FIRST_RETRY_MS = 1_000;
+    private static final long LAST_RETRY_MS = 60_000;
+    private static final int REPORTED_SKIPS = 50;
+
+    private @Nullable SourceSettings settings;
+    private @Nullable Scan scan;
+    private Pass pass = new Pass();
+    private long dueAt;
+    private long retryMs = FIRST_RETRY_MS;
+    private volatile boolean stopped;
+
+    /** What one scan did. */
+    private static final class Pass {
+        private final long startedAt = System.currentTimeMillis();
+        private final Map<String, String> skips = new LinkedHashMap<>();
+        private int skipped;
+        private int sent;
+        private int deleted;
+        private int told = -1;
+
+        private void skip(String path, String reason) {
+            skipped++;
+            if (skips.size() < REPORTED_SKIPS) {
+                skips.put(path, reason);
+            }
+        }
+    }
+
+    /** Begins a pass. */
+    abstract Scan scan(SourceSettings settings, OffsetStorageReader offsets) throws ScanException;
+
+    @Override
+    public String version() {
+        return "1";
+    }
+
+    @Override
+    public void start(Map<String, String> values) {
+        settings = new SourceSettings(values);
+    }
+
+    @Override
+    @SuppressWarnings("NullAway") // Connect's contract: null is nothing to send
+    public @Nullable List<SourceRecord> poll() throws InterruptedException {
+        SourceSettings known = settings;
+        if (known == null || stopped) {
+            return null;
+        }
+        if (scan == null && System.currentTimeMillis() < dueAt) {
+            Thread.sleep(Math.min(IDLE_MS, Math.max(1, dueAt - System.currentTimeMillis())));
+            return null;
+        }
+        List<SourceRecord> batch = new ArrayList<>();
+        try {
+            Scan running = scan;
+            if (running == null) {
+                pass = new Pass();
+                batch.add(report(known, "scanning", 0, "", mark(known)));
+                running = scan(known, context.offsetStorageReader());
+                scan = running;
+                return batch;
+            }
+            fill(known, running, batch);
+        } catch (ScanException e) {
+            failed(known, batch, String.valueOf(e.getMessage()));
+        } catch (RuntimeException e) {
+            failed(known, batch, e.toString());
+        }
+        return batch.isEmpty() ? null : batch;
+    }
+
+    private void fill(SourceSettings known, Scan running, List<SourceRecord> batch) throws ScanException {
+        long until = System.nanoTime() + BATCH_NANOS;
+        long chars = 0;
+        while (!stopped && batch.size() < BATCH_RECORDS && chars < BATCH_CHARS && System.nanoTime() < until) {
+            Optional<Step> step = running.next();
+            if (step.isEmpty()) {
+                finish(known, running, batch);
+                return;
+            }
+            switch (step.get()) {
+                case Step.Found found -> {
+                    batch.add(record(known, found.path(), found.document(), found.partition(), found.offset()));
+                    chars += size(found.document());
+                    pass.sent++;
+                }
+                case Step.Gone gone -> {
+                    batch.add(record(
+                            known,
+                            gone.path(),
+                            Map.of("type", "deleted", "path", gone.path()),
+                            gone.partition(),
+                            gone.offset()));
+                    pass.deleted++;
+                }
+                case Step.Skipped skipped -> pass.skip(skipped.path(), skipped.reason());
+                case Step.Unchanged unchanged -> {}
+            }
+        }
+        if (running.found() != pass.told) {
+            pass.told = running.found();
+            batch.add(report(known, "scanning", running.found(), "", mark(known)));
+        }
+    }
+
+    private void finish(SourceSettings known, Scan running, List<SourceRecord> batch) {
+        running.everything().ifPresent(paths -> {
+            List<String> all = new ArrayList<>();
+            paths.forEach(all::add);
+            batch.add(record(
+                    known, "$manifest", Map.of("type", "manifest", "paths", all), partition(known), mark(known)));
+        });
+        batch.add(report(known, "done", running.found(), "", running.mark()));
+        running.close();
+        scan = null;
+        retryMs = FIRST_RETRY_MS;
+        dueAt = System.currentTimeMillis() + known.scheduleMs();
+    }
+
+    private void failed(SourceSettings known, List<SourceRecord> batch, String reason) {
+        Scan running = scan;
+        int found = running == null ? 0 : running.found();
+        if (running != null) {
+            running.close();
+        }
+        scan = null;
+        long wait = Math.min(retryMs, Math.max(LAST_RETRY_MS, known.scheduleMs()));
+        retryMs *= 2;
+        dueAt = System.currentTimeMillis() + wait;
+        batch.add(report(known, "failed", found, reason, mark(known)));
+    }
+
+    /** The offset of the last whole pass, so that a report of an unfinished one does not move it. */
+    private Map<String, Object> mark(SourceSettings known) {
+        Map<String, Object> last = context.offsetStorageReader().offset(partition(known));
+        return last == null ? Map.of("definition", "") : last;
+    }
+
+    static Map<String, Object> partition(SourceSettings settings) {
+        return Map.of("source", settings.source());
+    }
+
+    static Map<String, Object> partition(SourceSettings settings, String path) {
+        return Map.of("source", settings.source(), "path", path);
+    }
+
+    private SourceRecord report(SourceSettings known, String state, int found, String error, Map<String, Object> mark) {
+        Map<String, Object> report = new LinkedHashMap<>();
+        report.put("type", "report");
+        report.put("state", state);
+        report.put("error", error);
+        report.put("found", found);
+        report.put("sent", pass.sent);
+        report.put("deleted", pass.deleted);
+        report.put("skipped", pass.skipped);
+        report.put("skips", new LinkedHashMap<>(pass.skips));
+        report.put("started_at", pass.startedAt);
+        report.put("ended_at", state.equals("scanning") ? 0L : System.currentTimeMillis());
+        report.put("next_at", state.equals("scanning") ? 0L : dueAt(state, known));
+        return record(known, "$report", report, partition(known), mark);
+    }
+
+    private long dueAt(String state, SourceSettings known) {
+        return state.equals("done") ? System.currentTimeMillis() + known.scheduleMs() : dueAt;
+    }
+
+    private static SourceRecord record(
+            SourceSettings known,
+            String key,
+            Map<String, Object> value,
+            Map<String, Object> partition,
+            Map<String, Object> offset) {
+        return new SourceRecord(partition, offset, known.topic(), null, null, key, null, value);
+    }
+
+    private static long size(Map<String, Object> document) {
+        Object text = document.getOrDefault("content", document.getOrDefault("content_base64", ""));
+        return text.toString().length();
+    }
+
+    @Override
+    public void stop() {
+        stopped = true;
+    }
+}

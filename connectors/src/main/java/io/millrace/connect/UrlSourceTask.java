@@ -1,0 +1,325 @@
+package io.millrace.connect;
+
+import io.millrace.connect.Contents.NotADocumentException;
+import io.millrace.connect.Fetcher.Fetched;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.net.URI;
+import java.net.URISyntaxException;
+import java.nio.charset.Charset;
+import java.nio.charset.IllegalCharsetNameException;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.HexFormat;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.apache.kafka.connect.storage.OffsetStorageReader;
+import org.jsoup.Jsoup;
+import org.jsoup.nodes.Document;
+import org.jsoup.nodes.Element;
+import org.jsoup.parser.Parser;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Reads pages and feeds, and the pages they link to on the same host as far as {@code depth} says; the items of a feed always. A page
+ * is asked for with its ETag and Last-Modified; where a server has neither, its checksum tells whether it changed. Every address is
+ * visited once in a pass, so that loops of links end, and at most {@code max.documents} are.
+ */
+public final class UrlSourceTask extends KnowledgeTask {
+    private static final Set<String> HTML = Set.of("text/html", "application/xhtml+xml");
+    private static final int LINKS_KEPT = 500;
+
+    /** What is known of pages; kept between passes, since the stored offsets are flushed behind. */
+    private final Map<String, Map<String, Object>> known = new HashMap<>();
+
+    private @Nullable Fetcher fetcher;
+    private boolean told;
+
+    @Override
+    Scan scan(SourceSettings settings, OffsetStorageReader offsets) throws Scan.ScanException {
+        if (fetcher == null) {
+            fetcher = new Fetcher(
+                    settings.allow().stream()
+                            .map(host -> host.toLowerCase(Locale.ROOT))
+                            .collect(Collectors.toSet()),
+                    settings.maxBytes());
+        }
+        return new Pass(settings, offsets, fetcher);
+    }
+
+    @Override
+    public void stop() {
+        super.stop();
+        Fetcher open = fetcher;
+        if (open != null) {
+            open.close();
+        }
+    }
+
+    private final class Pass implements Scan {
+        private final SourceSettings settings;
+        private final OffsetStorageReader offsets;
+        private final Fetcher http;
+        private final Deque<Target> waiting = new ArrayDeque<>();
+        private final Set<String> visited = new LinkedHashSet<>();
+        private final Set<String> pages = new LinkedHashSet<>();
+        private final Set<String> hosts = new HashSet<>();
+        private boolean complete = true;
+        private int answered;
+        private @Nullable String firstFailure;
+
+        /** A page to get, and how many links further to go from there. */
+        private record Target(URI uri, int depth) {}
+
+        Pass(SourceSettings settings, OffsetStorageReader offsets, Fetcher http) throws ScanException {
+            this.settings = settings;
+            this.offsets = offsets;
+            this.http = http;
+            for (String location : settings.locations()) {
+                try {
+                    URI uri = normal(new URI(location));
+                    hosts.add(String.valueOf(uri.getHost()));
+                    visit(uri, settings.depth());
+                } catch (URISyntaxException e) {
+                    throw new ScanException(location + " is no address: " + e.getReason(), e);
+                }
+            }
+        }
+
+        private void visit(URI uri, int depth) {
+            if (visited.size() >= settings.maxDocuments()) {
+                complete = false;
+            } else if (visited.add(uri.toString())) {
+                waiting.add(new Target(uri, depth));
+            }
+        }
+
+        private static URI normal(URI uri) throws URISyntaxException {
+            String path = uri.getPath() == null || uri.getPath().isEmpty() ? "/" : uri.getRawPath();
+            String query = uri.getRawQuery() == null ? "" : "?" + uri.getRawQuery();
+            String authority =
+                    uri.getRawAuthority() == null ? "" : uri.getRawAuthority().toLowerCase(Locale.ROOT);
+            return new URI(uri.getScheme() + "://" + authority + path + query).normalize();
+        }
+
+        @Override
+        public Optional<Step> next() throws ScanException {
+            Target target = waiting.poll();
+            if (target == null) {
+                if (answered == 0 && firstFailure != null) {
+                    throw new ScanException(firstFailure);
+                }
+                return Optional.empty();
+            }
+            String path = target.uri().toString();
+            Map<String, Object> before = before(path);
+            boolean same = settings.definition().equals(before.get("definition"));
+            try {
+                Fetched fetched = http.get(
+                        target.uri(),
+                        same ? String.valueOf(before.getOrDefault("etag", "")) : "",
+                        same ? String.valueOf(before.getOrDefault("modified", "")) : "");
+                return Optional.of(
+                        switch (fetched) {
+                            case Fetched.Page page -> arrived(target, page, before);
+                            case Fetched.Unchanged unchanged -> unchanged(target, before);
+                            case Fetched.Gone gone -> gone(path);
+                            case Fetched.Failed failed -> failed(path, failed.reason());
+                        });
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                throw new ScanException("interrupted", e);
+            }
+        }
+
+        private Map<String, Object> before(String path) {
+            return known.computeIfAbsent(path, page -> {
+                Map<String, Object> stored = offsets.offset(partition(settings, page));
+                return stored == null ? Map.of() : stored;
+            });
+        }
+
+        private Step failed(String path, String reason) {
+            complete = false;
+            if (firstFailure == null) {
+                firstFailure = path + ": " + reason;
+            }
+            return new Step.Skipped(path, reason);
+        }
+
+        private Step gone(String path) {
+            answered++;
+            known.put(path, Map.of());
+            return new Step.Gone(path, partition(settings, path), Map.of("gone", "true"));
+        }
+
+        private Step unchanged(Target target, Map<String, Object> before) {
+            answered++;
+            String path = target.uri().toString();
+            boolean feed = "feed".equals(before.get("kind"));
+            if (feed) {
+                complete = false;
+            } else {
+                pages.add(path);
+            }
+            if (feed || target.depth() > 0) {
+                String.valueOf(before.getOrDefault("links", ""))
+                        .lines()
+                        .forEach(link -> follow(target, URI.create(link), feed));
+            }
+            return new Step.Unchanged(path);
+        }
+
+        private Step arrived(Target target, Fetched.Page page, Map<String, Object> before) {
+            answered++;
+            String path = target.uri().toString();
+            try {
+                Map<String, Object> document = Scan.document(settings, path);
+                document.put("source_url", path);
+                Set<String> links = new LinkedHashSet<>();
+                boolean feed = false;
+                if (HTML.contains(page.mediaType())) {
+                    Document html = html(page);
+                    html.select("a[href]").forEach(link -> link(links, link.absUrl("href")));
+                    html.select("script, style, noscript, svg, iframe, template")
+                            .remove();
+                    document.put("content", html.outerHtml());
+                    document.put("content_type", "text/html");
+                } else if (Contents.isPacked(page.mediaType())) {
+                    Contents.packed(page.mediaType(), page.body(), document);
+                } else if (page.mediaType().endsWith("xml")) {
+                    feed = true;
+                    feed(page).forEach(link -> link(links, link));
+                } else if (page.mediaType().startsWith("text/")
+                        || page.mediaType().endsWith("json")) {
+                    document.put("content", Contents.text(page.body()));
+                    document.put("content_type", page.mediaType());
+                } else {
+                    return new Step.Skipped(path, page.mediaType() + " is no text");
+                }
+                for (String link : links) {
+                    if (feed || target.depth() > 0) {
+                        follow(target, URI.create(link), feed);
+                    }
+                }
+                Map<String, Object> offset = new HashMap<>();
+                offset.put("definition", settings.definition());
+                offset.put("etag", page.etag());
+                offset.put("modified", page.modified());
+                offset.put("checksum", checksum(page.body()));
+                offset.put("kind", feed ? "feed" : "page");
+                offset.put("links", links.stream().limit(LINKS_KEPT).collect(Collectors.joining("\n")));
+                boolean same = offset.get("checksum").equals(before.get("checksum"))
+                        && offset.get("definition").equals(before.get("definition"));
+                known.put(path, offset);
+                if (feed) {
+                    // items fall off a feed and stay worth knowing
+                    complete = false;
+                    return new Step.Unchanged(path);
+                }
+                pages.add(path);
+                return same
+                        ? new Step.Unchanged(path)
+                        : new Step.Found(path, document, partition(settings, path), offset);
+            } catch (NotADocumentException | IOException e) {
+                return new Step.Skipped(path, String.valueOf(e.getMessage()));
+            }
+        }
+
+        private void follow(Target from, URI link, boolean item) {
+            boolean near = item || hosts.contains(String.valueOf(link.getHost()));
+            if (near && settings.patterns().take(relative(link))) {
+                visit(link, item ? 0 : from.depth() - 1);
+            }
+        }
+
+        /** What the patterns of a source are held against: the path below the host. */
+        private static String relative(URI link) {
+            String path = link.getPath() == null ? "" : link.getPath().replaceAll("^/+", "");
+            return path.isEmpty() ? "index" : path;
+        }
+
+        private static void link(Set<String> links, String link) {
+            try {
+                URI uri = normal(new URI(link));
+                if (uri.getHost() != null && ("http".equals(uri.getScheme()) || "https".equals(uri.getScheme()))) {
+                    links.add(uri.toString());
+                }
+            } catch (URISyntaxException e) {
+                // the page's own mistake
+            }
+        }
+
+        private static Document html(Fetched.Page page) throws IOException {
+            String charset = isCharset(page.charset()) ? page.charset() : null;
+            return Jsoup.parse(
+                    new ByteArrayInputStream(page.body()), charset, page.uri().toString());
+        }
+
+        /** Links of the items of RSS and Atom. */
+        private static List<String> feed(Fetched.Page page) throws NotADocumentException {
+            Document xml = Jsoup.parse(
+                    new String(page.body(), StandardCharsets.UTF_8), page.uri().toString(), Parser.xmlParser());
+            if (xml.selectFirst("rss, feed, RDF, rdf|RDF") == null) {
+                throw new NotADocumentException("XML that is no feed");
+            }
+            return xml.select("item > link, entry > link").stream()
+                    .filter(link -> !link.hasAttr("rel") || link.attr("rel").equals("alternate"))
+                    .map(UrlSourceTask::target)
+                    .filter(link -> !link.isEmpty())
+                    .distinct()
+                    .toList();
+        }
+
+        private static String checksum(byte[] body) {
+            try {
+                return HexFormat.of()
+                        .formatHex(MessageDigest.getInstance("SHA-256").digest(body), 0, 16);
+            } catch (NoSuchAlgorithmException e) {
+                throw new IllegalStateException("every JDK has SHA-256", e);
+            }
+        }
+
+        @Override
+        public int found() {
+            return visited.size();
+        }
+
+        /** Once, and only when all pages were reached: what an error hides is not gone. */
+        @Override
+        public Optional<Iterable<String>> everything() {
+            if (told || !complete) {
+                return Optional.empty();
+            }
+            told = true;
+            return Optional.of(pages);
+        }
+
+        @Override
+        public Map<String, Object> mark() {
+            return Map.of("definition", settings.definition());
+        }
+    }
+
+    private static boolean isCharset(String name) {
+        try {
+            return !name.isEmpty() && Charset.isSupported(name);
+        } catch (IllegalCharsetNameException e) {
+            return false;
+        }
+    }
+
+    private static String target(Element link) {
+        return link.hasAttr("href") ? link.absUrl("href") : link.text().strip();
+    }
+}

@@ -1,0 +1,110 @@
+package io.millrace.gateway;
+
+import io.millrace.config.MillraceConfig;
+import io.millrace.id.Ids;
+import io.millrace.log.Topics;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.RawDocument;
+import io.vertx.core.Future;
+import io.vertx.core.json.JsonObject;
+import io.vertx.ext.web.RoutingContext;
+import io.vertx.openapi.validation.RequestParameter;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+
+/** Documents of clients on their way to {@code raw.api}. */
+final class Documents {
+    /** Source of documents whose client names none. */
+    static final String DEFAULT_PROJECT = "api";
+
+    private final Wire wire;
+    private final SearchPort knowledge;
+    private final MillraceConfig config;
+
+    Documents(Wire wire, SearchPort knowledge, MillraceConfig config) {
+        this.wire = wire;
+        this.knowledge = knowledge;
+        this.config = config;
+    }
+
+    /** Whether the client wants its answer when searches see what it changed. */
+    static boolean isWaiting(RoutingContext context) {
+        return Answers.queryParam(context, "wait")
+                .map(RequestParameter::getBoolean)
+                .orElse(false);
+    }
+
+    static String id(RawDocument document) {
+        return Ids.content(document.getEnvelope().getTenant(), document.getSource(), document.getPath());
+    }
+
+    /**
+     * A document as the client has it.
+     *
+     * @param at where it stands in the body, as a prefix of field names
+     */
+    RawDocument raw(RoutingContext context, JsonObject body, String at) {
+        String content = body.getString("content");
+        if (content.isBlank()) {
+            throw Problem.invalid(at + "content", "content must not be empty");
+        }
+        String source = body.getString("project", DEFAULT_PROJECT);
+        requireUndeclared(source, at + "project");
+        String path = body.getString("relative_path", "");
+        if (path.isBlank()) {
+            path = "unnamed/" + Ids.content(content);
+        }
+        Envelope envelope = envelope(context);
+        Map<String, String> metadata = new HashMap<>();
+        body.getJsonObject("metadata", new JsonObject())
+                .forEach(entry -> metadata.put(entry.getKey(), String.valueOf(entry.getValue())));
+        return RawDocument.newBuilder()
+                .setEnvelope(envelope)
+                .setSource(source)
+                .setPath(path)
+                .setTitle(body.getString("title", ""))
+                .setCollection(body.getString("collection", config.collections().getFirst()))
+                .setContent(content)
+                .setContentType(body.getString("content_type", "text/plain"))
+                .setTrust(body.getString("source_trust_level", "imported"))
+                .setTags(Queries.strings(body.getJsonArray("tags")))
+                .setMetadata(metadata)
+                .setSourceUrl(body.getString("source_url", ""))
+                .setModifiedAt(envelope.getOccurredAt())
+                .setLocalOnly(body.getBoolean("local_only", false))
+                .build();
+    }
+
+    /** A source would delete what it does not have, and not bring back what it has. */
+    void requireUndeclared(String project, String field) {
+        if (knowledge.sources().stream()
+                .anyMatch(status -> status.getSourceId().equals(project)
+                        && !status.getKind().equals(SourcesHandler.FILE))) {
+            throw Problem.field(
+                    409,
+                    "declared_source",
+                    field,
+                    project + " is a knowledge source, whose documents are changed where they come from");
+        }
+    }
+
+    static Envelope envelope(RoutingContext context) {
+        return Envelope.newBuilder()
+                .setOccurredAt(System.currentTimeMillis())
+                .setTraceId(Headers.traceId(context.request()))
+                .setSynthetic(Headers.flag(context.request(), Headers.SYNTHETIC))
+                .build();
+    }
+
+    /** Completes when the log has all, or fails with a problem; some may be on the log then, and may be sent again. */
+    Future<Void> send(RoutingContext context, List<RawDocument> documents) {
+        return Acks.await(
+                context,
+                CompletableFuture.allOf(documents.stream()
+                        .map(document -> wire.send(
+                                Topics.RAW_API, document.getSource() + "/" + document.getPath(), document, () -> true))
+                        .toArray(CompletableFuture[]::new)));
+    }
+}

@@ -1,0 +1,143 @@
+package io.millrace.gateway;
+
+import io.millrace.config.MillraceConfig;
+import io.millrace.schema.RawDocument;
+import io.vertx.core.json.JsonArray;
+import io.vertx.core.json.JsonObject;
+import io.vertx.ext.web.RoutingContext;
+import io.vertx.openapi.validation.RequestParameter;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** {@code POST /documents/batch}, {@code GET /documents} and {@code DELETE /documents}. */
+final class DocumentsHandler {
+    private static final Logger LOG = LoggerFactory.getLogger(DocumentsHandler.class);
+    private static final Duration PATIENCE = Duration.ofSeconds(30);
+    private static final long PAUSE_MS = 100;
+    private static final int DEFAULT_LIMIT = 100;
+
+    private final SearchPort knowledge;
+    private final Blocking blocking;
+    private final Documents documents;
+
+    DocumentsHandler(Wire wire, SearchPort knowledge, Blocking blocking, MillraceConfig config) {
+        this.knowledge = knowledge;
+        this.blocking = blocking;
+        this.documents = new Documents(wire, knowledge, config);
+    }
+
+    /** All or, when one of them is wrong, none. */
+    void addAll(RoutingContext context) {
+        JsonArray bodies = Answers.body(context).getJsonArray("documents");
+        List<RawDocument> batch = new ArrayList<>();
+        for (int i = 0; i < bodies.size(); i++) {
+            batch.add(documents.raw(context, bodies.getJsonObject(i), "documents[" + i + "]."));
+        }
+        List<String> ids = batch.stream().map(Documents::id).toList();
+        documents
+                .send(context, batch)
+                .onSuccess(nothing -> answer(context, ids, "on their way into the index"))
+                .onFailure(context::fail);
+    }
+
+    void delete(RoutingContext context) {
+        String project = text(context, "project", Documents.DEFAULT_PROJECT);
+        documents.requireUndeclared(project, "project");
+        RawDocument gone = RawDocument.newBuilder()
+                .setEnvelope(Documents.envelope(context))
+                .setSource(project)
+                .setPath(text(context, "relative_path", ""))
+                .setDeleted(true)
+                .build();
+        documents
+                .send(context, List.of(gone))
+                .onSuccess(nothing -> answer(context, List.of(Documents.id(gone)), "to be deleted"))
+                .onFailure(context::fail);
+    }
+
+    /** At once, or when searches see what was written. */
+    private void answer(RoutingContext context, List<String> ids, String otherwise) {
+        if (Documents.isWaiting(context)) {
+            await(context, knowledge.writtenUntilNow(), ids, otherwise, System.nanoTime() + PATIENCE.toNanos());
+        } else {
+            changed(context, ids, false, otherwise);
+        }
+    }
+
+    private void await(
+            RoutingContext context, SearchPort.Progress progress, List<String> ids, String otherwise, long untilNanos) {
+        if (context.response().closed()) {
+            return;
+        }
+        blocking.run(progress::isVisible)
+                .otherwise(error -> {
+                    LOG.warn("it is not known whether documents are visible: {}", error.toString());
+                    return false;
+                })
+                .onSuccess(visible -> {
+                    if (visible || System.nanoTime() >= untilNanos) {
+                        changed(context, ids, visible, otherwise);
+                    } else {
+                        context.vertx()
+                                .setTimer(PAUSE_MS, timer -> await(context, progress, ids, otherwise, untilNanos));
+                    }
+                });
+    }
+
+    private static void changed(RoutingContext context, List<String> ids, boolean done, String otherwise) {
+        Answers.json(
+                context,
+                done ? 200 : 202,
+                new JsonObject()
+                        .put("status", done ? "ok" : "accepted")
+                        .put("document_ids", new JsonArray(ids))
+                        .put("message", ids.size() + (done ? " done" : " " + otherwise)));
+    }
+
+    void list(RoutingContext context) {
+        SearchPort.Asking asking = new SearchPort.Asking(
+                text(context, "project", ""),
+                text(context, "source_trust_level", ""),
+                Answers.queryParam(context, "limit")
+                        .map(RequestParameter::getInteger)
+                        .orElse(DEFAULT_LIMIT));
+        blocking.run(() -> knowledge.documents(asking))
+                .onSuccess(listed -> {
+                    JsonArray all = new JsonArray();
+                    listed.documents()
+                            .forEach(document -> all.add(new JsonObject()
+                                    .put("id", document.documentId())
+                                    .put("project", document.source())
+                                    .put("relative_path", document.path())
+                                    .put("title", document.title())
+                                    .put("collection", document.collection())
+                                    .put("source_trust_level", document.trust())
+                                    .put("status", document.quarantined() ? "quarantined" : "approved")
+                                    .put("size_bytes", document.size())
+                                    .put("imported_at", document.updatedAt())
+                                    .put(
+                                            "last_accessed_at",
+                                            document.lastAccessedAt().orElse(null))
+                                    .put("uses", document.uses())));
+                    Answers.json(
+                            context, 200, new JsonObject().put("documents", all).put("total", listed.total()));
+                })
+                .onFailure(error -> {
+                    LOG.warn("documents could not be listed: {}", error.toString());
+                    context.fail(
+                            error instanceof Problem
+                                    ? error
+                                    : Problem.unavailable(
+                                            "postgres_unavailable", "the documents cannot be listed now"));
+                });
+    }
+
+    private static String text(RoutingContext context, String name, String absent) {
+        return Answers.queryParam(context, name)
+                .map(RequestParameter::getString)
+                .orElse(absent);
+    }
+}

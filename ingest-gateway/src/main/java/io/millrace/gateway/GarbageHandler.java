@@ -1,0 +1,56 @@
+package io.millrace.gateway;
+
+import io.vertx.core.json.JsonArray;
+import io.vertx.core.json.JsonObject;
+import io.vertx.ext.web.RoutingContext;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.TreeMap;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** {@code POST /gc}. */
+final class GarbageHandler {
+    private static final Logger LOG = LoggerFactory.getLogger(GarbageHandler.class);
+    private static final int DEFAULT_DAYS = 180;
+
+    private final SearchPort knowledge;
+    private final Blocking blocking;
+
+    GarbageHandler(SearchPort knowledge, Blocking blocking) {
+        this.knowledge = knowledge;
+        this.blocking = blocking;
+    }
+
+    void collect(RoutingContext context) {
+        JsonObject body = Answers.body(context);
+        boolean dryRun = body.getBoolean("dry_run", false);
+        Instant since = Instant.now().minus(Duration.ofDays(body.getInteger("older_than_days", DEFAULT_DAYS)));
+        blocking.run(() -> knowledge.collectGarbage(since, dryRun))
+                .onSuccess(garbage -> Answers.json(context, 200, json(garbage, dryRun)))
+                .onFailure(error -> {
+                    LOG.warn("documents of no use could not be looked for: {}", error.toString());
+                    context.fail(Problem.unavailable("postgres_unavailable", "usage cannot be looked up now"));
+                });
+    }
+
+    private static JsonObject json(SearchPort.Garbage garbage, boolean dryRun) {
+        JsonObject collections = new JsonObject();
+        new TreeMap<>(garbage.byCollection()).forEach(collections::put);
+        JsonArray documents = new JsonArray();
+        garbage.first()
+                .forEach(unused -> documents.add(new JsonObject()
+                        .put("document_id", unused.documentId())
+                        .put("source", unused.source())
+                        .put("path", unused.path())
+                        .put("collection", unused.collection())
+                        .put("reason", unused.reason())));
+        return new JsonObject()
+                .put("status", "ok")
+                .put("dry_run", dryRun)
+                .put("collections", collections)
+                .put("total_candidates", garbage.total())
+                .put("total_deleted", dryRun ? 0 : garbage.total())
+                .put("documents", documents);
+    }
+}

@@ -1,0 +1,532 @@
+package io.millrace.learners.sources;
+
+import io.micrometer.core.instrument.Gauge;
+import io.millrace.config.ConfigException;
+import io.millrace.learners.knowledge.DocumentTable;
+import io.millrace.learners.knowledge.SourceBook;
+import io.millrace.learners.sources.ConnectApi.ConnectException;
+import io.millrace.learners.sources.ConnectApi.Status;
+import io.millrace.log.Log;
+import io.millrace.log.LogRecord;
+import io.millrace.log.LogTail;
+import io.millrace.log.TopicAdmin;
+import io.millrace.log.Topics;
+import io.millrace.schema.Command;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.SourceReport;
+import io.millrace.schema.SourceStatus;
+import io.millrace.service.Service;
+import java.io.IOException;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.BiPredicate;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Keeps what runs in Kafka Connect as {@code knowledge-sources.yaml} says, and tells on {@code source-status} what each source does.
+ *
+ * <p>The file is looked at twice a second; one with errors changes nothing, and its errors are told. A source that is no longer in the
+ * file is removed with its documents, also when that happened while nothing ran: its status on the log says that it was there. A source
+ * that cannot be read concerns no other.
+ */
+public final class SourceManager implements Service {
+    /** Command that has a source read now; its target is {@link #TARGET} and the id. */
+    public static final String SYNC = "sync";
+
+    public static final String TARGET = "source:";
+
+    /** Key of the status that tells what is wrong with the file itself. */
+    public static final String FILE_KEY = SourcesFile.NAME;
+
+    private static final Logger LOG = LoggerFactory.getLogger(SourceManager.class);
+    private static final String GROUP = "normalizer-sources";
+    private static final long TICK_MS = 250;
+    private static final long LOOK_NANOS = TimeUnit.SECONDS.toNanos(1);
+    private static final long RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
+    private static final byte[] NOTHING_LEFT = "{\"type\":\"manifest\",\"paths\":[]}".getBytes(StandardCharsets.UTF_8);
+
+    private final Log log;
+    private final Path file;
+    private final Path work;
+    private final List<String> collections;
+    private final ConnectWorker worker;
+    private final DocumentTable documents;
+    private final SourceBook book;
+    private final BiPredicate<String, @Nullable String> isIndexed;
+    private final ConnectApi connect = new ConnectApi();
+    private final Admin admin;
+    private final LogTail<SourceStatus> statuses;
+    private final LogTail<Command> commands;
+    private final Thread thread;
+
+    private final Map<String, SourceStatus> told = new ConcurrentHashMap<>();
+    private final Set<String> toSync = ConcurrentHashMap.newKeySet();
+    private final Map<String, Map<String, String>> configured = new HashMap<>();
+    private final Map<String, String> refused = new HashMap<>();
+    private final Map<String, Long> retryAt = new HashMap<>();
+    /** Documents of removed sources that searches may still find, by source. */
+    private final Map<String, Set<String>> leaving = new HashMap<>();
+
+    private final Set<String> topics = new HashSet<>();
+    /** Checksum by document of what is known to be in the index, by source. */
+    private final Map<String, Map<String, String>> indexed = new HashMap<>();
+
+    /** When each source was first seen. */
+    private final Map<String, Long> added = new HashMap<>();
+
+    private Map<String, SourceDefinition> sources = Map.of();
+    private Map<String, Status> running = Map.of();
+    private Map<String, Long> lags = Map.of();
+    private String fileStamp = "";
+    private String fileError = "";
+    private String connectError = "";
+    private long lookedAt;
+    private volatile boolean ready;
+    private volatile boolean closed;
+
+    /**
+     * @param folder holds the file, and the copies of repositories
+     * @param collections the configured ones
+     * @param isIndexed whether a document, by id, can be found, in this version where a checksum is given
+     */
+    public SourceManager(
+            Log log,
+            Path folder,
+            List<String> collections,
+            ConnectWorker worker,
+            DocumentTable documents,
+            SourceBook book,
+            BiPredicate<String, @Nullable String> isIndexed) {
+        this.log = log;
+        this.file = folder.resolve(SourcesFile.NAME);
+        this.work = folder.resolve("connect").resolve("git");
+        this.collections = List.copyOf(collections);
+        this.worker = worker;
+        this.documents = documents;
+        this.book = book;
+        this.isIndexed = isIndexed;
+        this.admin = Admin.create(Map.of(
+                AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, log.settings().bootstrapServers()));
+        this.statuses = new LogTail<>("sources", Topics.SOURCE_STATUS, LogTail.From.BEGINNING, log, this::recall);
+        this.commands = new LogTail<>("sources-commands", Topics.COMMANDS, LogTail.From.END, log, this::command);
+        this.thread = Thread.ofPlatform().name("sources").daemon().unstarted(this::run);
+        Gauge.builder(
+                        "millrace.sources.failed",
+                        told,
+                        map -> map.values().stream()
+                                .filter(status -> status.getState().equals("failed"))
+                                .count())
+                .description("Knowledge sources that cannot be read")
+                .register(log.metrics());
+    }
+
+    /** Only what an earlier process wrote: from then on this one knows better. */
+    private void recall(LogRecord<SourceStatus> record) {
+        SourceStatus status = record.value();
+        if (ready) {
+            return;
+        }
+        if (status == null) {
+            told.remove(record.key());
+        } else {
+            told.put(record.key(), status);
+        }
+    }
+
+    private void command(LogRecord<Command> record) {
+        Command command = record.value();
+        if (command != null
+                && command.getKind().equals(SYNC)
+                && command.getTarget().startsWith(TARGET)) {
+            toSync.add(command.getTarget().substring(TARGET.length()));
+        }
+    }
+
+    private void run() {
+        try {
+            statuses.caughtUp().get();
+            documents.await();
+            told.values().forEach(status -> book.recall(status.getSourceId(), status.getScan(), status.getFailures()));
+            ready = true;
+            while (!closed) {
+                try {
+                    tick();
+                } catch (RuntimeException | ExecutionException | TimeoutException e) {
+                    LOG.warn("the sources could not be looked after; tried again", e);
+                }
+                Thread.sleep(TICK_MS);
+            }
+        } catch (InterruptedException e) {
+            LOG.debug("stopped");
+        } catch (ExecutionException e) {
+            LOG.error("the sources cannot be read from the log", e);
+        }
+    }
+
+    private void tick() throws InterruptedException, ExecutionException, TimeoutException {
+        reload();
+        Set<String> removed = new HashSet<>(told.keySet());
+        removed.remove(FILE_KEY);
+        removed.removeAll(sources.keySet());
+        // back before it had gone: all of it is read again
+        sources.keySet().stream()
+                .filter(id -> leaving.remove(id) != null)
+                .forEach(id -> added.put(id, System.currentTimeMillis()));
+        boolean wanted = !removed.isEmpty() || sources.values().stream().anyMatch(SourceDefinition::enabled);
+        if (wanted || !configured.isEmpty()) {
+            connect(removed);
+        }
+        for (String id : removed) {
+            remove(id);
+        }
+        for (SourceDefinition source : sources.values()) {
+            tell(source.id(), status(source));
+        }
+        tellFile();
+    }
+
+    private void reload() {
+        try {
+            String stamp =
+                    Files.exists(file) ? Files.getLastModifiedTime(file).toMillis() + ":" + Files.size(file) : "none";
+            if (stamp.equals(fileStamp)) {
+                return;
+            }
+            Map<String, SourceDefinition> read = new TreeMap<>();
+            SourcesFile.read(file, collections).forEach(source -> read.put(source.id(), source));
+            fileStamp = stamp;
+            fileError = "";
+            sources = read;
+            refused.clear();
+            retryAt.clear();
+        } catch (ConfigException e) {
+            fileError = String.join("\n", e.errors());
+        } catch (IOException e) {
+            fileError = file + ": cannot be read: " + e.getMessage();
+        }
+    }
+
+    private void connect(Set<String> removed) throws InterruptedException, ExecutionException, TimeoutException {
+        boolean look = System.nanoTime() - lookedAt > LOOK_NANOS;
+        boolean changed = sources.values().stream().anyMatch(this::isNew) || !toSync.isEmpty();
+        if (!look && !changed) {
+            return;
+        }
+        lookedAt = System.nanoTime();
+        URI base;
+        try {
+            base = worker.url();
+            running = connect.connectors(base);
+            connectError = "";
+        } catch (IllegalStateException | ConnectException e) {
+            connectError = String.valueOf(e.getMessage());
+            running = Map.of();
+            return;
+        }
+        for (SourceDefinition source : sources.values()) {
+            reconcile(base, source);
+        }
+        for (String id : removed) {
+            forget(base, id);
+        }
+        lags = lags();
+    }
+
+    private boolean isNew(SourceDefinition source) {
+        return source.enabled() != configured.containsKey(source.id()) && !refused.containsKey(source.id());
+    }
+
+    private void reconcile(URI base, SourceDefinition source)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        String id = source.id();
+        String name = SourceDefinition.connector(log.settings(), id);
+        Status status = running.get(name);
+        boolean sync = toSync.remove(id);
+        try {
+            if (!source.enabled()) {
+                configured.remove(id);
+                if (status != null) {
+                    connect.delete(base, name);
+                }
+                return;
+            }
+            Map<String, String> wanted = source.connectorConfig(log.settings(), work, addedAt(id));
+            boolean late = System.nanoTime() - retryAt.getOrDefault(id, Long.MIN_VALUE) > RETRY_NANOS
+                    || !retryAt.containsKey(id);
+            if (status == null || !wanted.equals(configured.get(id))) {
+                if (refused.containsKey(id) && !late) {
+                    return;
+                }
+                if (topics.add(id)) {
+                    new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
+                }
+                retryAt.put(id, System.nanoTime());
+                connect.put(base, name, wanted);
+                configured.put(id, wanted);
+                refused.remove(id);
+            } else if (sync || (status.state().equals("FAILED") && late)) {
+                retryAt.put(id, System.nanoTime());
+                connect.restart(base, name);
+            }
+        } catch (ConnectException e) {
+            refused.put(id, String.valueOf(e.getMessage()));
+        } catch (IllegalStateException e) {
+            topics.remove(id);
+            refused.put(id, String.valueOf(e.getMessage()));
+        }
+    }
+
+    private long addedAt(String id) {
+        return added.computeIfAbsent(id, fresh -> {
+            SourceStatus status = told.get(fresh);
+            return status == null ? System.currentTimeMillis() : status.getAddedAt();
+        });
+    }
+
+    private void forget(URI base, String id) throws InterruptedException {
+        String name = SourceDefinition.connector(log.settings(), id);
+        configured.remove(id);
+        try {
+            if (running.containsKey(name)) {
+                connect.forget(base, name);
+            }
+        } catch (ConnectException e) {
+            LOG.warn("the connector of {} could not be removed; tried again: {}", id, e.getMessage());
+        }
+    }
+
+    /** Has the normalizer delete what a source left, and then forgets the source. */
+    private void remove(String id) throws InterruptedException, ExecutionException, TimeoutException {
+        String name = SourceDefinition.connector(log.settings(), id);
+        SourceStatus last = told.get(id);
+        if (last == null || running.containsKey(name)) {
+            return;
+        }
+        Set<String> here = leaving.get(id);
+        if (here == null) {
+            here = new HashSet<>(documents.of(id).keySet());
+            leaving.put(id, here);
+            new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
+            log.producer()
+                    .sendRaw(Topics.raw(id), "$manifest".getBytes(StandardCharsets.UTF_8), NOTHING_LEFT)
+                    .get(30, TimeUnit.SECONDS);
+        }
+        here.removeIf(document -> documents.entry(document) == null && !isIndexed.test(document, null));
+        int left = here.size();
+        if (left > 0) {
+            tell(
+                    id,
+                    SourceStatus.newBuilder(last)
+                            .setState("removing")
+                            .setDocuments(left)
+                            .build());
+            return;
+        }
+        // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
+        leaving.remove(id);
+        indexed.remove(id);
+        added.remove(id);
+        book.forget(id);
+        told.remove(id);
+        log.producer().tombstone(Topics.SOURCE_STATUS, id).get(30, TimeUnit.SECONDS);
+    }
+
+    /** Raw records that the normalizer has yet to read, by source. */
+    private Map<String, Long> lags() throws InterruptedException, TimeoutException {
+        try {
+            Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
+            Map<TopicPartition, String> ids = new HashMap<>();
+            for (String id : topics) {
+                TopicPartition partition = new TopicPartition(log.settings().name(Topics.raw(id)), 0);
+                ends.put(partition, OffsetSpec.latest());
+                ids.put(partition, id);
+            }
+            Map<TopicPartition, OffsetAndMetadata> committed = admin.listConsumerGroupOffsets(
+                            log.settings().group(GROUP))
+                    .partitionsToOffsetAndMetadata()
+                    .get(10, TimeUnit.SECONDS);
+            Map<String, Long> found = new HashMap<>();
+            admin.listOffsets(ends).all().get(10, TimeUnit.SECONDS).forEach((partition, end) -> {
+                OffsetAndMetadata at = committed.get(partition);
+                long next = at == null ? 0 : at.offset();
+                found.put(Objects.requireNonNull(ids.get(partition)), Math.max(0, end.offset() - next));
+            });
+            return found;
+        } catch (ExecutionException e) {
+            LOG.debug("the lag of sources is not known now", e);
+            return lags;
+        }
+    }
+
+    private SourceStatus status(SourceDefinition source) {
+        SourceBook.Page page = book.of(source.id());
+        SourceReport scan = page.report();
+        Map<String, String> paths = documents.of(source.id());
+        Map<String, String> inIndex = indexed.computeIfAbsent(source.id(), id -> new HashMap<>());
+        inIndex.keySet().retainAll(paths.keySet());
+        int searchable = 0;
+        int quarantined = 0;
+        for (String document : paths.keySet()) {
+            DocumentTable.Entry entry = documents.entry(document);
+            if (entry == null) {
+                continue;
+            }
+            quarantined += entry.quarantined() ? 1 : 0;
+            if (entry.checksum().equals(inIndex.get(document))) {
+                searchable++;
+            } else if (isIndexed.test(document, entry.checksum())) {
+                inIndex.put(document, entry.checksum());
+                searchable++;
+            }
+        }
+        long lag = lags.getOrDefault(source.id(), 0L);
+        Status connector = running.get(SourceDefinition.connector(log.settings(), source.id()));
+        String error = error(source, connector, scan);
+        return SourceStatus.newBuilder()
+                .setSourceId(source.id())
+                .setKind(source.kind().word())
+                .setLocation(source.location())
+                .setCollection(source.collection())
+                .setTrust(source.trust())
+                .setLocalOnly(source.localOnly())
+                .setState(
+                        !source.enabled()
+                                ? "disabled"
+                                : error.isEmpty()
+                                        ? state(source, connector, scan, lag, paths.size() - searchable)
+                                        : "failed")
+                .setError(source.enabled() ? error : "")
+                .setScan(scan)
+                .setDocuments(paths.size())
+                .setSearchable(searchable)
+                .setQuarantined(quarantined)
+                .setLag(lag)
+                .setFailures(page.failures())
+                .setAddedAt(addedAt(source.id()))
+                .build();
+    }
+
+    private String error(SourceDefinition source, @Nullable Status connector, @Nullable SourceReport scan) {
+        if (!connectError.isEmpty()) {
+            return connectError;
+        }
+        String refusal = refused.get(source.id());
+        if (refusal != null) {
+            return refusal;
+        }
+        if (connector != null && connector.state().equals("FAILED")) {
+            return connector.trace().isEmpty() ? "the connector failed" : connector.trace();
+        }
+        return scan != null && scan.getState().equals("failed") ? scan.getError() : "";
+    }
+
+    private static String state(
+            SourceDefinition source, @Nullable Status connector, @Nullable SourceReport scan, long lag, int unindexed) {
+        boolean reports = source.kind() != SourceDefinition.Kind.CONNECTOR;
+        if (connector == null || (reports && scan == null)) {
+            return "starting";
+        }
+        if (scan != null && scan.getState().equals("scanning")) {
+            return "scanning";
+        }
+        return lag > 0 || unindexed > 0 ? "indexing" : "idle";
+    }
+
+    private void tell(String id, SourceStatus status)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        SourceStatus last = told.get(id);
+        if (last != null
+                && SourceStatus.newBuilder(status)
+                        .setEnvelope(last.getEnvelope())
+                        .build()
+                        .equals(last)) {
+            return;
+        }
+        SourceStatus now = SourceStatus.newBuilder(status)
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(System.currentTimeMillis())
+                        .build())
+                .build();
+        log.producer().send(Topics.SOURCE_STATUS, id, now).get(30, TimeUnit.SECONDS);
+        told.put(id, now);
+    }
+
+    private void tellFile() throws InterruptedException, ExecutionException, TimeoutException {
+        if (!fileError.isEmpty()) {
+            tell(
+                    FILE_KEY,
+                    SourceStatus.newBuilder()
+                            .setSourceId(FILE_KEY)
+                            .setKind("file")
+                            .setLocation(file.toString())
+                            .setState("failed")
+                            .setError(fileError)
+                            .build());
+        } else if (told.remove(FILE_KEY) != null) {
+            log.producer().tombstone(Topics.SOURCE_STATUS, FILE_KEY).get(30, TimeUnit.SECONDS);
+        }
+    }
+
+    @Override
+    public String name() {
+        return "sources";
+    }
+
+    @Override
+    public void start() {
+        statuses.start();
+        commands.start();
+        thread.start();
+    }
+
+    @Override
+    public boolean isReady() {
+        return ready && thread.isAlive();
+    }
+
+    @Override
+    public Map<String, String> details() {
+        Map<String, String> details = new TreeMap<>();
+        told.forEach((id, status) -> {
+            if (status.getState().equals("failed")) {
+                details.put(id, status.getError());
+            }
+        });
+        return details;
+    }
+
+    @Override
+    public void close() {
+        closed = true;
+        thread.interrupt();
+        try {
+            thread.join(5_000);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+        statuses.close();
+        commands.close();
+        connect.close();
+        admin.close(java.time.Duration.ofSeconds(2));
+    }
+}

@@ -1,0 +1,95 @@
+package io.millrace.sinks.upkeep;
+
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Timestamp;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/** Reads the projection of documents with how they were used. */
+public final class DocumentList {
+    private static final int PATIENCE_SECONDS = 10;
+    private static final String LIST = """
+            SELECT d.document_id, d.source, d.path, d.title, d.collection, d.trust, d.quarantined, d.size, d.updated_at,
+                   u.last_accessed_at, coalesce(u.uses, 0), d.total
+            FROM (SELECT *, count(*) OVER () AS total FROM documents
+                  WHERE (? = '' OR source = ?) AND (? = '' OR trust = ?)
+                  ORDER BY source, path, document_id LIMIT ?) d
+            LEFT JOIN document_usage u ON u.document_id = d.document_id
+            ORDER BY d.source, d.path, d.document_id
+            """;
+
+    private final String url;
+    private final String user;
+    private final String password;
+
+    public DocumentList(String url, String user, String password) {
+        this.url = url;
+        this.user = user;
+        this.password = password;
+    }
+
+    /**
+     * A document.
+     *
+     * @param size bytes in UTF-8
+     * @param uses answers and searches that it was part of
+     * @param total documents that were asked for, this one and those beyond the limit included
+     */
+    public record Row(
+            String documentId,
+            String source,
+            String path,
+            String title,
+            String collection,
+            String trust,
+            boolean quarantined,
+            long size,
+            Instant updatedAt,
+            Optional<Instant> lastAccessedAt,
+            long uses,
+            long total) {}
+
+    /**
+     * Documents by source and path.
+     *
+     * @param source empty for all
+     * @param trust empty for all
+     * @throws SQLException when Postgres cannot be asked
+     */
+    public List<Row> of(String source, String trust, int limit) throws SQLException {
+        try (Connection connection = DriverManager.getConnection(url, user, password);
+                PreparedStatement select = connection.prepareStatement(LIST)) {
+            select.setQueryTimeout(PATIENCE_SECONDS);
+            select.setString(1, source);
+            select.setString(2, source);
+            select.setString(3, trust);
+            select.setString(4, trust);
+            select.setInt(5, limit);
+            List<Row> found = new ArrayList<>();
+            try (ResultSet rows = select.executeQuery()) {
+                while (rows.next()) {
+                    found.add(new Row(
+                            rows.getString(1),
+                            rows.getString(2),
+                            rows.getString(3),
+                            rows.getString(4),
+                            rows.getString(5),
+                            rows.getString(6),
+                            rows.getBoolean(7),
+                            rows.getLong(8),
+                            rows.getTimestamp(9).toInstant(),
+                            Optional.ofNullable(rows.getTimestamp(10)).map(Timestamp::toInstant),
+                            rows.getLong(11),
+                            rows.getLong(12)));
+                }
+            }
+            return List.copyOf(found);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+package io.millrace.sinks.upkeep;
+
+import io.millrace.knowledge.Filter;
+import io.millrace.knowledge.VectorIndex;
+import io.millrace.knowledge.VectorIndex.Candidate;
+import io.millrace.knowledge.VectorIndex.Question;
+import io.millrace.knowledge.Vectors;
+import io.millrace.schema.Passage;
+import java.util.Collection;
+import java.util.HashSet;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Predicate;
+import java.util.regex.Pattern;
+
+/**
+ * Tells whether a document only repeats another one: each of its passages is at least 0.95 alike one of the other's, and it has no word
+ * that the other has not. The second is asked because "valve 7" and "valve 8" are more than 0.95 alike, too, and deleting is for ever.
+ */
+final class Duplicates {
+    /** Cosine from which two passages say the same. */
+    static final double ALIKE = 0.95;
+
+    private static final int NEIGHBOURS = 16;
+    private static final Pattern BETWEEN_WORDS = Pattern.compile("[^\\p{L}\\p{N}]+");
+    private static final List<String> TRUST = List.of("generated", "imported", "trusted");
+
+    private final VectorIndex index;
+
+    Duplicates(VectorIndex index) {
+        this.index = index;
+    }
+
+    /**
+     * A passage of the document that says all that this one says, of the same collection and tenant, trusted no less and kept no more
+     * private; empty when there is none.
+     *
+     * @param stays whether the document of a passage is going to stay
+     */
+    Optional<Passage> original(String documentId, Predicate<Passage> stays) {
+        List<Passage> passages = passages(documentId);
+        Set<String> candidates = Set.of();
+        for (int i = 0; i < passages.size() && (i == 0 || !candidates.isEmpty()); i++) {
+            Passage passage = passages.get(i);
+            Set<String> alike = new LinkedHashSet<>();
+            for (Passage other : near(passage)) {
+                if (replaces(other, passage) && stays.test(other)) {
+                    alike.add(other.getDocumentId());
+                }
+            }
+            if (i > 0) {
+                alike.retainAll(candidates);
+            }
+            candidates = alike;
+        }
+        Set<String> said = words(passages);
+        return candidates.stream()
+                .map(this::passages)
+                .filter(other -> !other.isEmpty() && words(other).containsAll(said))
+                .map(List::getFirst)
+                .findFirst();
+    }
+
+    /** Passages of its collection that say the same as one. */
+    private Collection<Passage> near(Passage passage) {
+        List<String> ids = index
+                .candidates(new Question(
+                        Vectors.fromBytes(passage.getVector()),
+                        Map.of(),
+                        NEIGHBOURS,
+                        Filter.collections(List.of(passage.getCollection()))))
+                .stream()
+                .filter(candidate -> candidate.cosine() != null && candidate.cosine() >= ALIKE)
+                .map(Candidate::passageId)
+                .toList();
+        return index.load(ids).values();
+    }
+
+    private List<Passage> passages(String documentId) {
+        return index.section(documentId, 0, Integer.MAX_VALUE);
+    }
+
+    private static boolean replaces(Passage other, Passage passage) {
+        return !other.getDocumentId().equals(passage.getDocumentId())
+                && other.getEnvelope().getTenant().equals(passage.getEnvelope().getTenant())
+                && other.getLocalOnly() == passage.getLocalOnly()
+                && TRUST.indexOf(other.getTrust()) >= TRUST.indexOf(passage.getTrust());
+    }
+
+    private static Set<String> words(List<Passage> passages) {
+        Set<String> words = new HashSet<>();
+        for (Passage passage : passages) {
+            words.addAll(List.of(
+                    BETWEEN_WORDS.split((passage.getTitle() + " " + passage.getText()).toLowerCase(Locale.ROOT))));
+        }
+        words.remove("");
+        return words;
+    }
+}

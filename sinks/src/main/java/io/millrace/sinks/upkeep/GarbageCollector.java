@@ -1,0 +1,203 @@
+package io.millrace.sinks.upkeep;
+
+import io.millrace.knowledge.VectorIndex;
+import io.millrace.log.Log;
+import io.millrace.log.Topics;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Passage;
+import io.millrace.schema.RawDocument;
+import io.millrace.service.Service;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Finds documents that are of no use, and has them deleted, once a week: those that were never part of an answer's evidence or of what
+ * a search found, have had no good feedback and have not changed for 180 days, and those that only repeat another one. Documents of a
+ * declared source stay: a source is deleted from where it is, and would say that it is there.
+ *
+ * <p>It asks Postgres and the index, and while these projections are behind it only finds less. What it wants deleted it says on {@code raw.api}: the
+ * normalizer alone writes documents.
+ */
+public final class GarbageCollector implements Service {
+    /** How long a document may be of no use. */
+    public static final Duration KEPT = Duration.ofDays(180);
+
+    private static final Logger LOG = LoggerFactory.getLogger(GarbageCollector.class);
+    private static final long LOOK_MINUTES = 60;
+    /** What was used most, and was there first, comes first: of two that say the same it is the one to keep. */
+    private static final String CANDIDATES = """
+            SELECT d.document_id, d.source, d.path, d.collection, d.updated_at, u.document_id IS NOT NULL AS used
+            FROM documents d LEFT JOIN document_usage u ON u.document_id = d.document_id
+            WHERE d.source <> ALL (?)
+            ORDER BY coalesce(u.uses, 0) DESC, d.updated_at, d.document_id
+            """;
+    /** A row comes back for the one process whose turn it is; the first start only sets the clock. */
+    private static final String TURN = """
+            INSERT INTO upkeep (name, begun_at) VALUES ('garbage', now())
+            ON CONFLICT (name) DO UPDATE SET begun_at = now() WHERE upkeep.begun_at < now() - interval '7 days'
+            RETURNING (xmax <> 0) AS again
+            """;
+
+    private final Log log;
+    private final String url;
+    private final String user;
+    private final String password;
+    private final Supplier<Set<String>> sources;
+    private final Duplicates duplicates;
+    private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
+            Thread.ofPlatform().name("garbage").daemon().factory());
+
+    /**
+     * A document of no use.
+     *
+     * @param reason {@code unused}, or {@code repeats} and the source and path of the document that stays
+     */
+    public record Stale(String documentId, String source, String path, String collection, String reason) {}
+
+    private record Candidate(
+            String documentId, String source, String path, String collection, Instant updatedAt, boolean used) {
+        Stale stale(String reason) {
+            return new Stale(documentId, source, path, collection, reason);
+        }
+    }
+
+    /**
+     * @param sources ids of the declared sources; throws while they are not known
+     * @param index that the normalizer's documents end in
+     */
+    public GarbageCollector(
+            Log log, String url, String user, String password, Supplier<Set<String>> sources, VectorIndex index) {
+        this.log = log;
+        this.url = url;
+        this.user = user;
+        this.password = password;
+        this.sources = sources;
+        this.duplicates = new Duplicates(index);
+    }
+
+    /**
+     * What would be deleted.
+     *
+     * @param before unused documents that changed since are kept
+     * @throws SQLException when Postgres cannot be asked
+     */
+    public List<Stale> find(Instant before) throws SQLException {
+        Set<String> declared = sources.get();
+        List<Candidate> candidates = candidates(declared);
+        List<Stale> stale = new ArrayList<>();
+        for (Candidate each : candidates) {
+            if (!each.used() && each.updatedAt().isBefore(before)) {
+                stale.add(each.stale("unused"));
+            }
+        }
+        Set<String> going = stale.stream().map(Stale::documentId).collect(Collectors.toCollection(HashSet::new));
+        Set<String> staying = new HashSet<>();
+        for (Candidate each : candidates) {
+            if (!going.contains(each.documentId())) {
+                Optional<Passage> original = duplicates.original(
+                        each.documentId(),
+                        other -> declared.contains(other.getSource()) || staying.contains(other.getDocumentId()));
+                original.ifPresentOrElse(
+                        passage -> stale.add(each.stale("repeats " + passage.getSource() + "/" + passage.getPath())),
+                        () -> staying.add(each.documentId()));
+            }
+        }
+        return List.copyOf(stale);
+    }
+
+    private List<Candidate> candidates(Set<String> declared) throws SQLException {
+        try (Connection connection = DriverManager.getConnection(url, user, password);
+                PreparedStatement select = connection.prepareStatement(CANDIDATES)) {
+            select.setArray(1, connection.createArrayOf("text", declared.toArray(String[]::new)));
+            List<Candidate> found = new ArrayList<>();
+            try (ResultSet rows = select.executeQuery()) {
+                while (rows.next()) {
+                    found.add(new Candidate(
+                            rows.getString(1),
+                            rows.getString(2),
+                            rows.getString(3),
+                            rows.getString(4),
+                            rows.getTimestamp(5).toInstant(),
+                            rows.getBoolean(6)));
+                }
+            }
+            return found;
+        }
+    }
+
+    /** Asks for their deletion; returns when the log has it. */
+    public void delete(List<Stale> stale) throws InterruptedException, ExecutionException {
+        for (Stale each : stale) {
+            RawDocument gone = RawDocument.newBuilder()
+                    .setEnvelope(Envelope.newBuilder()
+                            .setOccurredAt(System.currentTimeMillis())
+                            .build())
+                    .setSource(each.source())
+                    .setPath(each.path())
+                    .setDeleted(true)
+                    .build();
+            log.producer()
+                    .send(Topics.RAW_API, each.source() + "/" + each.path(), gone)
+                    .get();
+        }
+        LOG.info("{} documents of no use go", stale.size());
+    }
+
+    private void look() {
+        try {
+            if (isTurn()) {
+                delete(find(Instant.now().minus(KEPT)));
+            }
+        } catch (SQLException | ExecutionException | RuntimeException e) {
+            LOG.warn("documents of no use could not be looked for; tried again in an hour: {}", e.toString());
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    private boolean isTurn() throws SQLException {
+        try (Connection connection = DriverManager.getConnection(url, user, password);
+                PreparedStatement turn = connection.prepareStatement(TURN);
+                ResultSet row = turn.executeQuery()) {
+            return row.next() && row.getBoolean(1);
+        }
+    }
+
+    @Override
+    public String name() {
+        return "garbage";
+    }
+
+    @Override
+    public void start() {
+        timer.scheduleWithFixedDelay(this::look, 1, LOOK_MINUTES, TimeUnit.MINUTES);
+    }
+
+    @Override
+    public boolean isReady() {
+        return !timer.isShutdown();
+    }
+
+    @Override
+    public void close() {
+        timer.shutdownNow();
+    }
+}
