@@ -5,6 +5,7 @@ import io.millrace.standalone.cli.AskCommand;
 import io.millrace.standalone.cli.CacheCommand;
 import io.millrace.standalone.cli.ConfigCommand;
 import io.millrace.standalone.cli.DownCommand;
+import io.millrace.standalone.cli.EvalCommand;
 import io.millrace.standalone.cli.LogsCommand;
 import io.millrace.standalone.cli.RateCommand;
 import io.millrace.standalone.cli.StatusCommand;
@@ -31,6 +32,7 @@ import picocli.CommandLine.Command;
             LogsCommand.class,
             ConfigCommand.class,
             CacheCommand.class,
+            EvalCommand.class,
             PartsCommand.class,
             ServiceCommand.class,
             TrainCommand.class
