@@ -503,7 +503,10 @@ public final class ConfigLoader {
                         value(Settings.MIN_CONTEXT, 0.35),
                         value(Settings.RETRIEVALS, 256),
                         value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3))),
-                new Cache(value(Settings.CACHE_TTL, Duration.ofDays(1))),
+                new Cache(
+                        value(Settings.CACHE_TTL, Duration.ofDays(1)),
+                        value(Settings.CACHE_SEMANTIC, true),
+                        value(Settings.CACHE_MAX_ERROR, 0.02)),
                 new Dispatch(
                         value(Settings.QUEUE, 10),
                         value(Settings.HEARTBEAT, Duration.ofSeconds(1)),

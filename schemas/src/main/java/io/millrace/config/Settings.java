@@ -64,6 +64,16 @@ public final class Settings {
             "retrieval.timeout", "3s", MS_50, Duration.ofSeconds(30), "After which a query goes on without evidence.");
     static final Setting<Duration> CACHE_TTL = Setting.duration(
             "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
+    static final Setting<Boolean> CACHE_SEMANTIC = Setting.flag(
+            "cache.semantic.enabled",
+            true,
+            "Whether a query that allows caching may get the answer to a question of the same meaning.");
+    static final Setting<Double> CACHE_MAX_ERROR = Setting.number(
+            "cache.semantic.max-error",
+            0.02,
+            0.001,
+            0.2,
+            "Bound of the share of questions with another meaning that are answered so.");
     static final Setting<Integer> QUEUE = Setting.integer(
             "dispatch.queue",
             10,
@@ -119,6 +129,8 @@ public final class Settings {
             RETRIEVALS,
             RETRIEVAL_TIMEOUT,
             CACHE_TTL,
+            CACHE_SEMANTIC,
+            CACHE_MAX_ERROR,
             QUEUE,
             HEARTBEAT,
             PROBE,

@@ -10,6 +10,7 @@ import io.millrace.gateway.SearchPort;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.knowledge.Searcher;
+import io.millrace.knowledge.meaning.SameMeaning;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
 import io.millrace.log.Codecs;
@@ -20,6 +21,7 @@ import io.millrace.log.LogSettings;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.ResponseCache;
+import io.millrace.routers.cache.SemanticCache;
 import io.millrace.routers.clock.Clock;
 import io.millrace.routers.dispatch.Cancellations;
 import io.millrace.routers.dispatch.Claims;
@@ -145,7 +147,8 @@ public final class Services implements AutoCloseable {
         if (roles.contains("retrieval")) {
             EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
             shared.push(cache);
-            services.add(new RetrievalWorker(log, config, searcher, cache, responses(config, endpoints)));
+            services.add(new RetrievalWorker(
+                    log, config, searcher, cache, responses(config, endpoints), similar(config, endpoints)));
         }
         if (roles.contains("knowledge")) {
             services.add(new Normalizer(log));
@@ -159,6 +162,20 @@ public final class Services implements AutoCloseable {
                 new ResponseCache(redis, log.metrics(), config.cache().ttl());
         shared.push(made);
         return made;
+    }
+
+    private Optional<SemanticCache> similar(MillraceConfig config, Endpoints endpoints) {
+        if (!config.cache().semantic()) {
+            return Optional.empty();
+        }
+        RedisValues redis = new RedisValues(endpoints.redisUrl(), "questions of the same meaning are not found");
+        shared.push(redis);
+        return Optional.of(new SemanticCache(
+                redis,
+                log.metrics(),
+                config.cache().ttl(),
+                SameMeaning.shipped(),
+                config.cache().maxError()));
     }
 
     private void dispatch(MillraceConfig config, Endpoints endpoints) {

@@ -10,6 +10,8 @@ import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.ResponseCache;
+import io.millrace.routers.cache.SemanticCache;
+import io.millrace.schema.CachedAnswer;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feature;
 import io.millrace.schema.Hit;
@@ -20,6 +22,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -38,6 +41,7 @@ public final class RetrievalWorker implements Service {
     private final Searcher searcher;
     private final EmbeddingCache cache;
     private final ResponseCache responses;
+    private final Optional<SemanticCache> similar;
     private final LogWorker<Query> worker;
     private final ExecutorService searches = Executors.newVirtualThreadPerTaskExecutor();
 
@@ -45,12 +49,26 @@ public final class RetrievalWorker implements Service {
     private volatile Map<String, String> troubles = Map.of();
 
     public RetrievalWorker(
-            Log log, MillraceConfig config, Searcher searcher, EmbeddingCache cache, ResponseCache responses) {
+            Log log,
+            MillraceConfig config,
+            Searcher searcher,
+            EmbeddingCache cache,
+            ResponseCache responses,
+            Optional<SemanticCache> similar) {
         this.log = log;
         this.config = config;
         this.searcher = searcher;
         this.cache = cache;
         this.responses = responses;
+        // vectors of another model cannot be judged
+        this.similar = similar.filter(
+                each -> each.embedder().equals(searcher.embedder().fingerprint()));
+        if (similar.isPresent() && this.similar.isEmpty()) {
+            LOG.warn(
+                    "the semantic cache is off: its verdict was learned with {} and not with {}",
+                    similar.get().embedder(),
+                    searcher.embedder().fingerprint());
+        }
         this.worker = new LogWorker<>(
                 "retrieval", Topics.QUERIES, log, config.retrieval().concurrency(), this::retrieve);
     }
@@ -114,10 +132,20 @@ public final class RetrievalWorker implements Service {
     }
 
     private ResponseCache.Look look(Query query) throws InterruptedException {
+        String version =
+                query.getRetrieval().equals("off") ? "" : searcher.index().version();
         try {
-            return responses.look(
-                    query,
-                    query.getRetrieval().equals("off") ? "" : searcher.index().version());
+            ResponseCache.Look exact = responses.look(query, version);
+            if (similar.isEmpty() || exact.ticket().isEmpty()) {
+                return exact;
+            }
+            Optional<String> scope = SemanticCache.scope(query, version);
+            if (scope.isEmpty()) {
+                return exact;
+            }
+            float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
+            Optional<CachedAnswer> near = similar.get().look(query, scope.get(), exact.ticket(), vector);
+            return near.isEmpty() ? exact : new ResponseCache.Look(near, "");
         } catch (RuntimeException e) {
             LOG.warn("{} is not looked up in the response cache: {}", query.getInteractionId(), e.toString());
             return ResponseCache.Look.NOTHING;
