@@ -27,7 +27,9 @@ import io.millrace.text.Redactor;
 import io.millrace.topology.internal.Expiries;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.metrics.Sensor;
@@ -69,6 +71,10 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     private final AvroCodec<Interaction> interactions;
     private final AvroCodec<DeadLetter> letters;
     private final Expiries due = new Expiries();
+
+    /** What the store holds, decoded: an entry is read about five times within milliseconds. */
+    private final Map<String, LedgerState> decoded = new HashMap<>();
+
     private long now;
     private long swept;
     private @Nullable KeyValueStore<String, LedgerState> entries;
@@ -92,8 +98,12 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .addRateTotalSensor("ledger", context.taskId().toString(), "late-ends", Sensor.RecordingLevel.INFO);
         KeyValueStore<String, LedgerState> store = context.getStateStore(LedgerTopology.STORE);
         entries = store;
+        decoded.clear();
         try (var all = store.all()) {
-            all.forEachRemaining(entry -> schedule(entry.key, entry.value));
+            all.forEachRemaining(entry -> {
+                decoded.put(entry.key, entry.value);
+                schedule(entry.key, entry.value);
+            });
         }
         closed = context.getStateStore(LedgerTopology.CLOSED_STORE);
     }
@@ -115,7 +125,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
             if (!Ids.isEventId(id)) {
                 throw new UndecodableException("the key is no interaction id");
             }
-            LedgerState before = store().get(id);
+            LedgerState before = decoded.get(id);
             if (before == null && closed().get(id) != null) {
                 if (topic.equals(log.name(Topics.COMPLETIONS))
                         && completions.decode(record.value()).getTerminal()) {
@@ -312,6 +322,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         if (state.getEnded() && whole) {
             close(id, state);
         } else {
+            decoded.put(id, state);
             store().put(id, state);
             schedule(id, state);
         }
@@ -319,12 +330,12 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
 
     private void tick() {
         for (String id : due.take(now)) {
-            LedgerState state = store().get(id);
+            LedgerState state = decoded.get(id);
             if (state == null) {
                 continue;
             }
             if (!state.getQuerySeen()) {
-                store().delete(id);
+                remove(id);
             } else if (state.getEnded()) {
                 close(id, state);
             } else {
@@ -388,9 +399,14 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setCostUsd(attempts.stream().mapToDouble(Attempt::getCostUsd).sum())
                 .build();
         context().forward(new Record<>(id, interactions.encode(terminal), now), LedgerTopology.INTERACTIONS_SINK);
-        store().delete(id);
+        remove(id);
         due.remove(id);
         closed().put(id, state.getDeadlineAt() + REMEMBER_MS);
+    }
+
+    private void remove(String id) {
+        decoded.remove(id);
+        store().delete(id);
     }
 
     /** The answer as it may be kept: redacted, or without its texts. */
