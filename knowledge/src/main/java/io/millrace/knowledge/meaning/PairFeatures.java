@@ -134,6 +134,18 @@ final class PairFeatures {
         return x;
     }
 
+    /**
+     * What no likeness makes up for: other numbers, other code, opposites, or the same words the other way round ("petrol in a diesel
+     * engine"). Such pairs are too rare among labelled ones for weights to learn how much they say.
+     */
+    static boolean conflict(Question a, Question b) {
+        return (!a.numbers.isEmpty() && !b.numbers.isEmpty() && !a.numbers.equals(b.numbers))
+                || (!a.code.isEmpty() && !b.code.isEmpty() && !a.code.equals(b.code))
+                || opposed(a.wordSet, b.wordSet)
+                || opposed(b.wordSet, a.wordSet)
+                || (a.content.equals(b.content) && commonContentSequence(a, b) < a.content.size());
+    }
+
     private record Difference(
             int common,
             int onlyA,

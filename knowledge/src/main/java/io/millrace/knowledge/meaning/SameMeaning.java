@@ -20,8 +20,8 @@ import java.util.zip.GZIPOutputStream;
 /**
  * The verdict whether two questions mean the same, learned from labelled pairs.
  *
- * <p>A fixed cosine cannot tell "petrol in a diesel engine" from "diesel in a petrol engine", nor 28 June from 29 June. This is a logistic
- * regression over {@link PairFeatures}. The features proper are standardized and weakly penalized; the two vectors, of which there are far
+ * <p>A fixed cosine cannot tell "petrol in a diesel engine" from "diesel in a petrol engine", nor 28 June from 29 June. Such
+ * contradictions are told by rule; the rest is a logistic regression over {@link PairFeatures}. The features proper are standardized and weakly penalized; the two vectors, of which there are far
  * more dimensions, strongly. Trees over the same features were no better at the low error rates that matter here.
  *
  * <p>The model is fitted on all pairs. Its calibration (Platt 1999) and the scores from which a threshold is chosen come from models
@@ -71,9 +71,11 @@ public final class SameMeaning {
         return embedder;
     }
 
-    /** Probability that two questions mean the same, among pairs as frequent as they were in training. */
+    /** Probability that two questions mean the same, where pairs are as they were in training; 0 when they contradict each other. */
     public double probability(Question a, Question b) {
-        return Logistic.sigmoid(slope * Logistic.score(weights, PairFeatures.of(a, b, words)) + offset);
+        return PairFeatures.conflict(a, b)
+                ? 0
+                : Logistic.sigmoid(slope * Logistic.score(weights, PairFeatures.of(a, b, words)) + offset);
     }
 
     /**
@@ -118,7 +120,11 @@ public final class SameMeaning {
         List<Double> different = new ArrayList<>();
         for (int i = 0; i < scores.length; i++) {
             if (!pairs.get(i).same()) {
-                different.add(Logistic.sigmoid(platt[0] * scores[i] + platt[1]));
+                LabelledPair pair = pairs.get(i);
+                different.add(
+                        PairFeatures.conflict(pair.a(), pair.b())
+                                ? 0
+                                : Logistic.sigmoid(platt[0] * scores[i] + platt[1]));
             }
         }
         different.sort(Comparator.reverseOrder());

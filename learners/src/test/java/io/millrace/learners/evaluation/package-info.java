@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.learners.evaluation;
+
+import org.jspecify.annotations.NullMarked;
