@@ -77,7 +77,12 @@ final class KnowledgeHandler {
         Acks.await(context, wire.send(Topics.RAW_API, source + "/" + path, document, () -> true))
                 .onSuccess(nothing -> {
                     if (wait) {
-                        awaitVisible(context, id, collection, System.nanoTime() + PATIENCE.toNanos());
+                        awaitVisible(
+                                context,
+                                search.writtenUntilNow(),
+                                id,
+                                collection,
+                                System.nanoTime() + PATIENCE.toNanos());
                     } else {
                         added(context, id, collection, false);
                     }
@@ -85,20 +90,23 @@ final class KnowledgeHandler {
                 .onFailure(context::fail);
     }
 
-    private void awaitVisible(RoutingContext context, String id, String collection, long untilNanos) {
+    private void awaitVisible(
+            RoutingContext context, SearchPort.Progress progress, String id, String collection, long untilNanos) {
         if (context.response().closed()) {
             return;
         }
-        blocking.run(() -> search.isVisible(id))
+        blocking.run(progress::isVisible)
                 .otherwise(error -> {
-                    LOG.warn("the index does not say whether a document is visible: {}", error.toString());
+                    LOG.warn("the log does not say whether a document is visible: {}", error.toString());
                     return false;
                 })
                 .onSuccess(visible -> {
                     if (visible || System.nanoTime() >= untilNanos) {
                         added(context, id, collection, visible);
                     } else {
-                        context.vertx().setTimer(PAUSE_MS, timer -> awaitVisible(context, id, collection, untilNanos));
+                        context.vertx()
+                                .setTimer(
+                                        PAUSE_MS, timer -> awaitVisible(context, progress, id, collection, untilNanos));
                     }
                 });
     }

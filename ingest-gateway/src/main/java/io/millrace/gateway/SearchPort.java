@@ -16,6 +16,17 @@ public interface SearchPort {
      */
     List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine);
 
-    /** Whether searches find passages of this document now. */
-    boolean isVisible(String documentId);
+    /** Begins to follow what was written to the knowledge until now. */
+    Progress writtenUntilNow();
+
+    /** How far into the index something is that was written; it is asked until it is there. */
+    @FunctionalInterface
+    interface Progress {
+        /**
+         * Whether searches see its effect, also when that is none, as for a document that is there already.
+         *
+         * @throws Exception when the log cannot be asked now
+         */
+        boolean isVisible() throws Exception;
+    }
 }

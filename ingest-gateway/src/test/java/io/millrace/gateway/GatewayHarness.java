@@ -64,8 +64,8 @@ final class GatewayHarness implements AutoCloseable {
             }
 
             @Override
-            public boolean isVisible(String documentId) {
-                return visible.get();
+            public Progress writtenUntilNow() {
+                return visible::get;
             }
         };
         gateway = new Gateway(metrics, wire, config, search, around);

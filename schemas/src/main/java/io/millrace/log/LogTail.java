@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.stream.Collectors;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -47,6 +48,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     private final CompletableFuture<Void> caughtUp = new CompletableFuture<>();
     private final Thread thread;
     private volatile boolean running = true;
+    private volatile Map<Integer, Long> positions = Map.of();
     private volatile @Nullable KafkaConsumer<byte[], byte[]> reading;
 
     /** A tail over all partitions. */
@@ -104,6 +106,11 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         return caughtUp;
     }
 
+    /** The offset, by partition, up to which everything is handled. Empty before the first poll; moves with the topic when records are compacted away. */
+    public Map<Integer, Long> positions() {
+        return positions;
+    }
+
     /** Whoever waits for these records must not wait for ever: a consumer that dies is replaced, and goes on where it was. */
     private void run(List<TopicPartition> assignment, From from, Map<Integer, Long> offsets) {
         Map<TopicPartition, Long> next = new HashMap<>();
@@ -154,6 +161,8 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
                 handle(record);
                 next.put(new TopicPartition(record.topic(), record.partition()), record.offset() + 1);
             }
+            positions = assignment.stream()
+                    .collect(Collectors.toUnmodifiableMap(TopicPartition::partition, consumer::position));
             if (!caughtUp.isDone()) {
                 goal.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue());
                 if (goal.isEmpty()) {

@@ -85,6 +85,7 @@ public final class Services implements AutoCloseable {
     private final Deque<AutoCloseable> shared = new ArrayDeque<>();
     private @org.jspecify.annotations.Nullable Gateway gateway;
     private @org.jspecify.annotations.Nullable Searcher searcher;
+    private Supplier<Map<Integer, Long>> visible = Map::of;
 
     /**
      * Builds the services; starts nothing.
@@ -143,7 +144,9 @@ public final class Services implements AutoCloseable {
         shared.push(embedder);
         LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
         searcher = new Searcher(index, embedder, config.collections());
-        services.add(new IndexProjection(log, index));
+        IndexProjection projection = new IndexProjection(log, index);
+        services.add(projection);
+        visible = projection::visible;
         if (roles.contains("retrieval")) {
             EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
             shared.push(cache);
@@ -197,10 +200,12 @@ public final class Services implements AutoCloseable {
                 "postgres", endpoints.jdbcUrl(),
                 // the password stays here
                 "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
+        Intake intake = new Intake(log.settings(), visible);
+        shared.push(intake);
         Gateway made = new Gateway(
                 log,
                 config,
-                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher)),
+                new KnowledgeSearch(java.util.Objects.requireNonNull(searcher), intake),
                 new Gateway.Surroundings(
                         endpoints.jdbcUrl(),
                         endpoints.user(),
@@ -213,7 +218,7 @@ public final class Services implements AutoCloseable {
         gateway = made;
     }
 
-    private record KnowledgeSearch(Searcher searcher) implements SearchPort {
+    private record KnowledgeSearch(Searcher searcher, Intake intake) implements SearchPort {
         @Override
         public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
             return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
@@ -221,8 +226,8 @@ public final class Services implements AutoCloseable {
         }
 
         @Override
-        public boolean isVisible(String documentId) {
-            return searcher.index().hasDocument(documentId, null);
+        public Progress writtenUntilNow() {
+            return intake.writtenUntilNow();
         }
     }
 

@@ -25,6 +25,7 @@ import java.nio.file.Path;
 import java.sql.DriverManager;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -427,6 +428,24 @@ class SpineIT {
                         line -> {}))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("is in use by pid");
+    }
+
+    @Test
+    void shouldSeeWhatAWriteThatWaitedChanged() throws Exception {
+        for (String height : List.of("nine", "eleven", "eleven", "nine")) {
+            document("lock.md", "# The lock\n\nThe lock lifts a barge by " + height + " feet.");
+
+            JsonNode found = JSON.readTree(post("/search", "{\"query\":\"How far does the lock lift a barge?\"}")
+                    .body());
+
+            List<String> texts = new ArrayList<>();
+            found.path("results").forEach(hit -> texts.add(hit.at("/payload/content").asText()));
+            assertThat(texts)
+                    .filteredOn(text -> text.contains("lifts a barge"))
+                    .singleElement()
+                    .asString()
+                    .contains(height + " feet");
+        }
     }
 
     // ---- how it is asked

@@ -36,6 +36,7 @@ public final class IndexProjection implements Service {
             Thread.ofPlatform().name("index").daemon().factory());
     private volatile boolean dirty;
     private volatile boolean uncommitted;
+    private volatile Map<Integer, Long> visible = Map.of();
     private volatile long lastLagMs;
 
     public IndexProjection(Log log, VectorIndex index) {
@@ -62,6 +63,7 @@ public final class IndexProjection implements Service {
     }
 
     private void refresh() {
+        Map<Integer, Long> handled = tail.positions();
         try {
             if (dirty) {
                 dirty = false;
@@ -69,6 +71,7 @@ public final class IndexProjection implements Service {
             } else {
                 lastLagMs = 0;
             }
+            visible = handled;
         } catch (RuntimeException e) {
             LOG.error("the vector index could not be refreshed", e);
         }
@@ -84,6 +87,11 @@ public final class IndexProjection implements Service {
             uncommitted = true;
             LOG.error("the vector index could not be committed; it will be read from the log again", e);
         }
+    }
+
+    /** The offset of {@code passages}, by partition, up to which searches see everything. */
+    public Map<Integer, Long> visible() {
+        return visible;
     }
 
     @Override
