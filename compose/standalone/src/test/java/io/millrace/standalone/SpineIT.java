@@ -439,7 +439,8 @@ class SpineIT {
                     .body());
 
             List<String> texts = new ArrayList<>();
-            found.path("results").forEach(hit -> texts.add(hit.at("/payload/content").asText()));
+            found.path("results")
+                    .forEach(hit -> texts.add(hit.at("/payload/content").asText()));
             assertThat(texts)
                     .filteredOn(text -> text.contains("lifts a barge"))
                     .singleElement()

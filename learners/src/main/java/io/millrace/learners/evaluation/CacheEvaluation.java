@@ -18,8 +18,10 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.ToDoubleFunction;
 
 /**
@@ -138,18 +140,18 @@ public final class CacheEvaluation {
     public static List<LabelledPair> label(List<Pair> pairs, Embedder embedder, Progress progress) {
         Map<String, Question> questions = new LinkedHashMap<>();
         Map<String, String> parents = new HashMap<>();
-        List<String> texts = new ArrayList<>();
+        Set<String> distinct = new LinkedHashSet<>();
         for (Pair pair : pairs) {
             for (String text : List.of(pair.a(), pair.b())) {
-                if (parents.putIfAbsent(text, text) == null) {
-                    texts.add(text);
-                }
+                distinct.add(text);
+                parents.putIfAbsent(text, text);
                 // case and white space make no other question
                 parents.putIfAbsent(Question.form(text), Question.form(text));
                 join(parents, text, Question.form(text));
             }
             join(parents, pair.a(), pair.b());
         }
+        List<String> texts = List.copyOf(distinct);
         for (int at = 0; at < texts.size(); at += BATCH) {
             List<String> batch = texts.subList(at, Math.min(texts.size(), at + BATCH));
             List<float[]> vectors = embedder.embed(batch);
