@@ -1,6 +1,8 @@
 package io.millrace.bench;
 
 import io.millrace.bench.crash.CrashBenchmark;
+import io.millrace.bench.knowledge.IngestBenchmark;
+import io.millrace.bench.knowledge.SearchBenchmark;
 import io.millrace.bench.path.PathBenchmark;
 import io.millrace.bench.path.StreamsBenchmark;
 import io.millrace.bench.process.StartBenchmark;
@@ -18,7 +20,9 @@ import picocli.CommandLine.Command;
             StreamsBenchmark.class,
             CrashBenchmark.class,
             StartBenchmark.class,
-            SinkBenchmark.class
+            SinkBenchmark.class,
+            SearchBenchmark.class,
+            IngestBenchmark.class
         })
 public final class Bench {
     private Bench() {}

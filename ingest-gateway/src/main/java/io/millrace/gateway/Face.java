@@ -4,6 +4,9 @@ import io.millrace.schema.Answer;
 import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
+import io.millrace.schema.SearchNote;
+import io.millrace.text.ContextLevel;
+import io.millrace.text.Prompts;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.json.DecodeException;
 import io.vertx.core.json.JsonArray;
@@ -31,9 +34,18 @@ enum Face {
     QUERY(Errors.PROBLEM) {
         @Override
         Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            SearchNote search = reply.getSearch();
             List<Hit> hits = reply.getHits();
             JsonObject results = new JsonObject()
                     .put("combined_results", items(hits, Hit::getScore, ""))
+                    .put(
+                            "sql_results",
+                            items(
+                                    hits.stream()
+                                            .filter(hit -> hit.getUnit().equals("row"))
+                                            .toList(),
+                                    Hit::getScore,
+                                    ""))
                     .put(
                             "semantic_results",
                             items(best(hits, Hit::getCosine, query.getLimit()), Hit::getCosine, "cosine"))
@@ -46,9 +58,19 @@ enum Face {
                                     .map(Hit::getCollection)
                                     .distinct()
                                     .sorted()
-                                    .toList()));
+                                    .toList()))
+                    .put(
+                            "context_compression",
+                            new JsonObject()
+                                    .put("enabled", search.getTokensAfter() > 0)
+                                    .put("token_budget", search.getTokenBudget())
+                                    .put("tokens_before", search.getTokensBefore())
+                                    .put("compressed_tokens", search.getTokensAfter()))
+                    .put("rounds", search.getRounds())
+                    .put("session_turn", search.getSessionTurn() > 0 ? search.getSessionTurn() : null)
+                    .put("searched_for", new JsonArray(List.copyOf(search.getQueries())));
             return new JsonObject()
-                    .put("route", query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval())
+                    .put("route", mode(query, search))
                     .put("backend", remote ? "remote" : "local")
                     .put("response", answerOf(reply).getText())
                     .put("latency_ms", Math.round(elapsedMs))
@@ -78,9 +100,54 @@ enum Face {
                     .put("decision", decision(reply))
                     .toBuffer();
         }
+    },
+
+    /** The predecessor's: the question with context, for a model that the client asks itself. */
+    AUGMENT(Errors.PROBLEM) {
+        @Override
+        Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            SearchNote search = reply.getSearch();
+            return new JsonObject()
+                    .put("augmented_prompt", Prompts.augmented(answerOf(reply).getText(), query.getText()))
+                    .put("context_ids", new JsonArray(List.copyOf(search.getUsed())))
+                    .put("original_query", query.getText())
+                    .put("context_count", search.getUsed().size())
+                    .put("token_count", search.getTokensAfter())
+                    .put("context_score", reply.getContextScore())
+                    .put("capability_discovery", discovery(query, reply))
+                    .put("latency_ms", Math.round(elapsedMs))
+                    .put("interaction_id", query.getInteractionId())
+                    .toBuffer();
+        }
+    },
+
+    /** The predecessor's: a turn of a session that collects context. */
+    CONTEXT(Errors.PROBLEM) {
+        @Override
+        Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
+            SearchNote search = reply.getSearch();
+            return new JsonObject()
+                    .put("context", answerOf(reply).getText())
+                    .put("context_ids", new JsonArray(List.copyOf(search.getUsed())))
+                    .put("suggestions", suggestions(query, reply))
+                    .put("token_count", search.getTokensAfter())
+                    .put("tokens_before", search.getTokensBefore())
+                    .put("token_budget", query.getContextTokens())
+                    // empty: all of them
+                    .put("collections_searched", new JsonArray(List.copyOf(search.getCollections())))
+                    .put("session_id", query.getSessionId())
+                    // null: the sessions are not known now
+                    .put("turn_number", search.getSessionTurn() > 0 ? search.getSessionTurn() : null)
+                    .put("searched_for", new JsonArray(List.copyOf(search.getQueries())))
+                    .put("context_score", reply.getContextScore())
+                    .put("latency_ms", Math.round(elapsedMs))
+                    .put("interaction_id", query.getInteractionId())
+                    .toBuffer();
+        }
     };
 
     private static final Logger LOG = LoggerFactory.getLogger(Face.class);
+    private static final int SUGGESTIONS = 5;
 
     private final Errors errors;
 
@@ -142,12 +209,61 @@ enum Face {
                                     .put("document_id", hit.getDocumentId())
                                     .put("chunk_index", hit.getChunkIndex())
                                     .put("trust", hit.getTrust())
+                                    .put("factor", hit.getFactor())
+                                    .put("relation", hit.getRelation().isEmpty() ? null : hit.getRelation())
+                                    .put("related_to", hit.getRelatedTo().isEmpty() ? null : hit.getRelatedTo())
                                     .put("cosine", hit.getCosine())
                                     .put("bm25", hit.getBm25()))
                     .put("source", hit.getPath())
                     .put("sources", sources));
         }
         return items;
+    }
+
+    /** The predecessor's shape. What it looked for beside documents there is none of here yet: those lists are empty. */
+    private static JsonObject discovery(Query query, Reply reply) {
+        SearchNote search = reply.getSearch();
+        boolean used = !search.getUsed().isEmpty();
+        JsonArray datasets = new JsonArray();
+        reply.getHits().stream()
+                .filter(hit -> search.getUsed().contains(hit.getPassageId()))
+                .map(hit -> new JsonObject().put("title", hit.getPath()).put("project", hit.getCollection()))
+                .distinct()
+                .forEach(datasets::add);
+        return new JsonObject()
+                .put("decision", used ? "used" : "skipped")
+                .put("reason", used ? "context_found" : "no_convincing_context")
+                .put("cache_hit", false)
+                .put("intent_tags", new JsonArray().add(mode(query, search)))
+                .put("tools", new JsonArray())
+                .put("skills", new JsonArray())
+                .put("servers", new JsonArray())
+                .put("datasets", datasets);
+    }
+
+    /** What a client may ask for next: passages that did not fit, then the next level. */
+    private static JsonArray suggestions(Query query, Reply reply) {
+        SearchNote search = reply.getSearch();
+        JsonArray suggestions = new JsonArray();
+        reply.getHits().stream()
+                .filter(hit -> !search.getUsed().contains(hit.getPassageId()))
+                .map(hit -> "not in the context for want of room or of confidence: " + hit.getTitle() + " ("
+                        + hit.getPath() + ")")
+                .distinct()
+                .limit(SUGGESTIONS)
+                .forEach(suggestions::add);
+        ContextLevel.of(query.getContextLevel())
+                .flatMap(ContextLevel::next)
+                .ifPresent(next ->
+                        suggestions.add("context_level " + next.word() + " gives up to " + next.hits() + " passages"));
+        return suggestions;
+    }
+
+    private static String mode(Query query, SearchNote search) {
+        if (!search.getMode().isEmpty()) {
+            return search.getMode();
+        }
+        return query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval();
     }
 
     private static List<Hit> best(List<Hit> hits, Function<Hit, @Nullable Double> score, int limit) {

@@ -3,6 +3,7 @@ package io.millrace.gateway;
 import static java.util.Objects.requireNonNull;
 
 import io.millrace.config.MillraceConfig;
+import io.millrace.text.ContextLevel;
 import io.vertx.core.Future;
 import io.vertx.core.Handler;
 import io.vertx.core.VerticleBase;
@@ -11,6 +12,7 @@ import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.HttpServer;
 import io.vertx.core.http.HttpServerOptions;
 import io.vertx.core.http.HttpServerRequest;
+import io.vertx.core.json.JsonObject;
 import io.vertx.core.net.SocketAddress;
 import io.vertx.ext.web.Router;
 import io.vertx.ext.web.RoutingContext;
@@ -125,6 +127,9 @@ final class Frontend extends VerticleBase {
         return Map.ofEntries(
                 Map.entry("query", context -> ask(context, Face.QUERY, inbox)),
                 Map.entry("route", context -> ask(context, Face.ROUTE, inbox)),
+                Map.entry("augmentQuery", context -> ask(context, Face.AUGMENT, inbox)),
+                Map.entry("multiTurnContext", context -> ask(context, Face.CONTEXT, inbox)),
+                Map.entry("tokenBudget", Frontend::tokenBudget),
                 Map.entry("getInteraction", shared.interactions),
                 Map.entry("rate", shared.feedback::rate),
                 Map.entry("giveFeedback", shared.feedback::give),
@@ -151,10 +156,20 @@ final class Frontend extends VerticleBase {
     private void ask(RoutingContext context, Face face, LoopInbox inbox) {
         shared.desk.submit(
                 context.request(),
-                shared.queries.ask(context.request(), Answers.body(context), face),
+                shared.queries.of(context.request(), Answers.body(context), face),
                 face,
                 Headers.respondAsync(context.request()),
                 inbox);
+    }
+
+    private static void tokenBudget(RoutingContext context) {
+        JsonObject body = Answers.body(context);
+        Answers.json(
+                context,
+                200,
+                TokenBudgets.of(body.getString("query_type", ""))
+                        .toJson(ContextLevel.of(body.getString("context_level", ""))
+                                .orElse(ContextLevel.STANDARD)));
     }
 
     /** Before the contract's validator, which hides broken bytes and says of broken JSON only that it is bad. */

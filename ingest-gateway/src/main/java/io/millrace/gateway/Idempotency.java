@@ -83,6 +83,10 @@ final class Idempotency {
                 Boolean.toString(query.getGenerate()),
                 Integer.toString(query.getLimit()),
                 String.join(",", query.getCollections()),
+                query.getSessionId(),
+                query.getContextLevel(),
+                Integer.toString(query.getContextTokens()),
+                String.join(",", query.getExclude()),
                 query.getBody()));
     }
 

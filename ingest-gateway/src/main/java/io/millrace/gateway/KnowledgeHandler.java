@@ -7,12 +7,12 @@ import io.millrace.schema.Envelope;
 import io.millrace.schema.Hit;
 import io.millrace.schema.RawDocument;
 import io.millrace.text.Sanitizer;
+import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
 import io.vertx.openapi.validation.RequestParameter;
 import java.time.Duration;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -131,29 +131,42 @@ final class KnowledgeHandler {
         if (query.isBlank()) {
             throw Problem.invalid("query", "query must not be empty");
         }
-        String asked = body.getString("mode", "hybrid");
-        String mode = asked.equals("auto") ? "hybrid" : asked;
-        List<String> collections = Queries.strings(body.getJsonArray("collections"));
-        int limit = body.getInteger("limit", config.retrieval().limit());
-        double least = body.getDouble("score_threshold", 0.0);
+        String mode = body.getString("mode", "hybrid");
+        Filters filters = Filters.of(body);
+        Filters.checkQuestion(mode, "query", query);
+        SearchPort.Asked asked = new SearchPort.Asked(
+                query,
+                mode,
+                Queries.strings(body.getJsonArray("collections")),
+                filters.fields(),
+                filters.tags(),
+                filters.minSuccessRate(),
+                body.getInteger("limit", config.retrieval().limit()),
+                body.getDouble("score_threshold", 0.0),
+                body.getDouble("diversity", 0.0));
         long started = System.nanoTime();
-        blocking.run(() -> search.search(query, mode, collections, limit, least))
-                .onSuccess(hits -> Answers.json(
+        blocking.run(() -> search.search(asked))
+                .onSuccess(found -> Answers.json(
                         context,
                         200,
                         new JsonObject()
                                 .put("query", query)
-                                .put("search_mode", mode)
-                                .put("results", Face.items(hits, Hit::getScore, ""))
-                                .put("total", hits.size())
+                                .put("search_mode", found.mode())
+                                .put("results", Face.items(found.hits(), Hit::getScore, ""))
+                                .put("total", found.hits().size())
+                                .put("context_score", found.contextScore())
+                                .put("degraded", new JsonArray(found.degraded()))
                                 .put("latency_ms", Math.round((System.nanoTime() - started) / 1e6))))
                 .onFailure(error -> {
                     if (error instanceof Problem) {
                         context.fail(error);
                         return;
                     }
-                    LOG.warn("the index does not answer", error);
-                    context.fail(Problem.unavailable("index_unavailable", "the index cannot be searched now"));
+                    LOG.warn("a search failed", error);
+                    context.fail(
+                            asked.mode().equals("sql")
+                                    ? Problem.unavailable("postgres_unavailable", "the database does not answer now")
+                                    : Problem.unavailable("index_unavailable", "the index cannot be searched now"));
                 });
     }
 }

@@ -5,6 +5,7 @@ import io.millrace.config.MillraceConfig.ModelPolicy;
 import io.millrace.id.Ids;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Query;
+import io.millrace.text.ContextLevel;
 import io.millrace.text.Sanitizer;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.json.JsonArray;
@@ -20,6 +21,9 @@ final class Queries {
 
     private static final String EXTRACTIVE = "extractive";
     private static final String PING = "ping";
+
+    /** Tokens of a turn's context when the client does not say (the predecessor's). */
+    private static final int TURN_TOKENS = 2_000;
 
     private final MillraceConfig config;
     private final String gatewayId;
@@ -85,14 +89,81 @@ final class Queries {
         return policy;
     }
 
-    /** The body of /query or /route, valid by the contract. */
-    Query ask(HttpServerRequest request, JsonObject body, Face face) {
-        boolean named = body.containsKey("query");
-        String field = named || !body.containsKey("prompt") ? "query" : "prompt";
+    /** The body of the path that the face belongs to, valid by the contract. */
+    Query of(HttpServerRequest request, JsonObject body, Face face) {
+        return switch (face) {
+            case AUGMENT -> augment(request, body);
+            case CONTEXT -> context(request, body);
+            default -> ask(request, body, face);
+        };
+    }
+
+    /** A question whose answer is its own text with context, for a model that the client asks itself. */
+    private Query augment(HttpServerRequest request, JsonObject body) {
+        return contextual(request, "augment", body)
+                .setLimit(body.getInteger("limit", config.retrieval().limit()))
+                .setContextTokens(body.getInteger("max_tokens", 0))
+                .setCollections(strings(body.getJsonArray("collections")))
+                .setBody(new JsonObject()
+                        .put("model", DEFAULT_MODEL)
+                        .put("messages", new JsonArray().add(message(body)))
+                        .put("user", body.getString("agent_type", ""))
+                        .encode())
+                .build();
+    }
+
+    /** A turn of a session that collects context. */
+    private Query context(HttpServerRequest request, JsonObject body) {
+        ContextLevel level = ContextLevel.of(body.getString("context_level", ContextLevel.STANDARD.word()))
+                .orElse(ContextLevel.STANDARD);
+        return contextual(request, "context", body)
+                .setSessionId(body.getString("session_id"))
+                .setContextLevel(level.word())
+                .setLimit(level.hits())
+                .setContextTokens(body.getInteger("max_tokens", TURN_TOKENS))
+                .setExclude(strings(body.getJsonArray("previous_context_ids")))
+                .setBody(new JsonObject()
+                        .put("model", DEFAULT_MODEL)
+                        .put("messages", new JsonArray().add(message(body)))
+                        .put("metadata", body.getJsonObject("metadata", new JsonObject()))
+                        .encode())
+                .build();
+    }
+
+    private static JsonObject message(JsonObject body) {
+        return new JsonObject().put("role", "user").put("content", body.getString("query"));
+    }
+
+    /** A question that is searched for, and whose context is the answer: no model is asked. */
+    private Query.Builder contextual(HttpServerRequest request, String api, JsonObject body) {
+        Filters filters = Filters.of(body);
+        return start(request, api)
+                .setText(text(body, "query"))
+                .setModel(DEFAULT_MODEL)
+                .setLocalOnly(Headers.flag(request, Headers.LOCAL_ONLY))
+                .setLocalOnlyReason(Headers.flag(request, Headers.LOCAL_ONLY) ? "request" : "")
+                .setGenerate(false)
+                .setRetrieval("auto")
+                .setAddContext(true)
+                .setFilters(filters.fields())
+                .setTags(filters.tags())
+                .setMinSuccessRate(filters.minSuccessRate())
+                .setStore(body.getBoolean("store", true));
+    }
+
+    private static String text(JsonObject body, String field) {
         String text = Sanitizer.sanitize(body.getString(field, ""));
         if (text.isBlank()) {
             throw Problem.invalid(field, field + " must not be empty");
         }
+        return text;
+    }
+
+    /** The body of /query or /route, valid by the contract. */
+    private Query ask(HttpServerRequest request, JsonObject body, Face face) {
+        boolean named = body.containsKey("query");
+        String field = named || !body.containsKey("prompt") ? "query" : "prompt";
+        String text = text(body, field);
         boolean forceLocal = body.getBoolean("force_local", false);
         boolean forceRemote = body.getBoolean("force_remote", false);
         if (forceLocal && forceRemote) {
@@ -101,6 +172,9 @@ final class Queries {
         String model = body.getString("model", DEFAULT_MODEL);
         ModelPolicy policy = policy(model);
         boolean asked = Headers.flag(request, Headers.LOCAL_ONLY) || body.getBoolean("local_only", false);
+        String mode = body.getString("mode", policy.retrieval());
+        Filters.checkQuestion(mode, field, text);
+        Filters filters = Filters.of(body);
         boolean generate = body.getBoolean("generate_response", face == Face.ROUTE);
         Query.Builder query = start(request, face == Face.ROUTE ? "route" : "query")
                 .setText(text)
@@ -111,9 +185,12 @@ final class Queries {
                 .setLocalOnly(asked || policy.localOnly())
                 .setLocalOnlyReason(asked ? "request" : policy.localOnly() ? "model" : "")
                 .setGenerate(generate)
-                .setRetrieval(body.getString("mode", policy.retrieval()))
+                .setRetrieval(mode)
                 .setAddContext(policy.addContext())
                 .setCollections(strings(body.getJsonArray("collections")))
+                .setFilters(filters.fields())
+                .setTags(filters.tags())
+                .setMinSuccessRate(filters.minSuccessRate())
                 .setLimit(body.getInteger("limit", config.retrieval().limit()))
                 .setKeywordLimit(
                         body.getInteger("keyword_limit", config.retrieval().limit()))

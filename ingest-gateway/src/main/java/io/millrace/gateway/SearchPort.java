@@ -2,19 +2,47 @@ package io.millrace.gateway;
 
 import io.millrace.schema.Hit;
 import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /** The knowledge as the gateway sees it. Calls block and come from worker threads; what they throw is answered as 503. */
 public interface SearchPort {
     /**
-     * Passages, best first.
+     * A question.
      *
-     * @param text sanitized, not blank
-     * @param mode keyword, semantic or hybrid
+     * @param text sanitized, not blank; in sql mode a valid {@link io.millrace.text.DocumentQuestion}
+     * @param mode auto, keyword, semantic, hybrid, tree or sql
      * @param collections configured names; empty means all
+     * @param fields exact values by field
+     * @param tags all of which a hit must have
+     * @param minSuccessRate 0..1; 0 for any
      * @param limit most hits, 1..50
      * @param minCosine least cosine of a semantic hit, 0..1
+     * @param diversity weight of unlikeness among the hits, 0..1
      */
-    List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine);
+    record Asked(
+            String text,
+            String mode,
+            List<String> collections,
+            Map<String, String> fields,
+            List<String> tags,
+            double minSuccessRate,
+            int limit,
+            double minCosine,
+            double diversity) {}
+
+    /**
+     * What was found.
+     *
+     * @param mode what auto chose
+     * @param hits best first
+     * @param contextScore probability that they answer the question, 0..1; null where that has no meaning
+     * @param degraded parts that did not work and were done without
+     */
+    record Found(String mode, List<Hit> hits, @Nullable Double contextScore, List<String> degraded) {}
+
+    /** Searches. */
+    Found search(Asked asked);
 
     /** Begins to follow what was written to the knowledge until now. */
     Progress writtenUntilNow();

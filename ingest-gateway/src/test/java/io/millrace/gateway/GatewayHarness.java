@@ -35,6 +35,7 @@ final class GatewayHarness implements AutoCloseable {
 
     final FakeWire wire = new FakeWire();
     final AtomicBoolean visible = new AtomicBoolean();
+    final java.util.List<SearchPort.Asked> searched = new java.util.concurrent.CopyOnWriteArrayList<>();
     final PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
     final Gateway gateway;
     private final HttpClient http =
@@ -59,8 +60,10 @@ final class GatewayHarness implements AutoCloseable {
     GatewayHarness(MillraceConfig config, Gateway.Surroundings around) {
         SearchPort search = new SearchPort() {
             @Override
-            public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
-                return List.of(hit("p1", 0.7, null), hit("p2", 0.6, 3.5));
+            public Found search(Asked asked) {
+                searched.add(asked);
+                return new Found(
+                        "hybrid", List.of(hit("p1", 0.7, null), hit("p2", 0.6, 3.5)), 0.9, List.of("reranker"));
             }
 
             @Override
@@ -114,6 +117,7 @@ final class GatewayHarness implements AutoCloseable {
                         routing.leaseTimeout(),
                         routing.maxAttempts()),
                 base.retrieval(),
+                base.knowledge(),
                 base.cache(),
                 base.dispatch(),
                 new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog, 1L << 30),

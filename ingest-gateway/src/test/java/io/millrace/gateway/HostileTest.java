@@ -32,8 +32,18 @@ class HostileTest {
             "{\"interaction_id\":\"" + ID
                     + "\",\"outcome\":\"success\",\"user_feedback\":1,\"tags\":[\"t\"],\"rating\":0}",
             "{\"content\":\"c\",\"project\":\"p\",\"relative_path\":\"r\",\"tags\":[\"t\"],\"metadata\":{\"k\":\"v\"},\"collection\":\"nixos-docs\"}");
-    private static final List<String> PATHS =
-            List.of(CHAT, "/query", "/route", "/feedback/" + ID, "/feedback", "/documents", "/search", "/aidb/query");
+    private static final List<String> PATHS = List.of(
+            CHAT,
+            "/query",
+            "/route",
+            "/feedback/" + ID,
+            "/feedback",
+            "/documents",
+            "/search",
+            "/aidb/query",
+            "/augment_query",
+            "/context/multi_turn",
+            "/discovery/token_budget");
     private static final List<String> NASTY = List.of(
             "null",
             "true",

@@ -156,6 +156,7 @@ class OperationsTest {
                 config.models(),
                 config.routing(),
                 config.retrieval(),
+                config.knowledge(),
                 config.cache(),
                 config.dispatch(),
                 config.limits(),

@@ -11,6 +11,7 @@ import io.millrace.schema.Command;
 import io.millrace.schema.Feedback;
 import io.millrace.schema.Query;
 import io.millrace.schema.RawDocument;
+import io.millrace.schema.SearchNote;
 import io.vertx.core.json.JsonObject;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
@@ -273,6 +274,69 @@ class QueryPathTest {
     }
 
     @Test
+    void shouldWriteATurnOfASessionAndAnswerWithItsContext() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "[1] A (a.md)\ntext")
+                .setHits(List.of(GatewayHarness.hit("p1", 0.7, null), GatewayHarness.hit("p2", 0.6, 3.5)))
+                .setSearch(SearchNote.newBuilder()
+                        .setSessionTurn(3)
+                        .setUsed(List.of("p1"))
+                        .setCollections(List.of("error-solutions"))
+                        .setTokensBefore(90)
+                        .setTokensAfter(11)
+                        .build()));
+
+        JsonObject body = json(harness.post(
+                "/context/multi_turn",
+                "{\"session_id\":\"s\",\"query\":\"why?\",\"previous_context_ids\":[\"p0\"],\"max_tokens\":700}"));
+
+        Query query = query();
+        assertThat(query.getApi()).isEqualTo("context");
+        assertThat(query.getGenerate()).isFalse();
+        assertThat(query.getAddContext()).isTrue();
+        assertThat(query.getSessionId()).isEqualTo("s");
+        assertThat(query.getContextLevel()).isEqualTo("standard");
+        assertThat(query.getContextTokens()).isEqualTo(700);
+        assertThat(query.getLimit()).isEqualTo(3);
+        assertThat(query.getExclude()).containsExactly("p0");
+        assertThat(body.getString("context")).isEqualTo("[1] A (a.md)\ntext");
+        assertThat(body.getJsonArray("context_ids")).containsExactly("p1");
+        assertThat(body.getInteger("turn_number")).isEqualTo(3);
+        assertThat(body.getInteger("token_count")).isEqualTo(11);
+        assertThat(body.getJsonArray("collections_searched")).containsExactly("error-solutions");
+        assertThat(body.getJsonArray("suggestions").encode())
+                .contains("guide/p2.md")
+                .contains("context_level detailed")
+                .doesNotContain("guide/p1.md");
+    }
+
+    @Test
+    void shouldReturnTheQuestionItselfWhenThereIsNoContextToAugmentItWith() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, ""));
+
+        JsonObject body = json(harness.post("/augment_query", "{\"query\":\"why?\",\"agent_type\":\"coder\"}"));
+
+        assertThat(query().getApi()).isEqualTo("augment");
+        assertThat(new JsonObject(query().getBody()).getString("user")).isEqualTo("coder");
+        assertThat(body.getString("augmented_prompt")).isEqualTo("why?");
+        assertThat(body.getInteger("context_count")).isZero();
+        assertThat(body.getJsonObject("capability_discovery").getString("decision"))
+                .isEqualTo("skipped");
+    }
+
+    @Test
+    void shouldTellBudgetsByKindAndLevel() {
+        assertThat(json(harness.post("/discovery/token_budget", "{}")).getMap())
+                .containsEntry("standard", 500)
+                .containsEntry("detailed", 1_000)
+                .containsEntry("comprehensive", 2_000);
+        assertThat(json(harness.post(
+                                "/hybrid/discovery/token_budget",
+                                "{\"query_type\":\"implementation\",\"context_level\":\"detailed\"}"))
+                        .getInteger("recommended"))
+                .isEqualTo(3_000);
+    }
+
+    @Test
     void shouldAnswerInTheSeedsShapeWhenRouted() {
         harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "so"));
 
@@ -456,9 +520,25 @@ class QueryPathTest {
 
     @Test
     void shouldSearchThroughThePort() {
-        JsonObject body = json(harness.post("/search", "{\"query\":\"x\",\"mode\":\"auto\"}"));
+        JsonObject body = json(harness.post(
+                "/search",
+                "{\"query\":\"x\",\"mode\":\"auto\",\"limit\":3,\"diversity\":0.2,\"collections\":[\"nixos-docs\"],"
+                        + "\"filters\":{\"language\":\"nix\",\"tags\":[\"a\",\"b\"],\"min_success_rate\":0.5}}"));
 
+        assertThat(harness.searched)
+                .containsExactly(new SearchPort.Asked(
+                        "x",
+                        "auto",
+                        List.of("nixos-docs"),
+                        java.util.Map.of("language", "nix"),
+                        List.of("a", "b"),
+                        0.5,
+                        3,
+                        0.0,
+                        0.2));
         assertThat(body.getString("search_mode")).isEqualTo("hybrid");
+        assertThat(body.getDouble("context_score")).isEqualTo(0.9);
+        assertThat(body.getJsonArray("degraded")).containsExactly("reranker");
         assertThat(body.getJsonArray("results")).hasSize(2);
         assertThat(body.getJsonArray("results").getJsonObject(1).getJsonArray("sources"))
                 .hasSize(2);

@@ -84,8 +84,8 @@ class ValidationTest {
                 Arguments.of("/query", "{\"query\":null}", 400, "query"),
                 Arguments.of("/query", "{\"query\":\"" + "x".repeat(4_097) + "\"}", 400, "query"),
                 Arguments.of("/query", "{\"query\":\"x\",\"surprise\":1}", 400, "surprise"),
-                Arguments.of("/query", "{\"query\":\"x\",\"mode\":\"tree\"}", 400, "mode"),
-                Arguments.of("/query", "{\"query\":\"x\",\"mode\":\"sql\"}", 400, "mode"),
+                Arguments.of("/query", "{\"query\":\"x\",\"mode\":\"vibes\"}", 400, "mode"),
+                Arguments.of("/query", "{\"query\":\"x\",\"mode\":\"sql\"}", 400, "query"),
                 Arguments.of("/query", "{\"query\":\"x\",\"limit\":0}", 400, "limit"),
                 Arguments.of("/query", "{\"query\":\"x\",\"limit\":1e300}", 400, "limit"),
                 Arguments.of("/query", "{\"query\":\"x\",\"limit\":10000000000}", 400, "limit"),
@@ -116,8 +116,29 @@ class ValidationTest {
                 Arguments.of("/documents", "{\"content\":\"x\",\"metadata\":{\"a\":1}}", 400, "metadata.a"),
                 Arguments.of("/documents?wait=perhaps", "{\"content\":\"x\"}", 400, "wait"),
                 Arguments.of("/search", "{}", 400, "query"),
-                Arguments.of("/search", "{\"query\":\"x\",\"mode\":\"tree\"}", 400, "mode"),
+                Arguments.of("/search", "{\"query\":\"x\",\"mode\":\"vibes\"}", 400, "mode"),
                 Arguments.of("/search", "{\"query\":\"x\",\"collections\":[\"nope\"]}", 400, "collections[0]"),
+                Arguments.of("/augment_query", "{}", 400, "query"),
+                Arguments.of("/augment_query", "{\"query\":\" \"}", 400, "query"),
+                Arguments.of("/augment_query", "{\"query\":\"x\",\"mode\":\"auto\"}", 400, "mode"),
+                Arguments.of("/context/multi_turn", "{\"query\":\"x\"}", 400, "session_id"),
+                Arguments.of("/context/multi_turn", "{\"session_id\":\"s\"}", 400, "query"),
+                Arguments.of(
+                        "/context/multi_turn",
+                        "{\"session_id\":\"s\",\"query\":\"x\",\"context_level\":\"huge\"}",
+                        400,
+                        "context_level"),
+                Arguments.of(
+                        "/context/multi_turn",
+                        "{\"session_id\":\"s\",\"query\":\"x\",\"max_tokens\":1}",
+                        400,
+                        "max_tokens"),
+                Arguments.of(
+                        "/context/multi_turn",
+                        "{\"session_id\":\"s\",\"query\":\"x\",\"previous_context_ids\":[1]}",
+                        400,
+                        "previous_context_ids[0]"),
+                Arguments.of("/discovery/token_budget", "{\"query_type\":\"gossip\"}", 400, "query_type"),
                 Arguments.of("/query", "{\"query\":\"" + "x".repeat(200_000) + "\"}", 413, "body"),
                 Arguments.of("/nowhere", "{}", 404, ""),
                 Arguments.of("/health", "{}", 405, ""));
@@ -150,9 +171,9 @@ class ValidationTest {
 
     @Test
     void shouldNameTheModesThatExistWhenAnotherIsAsked() {
-        HttpResponse<String> response = harness.post("/query", "{\"query\":\"x\",\"mode\":\"tree\"}");
+        HttpResponse<String> response = harness.post("/query", "{\"query\":\"x\",\"mode\":\"vibes\"}");
 
-        assertThat(json(response).getString("detail")).contains("auto", "keyword", "semantic", "hybrid");
+        assertThat(json(response).getString("detail")).contains("auto", "keyword", "semantic", "hybrid", "tree", "sql");
     }
 
     @Test

@@ -1,64 +1,141 @@
 package io.millrace.knowledge;
 
-import io.millrace.knowledge.VectorIndex.Scored;
+import io.millrace.knowledge.Ranking.Ranked;
+import io.millrace.knowledge.VectorIndex.Candidate;
+import io.millrace.knowledge.VectorIndex.Question;
 import io.millrace.schema.Hit;
 import io.millrace.schema.Passage;
+import io.millrace.text.DocumentQuestion;
+import io.millrace.text.DocumentQuestion.QuestionException;
 import java.util.ArrayList;
-import java.util.Comparator;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
-import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.function.ToDoubleFunction;
-import org.jspecify.annotations.Nullable;
+import java.util.regex.Pattern;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/**
- * Search over the knowledge: keyword, semantic, or both.
- *
- * <p>Hybrid fuses the two candidate lists by a weighted sum of z-scores within the list: unlike reciprocal ranks it keeps how far ahead
- * a hit is. A candidate that one list lacks has that list's lowest score. The dense weight rises with the length of the question, since
- * a long one says more in its meaning than in its words, and a short one is a look-up of words.
- */
+/** Search over the knowledge by words, by meaning, by both, or by both with what stands around the hits. */
 public final class Searcher {
-    /** Candidates of each kind: fusion reorders the top, and the tail beyond this is noise. */
-    private static final int CANDIDATES = 60;
+    private static final Logger LOG = LoggerFactory.getLogger(Searcher.class);
+
+    /** What a request may name. */
+    public static final List<String> MODES = List.of("auto", "keyword", "semantic", "hybrid", "tree", "sql");
+
+    /** Candidates of each side: fusion reorders the top, and more were measured to add noise. */
+    private static final int CANDIDATES = 100;
+
+    /** Hits that a cross-encoder reads: each costs it a pass. */
+    private static final int RERANKED = 20;
+
+    /** Hits whose surroundings tree mode reads, and how far to each side. */
+    private static final int BRANCHES = 4;
+
+    private static final int REACH = 1;
+
+    /** Context score from which a look-up by words alone is taken. */
+    private static final double SURE = 0.70;
+
+    private static final int KEYWORD_WORDS = 3;
+    private static final int TREE_WORDS = 8;
+    private static final Pattern WORD = Pattern.compile("[a-zA-Z0-9_\\-]{2,}");
+    private static final Set<String> NOT_COUNTED = Set.of(
+            "the", "and", "for", "with", "that", "this", "from", "into", "http", "https", "you", "your", "are", "was",
+            "were", "can", "could", "should", "would");
 
     private final VectorIndex index;
     private final Embedder embedder;
     private final Set<String> collections;
+    private final Options options;
+
+    /**
+     * What does not change from question to question.
+     *
+     * @param tree whether auto takes tree for long questions
+     * @param reranker reads the first hits again
+     * @param linkage what is known of passages from their use
+     * @param catalog answers questions about documents; without one there is no sql mode
+     */
+    public record Options(
+            boolean tree,
+            Aging aging,
+            Optional<Reranker> reranker,
+            Linkage linkage,
+            Optional<DocumentCatalog> catalog) {
+        /** Nothing beyond the index. */
+        public static final Options DEFAULT =
+                new Options(false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty());
+    }
 
     /** @param collections the configured ones: any other name is an error */
-    public Searcher(VectorIndex index, Embedder embedder, List<String> collections) {
+    public Searcher(VectorIndex index, Embedder embedder, List<String> collections, Options options) {
         this.index = index;
         this.embedder = embedder;
         this.collections = Set.copyOf(collections);
+        this.options = options;
+    }
+
+    /** With the default options. */
+    public Searcher(VectorIndex index, Embedder embedder, List<String> collections) {
+        this(index, embedder, collections, Options.DEFAULT);
     }
 
     /**
      * A question.
      *
-     * @param mode keyword, semantic or hybrid; auto is hybrid
-     * @param collections to search; empty for all
-     * @param limit most hits, 1..100
+     * @param mode one of {@link #MODES}
+     * @param limit most hits, 1..200
      * @param minCosine least cosine of a hit that no keyword found, -1..1
+     * @param diversity weight of unlikeness among the hits, 0..1; 0 for none
+     * @param more what most requests go without
      */
-    public record Request(String text, String mode, List<String> collections, int limit, double minCosine) {
-        public Request {
-            collections = List.copyOf(collections);
+    public record Request(
+            String text, String mode, Filter filter, int limit, double minCosine, double diversity, More more) {
+        /** With nothing more. */
+        public Request(String text, String mode, Filter filter, int limit, double minCosine, double diversity) {
+            this(text, mode, filter, limit, minCosine, diversity, More.NONE);
+        }
+
+        /** In some collections, empty for all, and without diversity. */
+        public Request(String text, String mode, List<String> collections, int limit, double minCosine) {
+            this(text, mode, Filter.collections(collections), limit, minCosine, 0);
+        }
+    }
+
+    /**
+     * What a request may carry.
+     *
+     * @param rewordings of the question, searched for along with it
+     * @param exclude ids of passages that are not wanted
+     * @param localOnly the question may not leave the machine
+     */
+    public record More(List<String> rewordings, Set<String> exclude, boolean localOnly) {
+        /** Nothing. */
+        public static final More NONE = new More(List.of(), Set.of(), false);
+
+        public More {
+            rewordings = List.copyOf(rewordings);
+            exclude = Set.copyOf(exclude);
         }
     }
 
     /**
      * What was found.
      *
-     * @param hits best first
-     * @param contextScore fitted probability that the hits answer the question, 0..1
+     * @param mode what auto chose
+     * @param hits best first; in tree mode what surrounds them follows
+     * @param contextScore fitted probability that the hits answer the question, 0..1; unknown for rows of a catalog
+     * @param degraded parts that did not work and were done without
      */
-    public record Result(List<Hit> hits, double contextScore) {
+    public record Result(String mode, List<Hit> hits, Optional<Double> contextScore, List<String> degraded) {
         public Result {
             hits = List.copyOf(hits);
+            degraded = List.copyOf(degraded);
         }
     }
 
@@ -68,16 +145,6 @@ public final class Searcher {
 
         UnknownCollectionException(String name, Set<String> known) {
             super("there is no collection " + name + "; there are " + String.join(", ", new TreeSet<>(known)));
-        }
-    }
-
-    private static final class Candidate {
-        private final Passage passage;
-        private @Nullable Double cosine;
-        private @Nullable Double bm25;
-
-        Candidate(Passage passage) {
-            this.passage = passage;
         }
     }
 
@@ -92,122 +159,240 @@ public final class Searcher {
     }
 
     /**
+     * The mode that auto tries first: a question in the words of SQL goes to the catalog, three words or fewer are looked up, eight or more may be worth their surroundings, the rest is
+     * asked for both words and meaning.
+     */
+    private String modeOf(String mode, String text) {
+        if (!mode.equals("auto")) {
+            return mode;
+        }
+        if (options.catalog().isPresent() && DocumentQuestion.looksLikeOne(text)) {
+            return "sql";
+        }
+        long words = WORD.matcher(text)
+                .results()
+                .filter(word -> !NOT_COUNTED.contains(word.group().toLowerCase(Locale.ROOT)))
+                .count();
+        return words <= KEYWORD_WORDS ? "keyword" : words >= TREE_WORDS && options.tree() ? "tree" : "hybrid";
+    }
+
+    /**
      * Searches with a vector made before.
      *
-     * @param vector unit vector of the text; ignored for keyword
+     * @param vector unit vector of the text; in keyword mode it only says how near the hits are, and may be empty
      * @throws UnknownCollectionException when a collection is not configured
+     * @throws QuestionException in sql mode, when the text is not a question about documents
      */
     public Result search(Request request, float[] vector) {
-        for (String name : request.collections()) {
+        for (String name : request.filter().collections()) {
             if (!collections.contains(name)) {
                 throw new UnknownCollectionException(name, collections);
             }
         }
-        boolean dense = !request.mode().equals("keyword");
-        boolean sparse = !request.mode().equals("semantic");
-        Map<String, Candidate> candidates = new LinkedHashMap<>();
-        if (dense) {
-            for (Scored hit : index.nearest(vector, CANDIDATES, request.collections())) {
-                candidate(candidates, hit.passage()).cosine = hit.score();
+        String mode = modeOf(request.mode(), request.text());
+        if (mode.equals("sql")) {
+            return asked(request);
+        }
+        Result first = search(request, mode, vector);
+        // a look-up that does not find what it looks for was no look-up: short questions lose 2 to 14 % without this
+        boolean lost = request.mode().equals("auto")
+                && mode.equals("keyword")
+                && first.contextScore().orElse(0.0) < SURE;
+        return lost ? search(request, "hybrid", vector) : first;
+    }
+
+    private Result asked(Request request) {
+        DocumentCatalog catalog =
+                options.catalog().orElseThrow(() -> new QuestionException("there is no database of documents to ask"));
+        List<Hit> rows =
+                catalog.ask(DocumentQuestion.parse(request.text()), request.filter(), Math.min(100, request.limit()));
+        return new Result("sql", rows, Optional.empty(), List.of());
+    }
+
+    private Result search(Request request, String mode, float[] vector) {
+        String ranking = mode.equals("tree") ? "hybrid" : mode;
+        float[] searched = withRewordings(request.more().rewordings(), vector);
+        List<Candidate> found = options.linkage().link(candidates(request, ranking, searched));
+        List<Ranked> ranked = Ranking.rank(found, ranking, options.aging(), System.currentTimeMillis());
+        int most = options.reranker().isEmpty() ? request.limit() : Math.max(RERANKED, request.limit());
+        List<Ranked> taken = Ranking.diverse(ranked, most, request.diversity());
+        Map<String, Passage> passages = index.load(
+                taken.stream().map(each -> each.candidate().passageId()).toList());
+        List<Hit> hits = new ArrayList<>();
+        for (Ranked each : taken) {
+            Passage passage = passages.get(each.candidate().passageId());
+            // one that is gone was deleted between the two reads
+            if (passage != null) {
+                hits.add(hit(passage, each, unit(ranking)));
             }
         }
-        if (sparse) {
-            for (Scored hit : index.matching(request.text(), CANDIDATES, request.collections())) {
-                candidate(candidates, hit.passage()).bm25 = hit.score();
+        List<String> degraded = new ArrayList<>();
+        hits = reranked(request, hits, mayBeRead(request, passages), degraded);
+        double score = hits.isEmpty() ? 0 : ContextScore.of(hits, coverage(request, hits));
+        return new Result(
+                mode,
+                mode.equals("tree") ? surrounded(hits, request.more().exclude()) : hits,
+                Optional.of(score),
+                degraded);
+    }
+
+    /** The mean of the question's vector and of its rewordings', the question counting as much as all of them; itself without any. */
+    private float[] withRewordings(List<String> rewordings, float[] vector) {
+        if (rewordings.isEmpty() || vector.length == 0) {
+            return vector;
+        }
+        float[] sum = vector.clone();
+        for (float[] other : embedder.embed(rewordings)) {
+            for (int i = 0; i < sum.length; i++) {
+                sum[i] += other[i] / rewordings.size();
             }
         }
-        if (dense) {
-            candidates.values().forEach(candidate -> {
-                if (candidate.cosine == null) {
-                    candidate.cosine = Vectors.cosine(vector, Vectors.fromBytes(candidate.passage.getVector()));
-                }
-            });
-        }
-        List<Candidate> kept = candidates.values().stream()
-                .filter(c -> c.bm25 != null || Objects.requireNonNullElse(c.cosine, 1.0) >= request.minCosine())
-                .toList();
-        List<Hit> hits = rank(request, kept, dense, sparse);
-        List<Passage> top = hits.stream()
-                .limit(3)
-                .map(hit -> Objects.requireNonNull(candidates.get(hit.getPassageId())).passage)
-                .toList();
-        double coverage = hits.isEmpty() ? 0 : index.coverage(request.text(), top);
-        return new Result(hits, hits.isEmpty() ? 0 : ContextScore.of(hits, coverage));
+        return Vectors.unit(sum);
+    }
+
+    /** Whether the reranker may see the question and these passages. */
+    private boolean mayBeRead(Request request, Map<String, Passage> passages) {
+        return options.reranker()
+                .filter(reranker -> reranker.isLocal()
+                        || (!request.more().localOnly()
+                                && passages.values().stream().noneMatch(Passage::getLocalOnly)))
+                .isPresent();
     }
 
     /** Embeds the question and searches. */
     public Result search(Request request) {
-        float[] vector = request.mode().equals("keyword")
+        float[] vector = request.mode().equals("keyword") || request.mode().equals("sql")
                 ? new float[0]
                 : embedder.embed(List.of(request.text())).get(0);
         return search(request, vector);
     }
 
-    private static Candidate candidate(Map<String, Candidate> candidates, Passage passage) {
-        return candidates.computeIfAbsent(passage.getPassageId(), id -> new Candidate(passage));
-    }
-
-    private static List<Hit> rank(Request request, List<Candidate> candidates, boolean dense, boolean sparse) {
-        ToDoubleFunction<Candidate> score;
-        String unit;
-        if (dense && sparse) {
-            double weight = denseWeight(request.text());
-            ToDoubleFunction<Candidate> byCosine = standardized(candidates, c -> c.cosine);
-            ToDoubleFunction<Candidate> byBm25 = standardized(candidates, c -> c.bm25);
-            score = c -> weight * byCosine.applyAsDouble(c) + (1 - weight) * byBm25.applyAsDouble(c);
-            unit = "fused";
-        } else {
-            score = c -> Objects.requireNonNullElse(dense ? c.cosine : c.bm25, 0.0);
-            unit = dense ? "cosine" : "bm25";
-        }
-        record Ranked(Candidate candidate, double score) {}
-        return candidates.stream()
-                .map(c -> new Ranked(c, score.applyAsDouble(c)))
-                .sorted(Comparator.comparingDouble(Ranked::score)
-                        .reversed()
-                        .thenComparing(r -> r.candidate.passage.getPassageId()))
-                .limit(request.limit())
-                .map(r -> hit(r.candidate, r.score, unit))
+    private List<Candidate> candidates(Request request, String mode, float[] vector) {
+        Set<String> exclude = request.more().exclude();
+        int limit = Math.max(CANDIDATES, request.limit()) + exclude.size();
+        Map<String, Double> terms = mode.equals("semantic")
+                ? Map.of()
+                : Terms.expanded(request.text(), request.more().rewordings());
+        float[] near = mode.equals("keyword") ? new float[0] : vector;
+        List<Candidate> found = near.length == 0 && terms.isEmpty()
+                ? List.of()
+                : index.candidates(new Question(near, terms, limit, request.filter()));
+        return found.stream()
+                .filter(each -> each.bm25() != null || Ranking.cosine(each) >= request.minCosine())
+                .filter(each -> !exclude.contains(each.passageId()))
+                .map(each -> mode.equals("keyword") && vector.length > 0
+                        ? new Candidate(
+                                each.passageId(),
+                                each.documentId(),
+                                each.vector(),
+                                Vectors.cosine(vector, each.vector()),
+                                each.bm25(),
+                                each.facts())
+                        : each)
                 .toList();
     }
 
-    /** Half and half at 8 words, 0.35 at one, at most 0.65. */
-    private static double denseWeight(String text) {
-        int words = text.strip().split("\\s+").length;
-        return Math.clamp(0.35 + 0.02 * words, 0.35, 0.65);
-    }
-
-    private interface Part {
-        @Nullable
-        Double of(Candidate candidate);
-    }
-
-    private static ToDoubleFunction<Candidate> standardized(List<Candidate> candidates, Part part) {
-        List<Double> values = new ArrayList<>();
-        candidates.forEach(c -> {
-            Double value = part.of(c);
-            if (value != null) {
-                values.add(value);
-            }
-        });
-        if (values.isEmpty()) {
-            return c -> 0;
+    private List<Hit> reranked(Request request, List<Hit> hits, boolean mayBeRead, List<String> degraded) {
+        if (options.reranker().isEmpty() || !mayBeRead || hits.size() < 2) {
+            return hits.subList(0, Math.min(hits.size(), request.limit()));
         }
-        double mean = values.stream().mapToDouble(v -> v).average().orElse(0);
-        double deviation = Math.sqrt(values.stream()
-                .mapToDouble(v -> (v - mean) * (v - mean))
-                .average()
-                .orElse(0));
-        double lowest = values.stream().mapToDouble(v -> v).min().orElse(0);
-        double scale = deviation == 0 ? 1 : deviation;
-        return c -> {
-            Double value = part.of(c);
-            return ((value == null ? lowest : value) - mean) / scale;
+        List<Hit> read = hits.subList(0, Math.min(RERANKED, hits.size()));
+        List<Hit> order = new ArrayList<>();
+        try {
+            List<Double> relevances = options.reranker()
+                    .get()
+                    .relevances(
+                            request.text(),
+                            read.stream()
+                                    .map(hit -> hit.getTitle() + "\n" + hit.getText())
+                                    .toList());
+            for (int i = 0; i < read.size(); i++) {
+                Hit hit = read.get(i);
+                order.add(Hit.newBuilder(hit)
+                        .setScore(relevances.get(i) * hit.getFactor())
+                        .setUnit("relevance")
+                        .build());
+            }
+            order.sort(java.util.Comparator.comparingDouble(Hit::getScore).reversed());
+        } catch (Reranker.RerankException e) {
+            LOG.warn("hits stay in the order of the search: {}", e.getMessage());
+            degraded.add("reranker");
+            order.clear();
+            order.addAll(hits);
+        }
+        return List.copyOf(order.subList(0, Math.min(order.size(), request.limit())));
+    }
+
+    /** The hits, then the passages before and after the first of them and those that open their documents. */
+    private List<Hit> surrounded(List<Hit> hits, Set<String> exclude) {
+        Map<String, Hit> tree = new LinkedHashMap<>();
+        hits.forEach(hit -> tree.putIfAbsent(hit.getPassageId(), hit));
+        for (Hit hit : hits.subList(0, Math.min(BRANCHES, hits.size()))) {
+            List<Passage> around = new ArrayList<>(
+                    index.section(hit.getDocumentId(), hit.getChunkIndex() - REACH, hit.getChunkIndex() + REACH));
+            if (hit.getChunkIndex() > REACH) {
+                around.addAll(0, index.section(hit.getDocumentId(), 0, 0));
+            }
+            for (Passage passage : around) {
+                if (exclude.contains(passage.getPassageId())) {
+                    continue;
+                }
+                boolean opens = passage.getChunkIndex() == 0 && hit.getChunkIndex() > REACH;
+                // one that was found itself keeps its own place and scores
+                tree.putIfAbsent(
+                        passage.getPassageId(),
+                        Hit.newBuilder(hit(passage, hit.getScore(), hit.getFactor(), hit.getUnit()))
+                                .setRelation(opens ? "parent" : "neighbour")
+                                .setRelatedTo(hit.getPassageId())
+                                .build());
+            }
+        }
+        return List.copyOf(tree.values());
+    }
+
+    /** Of a question with rewordings, half of it is that of the question and half that of the best rewording: neither alone is what was searched for. */
+    private double coverage(Request request, List<Hit> hits) {
+        double own = coverage(request.text(), hits);
+        return request.more().rewordings().stream().mapToDouble(rewording -> coverage(rewording, hits)).max().stream()
+                .map(best -> (own + best) / 2)
+                .findFirst()
+                .orElse(own);
+    }
+
+    /** The share of the question's words, weighted by how rare they are, that the best three passages hold, 0..1. */
+    private double coverage(String text, List<Hit> hits) {
+        Set<String> asked = Terms.plain(text).keySet();
+        Set<String> held = new HashSet<>();
+        hits.stream().limit(3).forEach(hit -> held.addAll(Terms.of(hit.getTitle() + " " + hit.getText())));
+        Map<String, Long> frequencies = index.frequencies(asked);
+        long documents = Math.max(1, index.count());
+        double all = 0;
+        double covered = 0;
+        for (String term : asked) {
+            long frequency = frequencies.getOrDefault(term, 0L);
+            double rarity = Math.log(1 + Math.max(0, documents - frequency + 0.5) / (frequency + 0.5));
+            all += rarity;
+            covered += held.contains(term) ? rarity : 0;
+        }
+        return all == 0 ? 0 : covered / all;
+    }
+
+    private static String unit(String mode) {
+        return switch (mode) {
+            case "keyword" -> "bm25";
+            case "semantic" -> "cosine";
+            default -> "fused";
         };
     }
 
-    private static Hit hit(Candidate candidate, double score, String unit) {
-        Passage passage = candidate.passage;
+    private static Hit hit(Passage passage, Ranked ranked, String unit) {
+        return Hit.newBuilder(hit(passage, ranked.score(), ranked.factor(), unit))
+                .setCosine(ranked.candidate().cosine())
+                .setBm25(ranked.candidate().bm25())
+                .build();
+    }
+
+    private static Hit hit(Passage passage, double score, double factor, String unit) {
         return Hit.newBuilder()
                 .setPassageId(passage.getPassageId())
                 .setDocumentId(passage.getDocumentId())
@@ -218,8 +403,7 @@ public final class Searcher {
                 .setText(passage.getText())
                 .setScore(score)
                 .setUnit(unit)
-                .setCosine(candidate.cosine)
-                .setBm25(candidate.bm25)
+                .setFactor(factor)
                 .setTrust(passage.getTrust())
                 .build();
     }

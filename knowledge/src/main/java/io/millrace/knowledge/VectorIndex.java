@@ -1,14 +1,38 @@
 package io.millrace.knowledge;
 
 import io.millrace.schema.Passage;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /** A searchable projection of {@code passages}. The port to a vector store. */
 public interface VectorIndex extends AutoCloseable {
-    /** A passage with one score, whose unit the method that returned it says. */
-    record Scored(Passage passage, double score) {}
+    /**
+     * A question to the index. With both sides the candidates of either get the scores of both.
+     *
+     * @param vector unit vector for the dense side; empty for none
+     * @param terms weights by term for the keyword side, from {@link Terms}; empty for none
+     * @param limit most candidates of each side, at least 1
+     */
+    @SuppressWarnings("ArrayRecordComponent") // never compared, and read once for each passage
+    record Question(float[] vector, Map<String, Double> terms, int limit, Filter filter) {}
+
+    /**
+     * A passage that may answer. Not the passage itself: of a hundred candidates ten are read.
+     *
+     * @param vector its unit vector
+     * @param cosine to the question's vector, -1..1; null without one
+     * @param bm25 at least 0, comparable only within one question; null when no term of the question is in it
+     */
+    @SuppressWarnings("ArrayRecordComponent") // the same
+    record Candidate(
+            String passageId,
+            String documentId,
+            float[] vector,
+            @Nullable Double cosine,
+            @Nullable Double bm25,
+            Facts facts) {}
 
     /** Adds a passage, or replaces the one with its id. Visible after {@link #refresh}. */
     void put(Passage passage);
@@ -29,14 +53,19 @@ public interface VectorIndex extends AutoCloseable {
     /** The offsets of the last commit; empty for a new index. */
     Map<Integer, Long> committed();
 
-    /** Nearest passages by cosine, best first. Quarantined passages are never returned. */
-    List<Scored> nearest(float[] vector, int limit, List<String> collections);
+    /**
+     * The nearest passages by cosine and the best by BM25, each once, in no particular order. Quarantined passages are never returned.
+     */
+    List<Candidate> candidates(Question question);
 
-    /** Best passages by BM25, best first. Quarantined passages are never returned. */
-    List<Scored> matching(String text, int limit, List<String> collections);
+    /** Visible passages by id; one that is gone is missing. */
+    Map<String, Passage> load(Collection<String> passageIds);
 
-    /** The share of the query's words, weighted by how rare they are, that the passages hold, 0..1. */
-    double coverage(String text, List<Passage> passages);
+    /** Visible passages of a document that are not quarantined, from one chunk index to another, both inclusive, in order. */
+    List<Passage> section(String documentId, int from, int to);
+
+    /** In how many passages each term stands, of {@link #count}. */
+    Map<String, Long> frequencies(Collection<String> terms);
 
     /** Whether a visible passage belongs to this document, in this version of its text where one is given. */
     boolean hasDocument(String documentId, @Nullable String checksum);

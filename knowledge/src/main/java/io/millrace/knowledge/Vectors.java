@@ -29,4 +29,17 @@ public final class Vectors {
         }
         return dot;
     }
+
+    /** The vector of length 1 in the direction of one that is not zero. */
+    static float[] unit(float[] vector) {
+        double squares = 0;
+        for (float each : vector) {
+            squares += (double) each * each;
+        }
+        float[] unit = new float[vector.length];
+        for (int i = 0; i < vector.length; i++) {
+            unit[i] = (float) (vector[i] / Math.sqrt(squares));
+        }
+        return unit;
+    }
 }

@@ -180,7 +180,7 @@ class ContextScoreTest {
                             .average()
                             .orElseThrow();
                     // the score is monotone in coverage alone once the cosines are known
-                    double logit = Math.log(found.contextScore() / (1 - found.contextScore()));
+                    double logit = Math.log(score(found) / (1 - score(found)));
                     double coverage = (logit - ContextScore.BIAS - ContextScore.TOP * top - ContextScore.MEAN * mean)
                             / ContextScore.COVERAGE;
                     return new double[] {top, mean, coverage};
@@ -189,7 +189,11 @@ class ContextScoreTest {
     }
 
     private static List<Double> scores(String resource) {
-        return lines(resource).map(question -> search(question).contextScore()).toList();
+        return lines(resource).map(question -> score(search(question))).toList();
+    }
+
+    private static double score(Searcher.Result found) {
+        return found.contextScore().orElseThrow();
     }
 
     private static Searcher.Result search(String question) {

@@ -2,10 +2,13 @@ package io.millrace.config;
 
 import io.millrace.config.MillraceConfig.Backend;
 import io.millrace.config.MillraceConfig.Cache;
+import io.millrace.config.MillraceConfig.Decay;
 import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.config.MillraceConfig.Dispatch;
+import io.millrace.config.MillraceConfig.Expansion;
 import io.millrace.config.MillraceConfig.Kafka;
 import io.millrace.config.MillraceConfig.Kind;
+import io.millrace.config.MillraceConfig.Knowledge;
 import io.millrace.config.MillraceConfig.Limits;
 import io.millrace.config.MillraceConfig.Listen;
 import io.millrace.config.MillraceConfig.Locality;
@@ -13,6 +16,7 @@ import io.millrace.config.MillraceConfig.ModelPolicy;
 import io.millrace.config.MillraceConfig.Postgres;
 import io.millrace.config.MillraceConfig.Redis;
 import io.millrace.config.MillraceConfig.Registry;
+import io.millrace.config.MillraceConfig.Rerank;
 import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.log.LogSettings;
@@ -63,7 +67,7 @@ public final class ConfigLoader {
             Set.of("MILLRACE_URL", "MILLRACE_DATA", "MILLRACE_HOME", "MILLRACE_JAVA_OPTS", "MILLRACE_TEST_QDRANT_URL");
 
     private static final Set<String> CAPABILITIES = Set.of("json", "tools", "vision");
-    private static final Set<String> MODES = Set.of("off", "auto", "keyword", "semantic", "hybrid");
+    private static final Set<String> MODES = Set.of("off", "auto", "keyword", "semantic", "hybrid", "tree");
 
     private record Entry(String value, String origin) {}
 
@@ -435,6 +439,15 @@ public final class ConfigLoader {
         origins.put("backends." + name + "." + name, variable);
     }
 
+    /** What the variable holds that a setting names; none when it names none. */
+    private Secret secret(Setting<String> variable) {
+        String name = value(variable, "");
+        if (!name.isEmpty() && !env.containsKey(name)) {
+            errors.add(origin(variable) + ": there is no variable " + name);
+        }
+        return new Secret(env.getOrDefault(name, ""));
+    }
+
     private MillraceConfig build() {
         double local = value(Settings.LOCAL, 0.85);
         double fallback = value(Settings.FALLBACK, 0.70);
@@ -447,9 +460,32 @@ public final class ConfigLoader {
             errors.add(origin(Settings.LISTEN_HOST) + ": listen.host " + host
                     + " is not a loopback address; there are no keys yet, so anybody could ask");
         }
-        String passwordEnv = value(Settings.POSTGRES_PASSWORD_ENV, "");
-        if (!passwordEnv.isEmpty() && !env.containsKey(passwordEnv)) {
-            errors.add(origin(Settings.POSTGRES_PASSWORD_ENV) + ": there is no variable " + passwordEnv);
+        String tree = value(Settings.TREE, "off");
+        if (!Set.of("on", "off").contains(tree)) {
+            errors.add(origin(Settings.TREE) + ": must be on or off");
+        }
+        Decay decay = new Decay(
+                value(Settings.DECAY_FIRST, Duration.ofDays(90)),
+                value(Settings.DECAY_FIRST_LOSS, 0.10),
+                value(Settings.DECAY_SECOND, Duration.ofDays(180)),
+                value(Settings.DECAY_SECOND_LOSS, 0.25));
+        if (decay.second().compareTo(decay.first()) < 0) {
+            errors.add(origin(Settings.DECAY_SECOND) + ": must be at least retrieval.decay-first");
+        }
+        String index = value(Settings.INDEX, "lucene");
+        String qdrantUrl = value(Settings.QDRANT_URL, "");
+        if (!Set.of("lucene", "qdrant").contains(index)) {
+            errors.add(origin(Settings.INDEX) + ": must be lucene or qdrant");
+        } else if (index.equals("qdrant") || !qdrantUrl.isEmpty()) {
+            checkUrl(origin(Settings.QDRANT_URL), qdrantUrl);
+        }
+        String rerankUrl = value(Settings.RERANK_URL, "");
+        if (!rerankUrl.isEmpty()) {
+            checkUrl(origin(Settings.RERANK_URL), rerankUrl);
+        }
+        String expandUrl = value(Settings.EXPAND_URL, "");
+        if (!expandUrl.isEmpty()) {
+            checkUrl(origin(Settings.EXPAND_URL), expandUrl);
         }
         Set<String> names = new HashSet<>();
         backends.values()
@@ -484,7 +520,7 @@ public final class ConfigLoader {
                 new Postgres(
                         value(Settings.POSTGRES, ""),
                         value(Settings.POSTGRES_USER, "millrace"),
-                        new Secret(env.getOrDefault(passwordEnv, ""))),
+                        secret(Settings.POSTGRES_PASSWORD_ENV)),
                 new Redis(value(Settings.REDIS, "")),
                 backends,
                 models,
@@ -502,7 +538,24 @@ public final class ConfigLoader {
                         value(Settings.CONTEXT_TOKENS, 1500),
                         value(Settings.MIN_CONTEXT, 0.35),
                         value(Settings.RETRIEVALS, 256),
-                        value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3))),
+                        value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3)),
+                        value(Settings.DIVERSITY, 0.1),
+                        tree.equals("on"),
+                        decay,
+                        new Rerank(
+                                rerankUrl,
+                                value(Settings.RERANK_MODEL, ""),
+                                secret(Settings.RERANK_KEY_ENV),
+                                value(Settings.RERANK_TIMEOUT, Duration.ofSeconds(1))),
+                        new Expansion(
+                                expandUrl,
+                                value(Settings.EXPAND_MODEL, ""),
+                                secret(Settings.EXPAND_KEY_ENV),
+                                value(Settings.EXPAND_TIMEOUT, Duration.ofSeconds(4)))),
+                new Knowledge(
+                        index.equals("qdrant") ? qdrantUrl : "",
+                        secret(Settings.QDRANT_KEY_ENV),
+                        value(Settings.QDRANT_PREFIX, "")),
                 new Cache(
                         value(Settings.CACHE_TTL, Duration.ofDays(1)),
                         value(Settings.CACHE_SEMANTIC, true),

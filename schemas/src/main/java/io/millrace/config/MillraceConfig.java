@@ -27,6 +27,7 @@ public record MillraceConfig(
         Map<String, ModelPolicy> models,
         Routing routing,
         Retrieval retrieval,
+        Knowledge knowledge,
         Cache cache,
         Dispatch dispatch,
         Limits limits,
@@ -126,7 +127,7 @@ public record MillraceConfig(
      * What a model name means.
      *
      * @param backend forced backend or locality ({@code local}, {@code remote}); empty: the router decides
-     * @param retrieval off, auto, keyword, semantic or hybrid
+     * @param retrieval off, auto, keyword, semantic, hybrid or tree
      * @param addContext whether retrieved context goes into the prompt of requests without tools
      * @param localOnly may not leave the machine
      * @param aliases other names of it
@@ -169,8 +170,51 @@ public record MillraceConfig(
      * @param minContextScore context is added only at or above it, 0..1
      * @param concurrency queries in work at once, 1..4096
      * @param timeout after which a query goes on without evidence, 50 ms..30 s
+     * @param diversity weight of unlikeness among the passages of a context, 0..1
+     * @param tree whether auto takes tree for long questions
      */
-    public record Retrieval(int limit, int contextTokens, double minContextScore, int concurrency, Duration timeout) {}
+    public record Retrieval(
+            int limit,
+            int contextTokens,
+            double minContextScore,
+            int concurrency,
+            Duration timeout,
+            double diversity,
+            boolean tree,
+            Decay decay,
+            Rerank rerank,
+            Expansion expansion) {}
+
+    /**
+     * What age takes of a score.
+     *
+     * @param second at least {@code first}
+     * @param firstLoss 0..1
+     * @param secondLoss 0..1, in all
+     */
+    public record Decay(Duration first, double firstLoss, Duration second, double secondLoss) {}
+
+    /**
+     * A cross-encoder.
+     *
+     * @param url with its path, as {@code https://api.example.com/v1/rerank}; empty: none
+     */
+    public record Rerank(String url, String model, Secret key, Duration timeout) {}
+
+    /**
+     * A model that rewords questions.
+     *
+     * @param url of its chat completions, with the path; empty: none
+     * @param timeout at most 4 s
+     */
+    public record Expansion(String url, String model, Secret key, Duration timeout) {}
+
+    /**
+     * Where passages are searched.
+     *
+     * @param qdrantUrl of a Qdrant server's gRPC port; empty: the embedded index
+     */
+    public record Knowledge(String qdrantUrl, Secret qdrantKey, String qdrantPrefix) {}
 
     /**
      * @param ttl how long the response cache keeps an answer, 1 s..30 d
@@ -241,7 +285,18 @@ public record MillraceConfig(
                 Map.of(),
                 models,
                 new Routing(0.85, 0.70, 0.80, 0.0, 0.80, Duration.ofSeconds(120), Duration.ofSeconds(5), 4),
-                new Retrieval(5, 1500, 0.35, 256, Duration.ofSeconds(3)),
+                new Retrieval(
+                        5,
+                        1500,
+                        0.35,
+                        256,
+                        Duration.ofSeconds(3),
+                        0.1,
+                        false,
+                        new Decay(Duration.ofDays(90), 0.10, Duration.ofDays(180), 0.25),
+                        new Rerank("", "", Secret.NONE, Duration.ofSeconds(1)),
+                        new Expansion("", "", Secret.NONE, Duration.ofSeconds(4))),
+                new Knowledge("", Secret.NONE, ""),
                 new Cache(Duration.ofDays(1), true, 0.02),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
                 new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024, 1L << 30),

@@ -99,13 +99,14 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
                 case "s" -> amount * 1e3;
                 case "m" -> amount * 6e4;
                 case "h" -> amount * 3.6e6;
+                case "d" -> amount * 8.64e7;
                 default -> -1;
             };
             if (millis >= 0 && millis < 1e15) {
                 return Duration.ofMillis(Math.round(millis));
             }
         }
-        throw new IllegalArgumentException("must be a duration such as 500ms, 2s, 10m or 1h");
+        throw new IllegalArgumentException("must be a duration such as 500ms, 2s, 10m, 1h or 90d");
     }
 
     private static long parseSize(String value) {
@@ -149,6 +150,9 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
             return duration.toMillis() + "ms";
         }
         long seconds = duration.toSeconds();
+        if (seconds > 0 && seconds % 86_400 == 0) {
+            return seconds / 86_400 + "d";
+        }
         return seconds % 3600 == 0 ? seconds / 3600 + "h" : seconds % 60 == 0 ? seconds / 60 + "m" : seconds + "s";
     }
 }

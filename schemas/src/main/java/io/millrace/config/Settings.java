@@ -9,6 +9,7 @@ public final class Settings {
     private static final Duration MS_50 = Duration.ofMillis(50);
     private static final Duration S_1 = Duration.ofSeconds(1);
     private static final Duration M_1 = Duration.ofMinutes(1);
+    private static final Duration YEARS_10 = Duration.ofDays(3_650);
 
     static final Setting<String> LISTEN_HOST =
             Setting.text("listen.host", "127.0.0.1", "Address to listen on; loopback, until there are keys.");
@@ -62,6 +63,46 @@ public final class Settings {
             Setting.integer("retrieval.concurrency", 256, 1, 4096, "Queries in work at once.");
     static final Setting<Duration> RETRIEVAL_TIMEOUT = Setting.duration(
             "retrieval.timeout", "3s", MS_50, Duration.ofSeconds(30), "After which a query goes on without evidence.");
+    static final Setting<Double> DIVERSITY = Setting.number(
+            "retrieval.diversity", 0.1, 0, 1, "How much unlikeness to other passages counts for context; 0: nothing.");
+    static final Setting<String> TREE = Setting.text(
+            "retrieval.tree", "off", "on: auto reads what stands around the hits of questions of eight words or more.");
+    static final Setting<Duration> DECAY_FIRST = Setting.duration(
+            "retrieval.decay-first", "90d", Duration.ZERO, YEARS_10, "Age from which a score is cut a first time.");
+    static final Setting<Double> DECAY_FIRST_LOSS =
+            Setting.number("retrieval.decay-first-loss", 0.10, 0, 1, "What that takes of it.");
+    static final Setting<Duration> DECAY_SECOND = Setting.duration(
+            "retrieval.decay-second", "180d", Duration.ZERO, YEARS_10, "Age from which it is cut more.");
+    static final Setting<Double> DECAY_SECOND_LOSS =
+            Setting.number("retrieval.decay-second-loss", 0.25, 0, 1, "What that takes in all.");
+    static final Setting<String> RERANK_URL = Setting.text(
+            "retrieval.rerank-url",
+            "",
+            "Cross-encoder with Jina's or Cohere's POST /rerank, up to its path; empty: none.");
+    static final Setting<String> RERANK_MODEL = Setting.text("retrieval.rerank-model", "", "Model name sent to it.");
+    static final Setting<String> RERANK_KEY_ENV =
+            Setting.text("retrieval.rerank-key-env", "", "Variable that holds its bearer token.");
+    static final Setting<Duration> RERANK_TIMEOUT = Setting.duration(
+            "retrieval.rerank-timeout", "1s", MS_50, Duration.ofSeconds(30), "After which hits keep their order.");
+    static final Setting<String> EXPAND_URL = Setting.text(
+            "retrieval.expand-url",
+            "",
+            "OpenAI-compatible POST /v1/chat/completions, up to its path, that rewords questions whose first search is not convincing; empty: none.");
+    static final Setting<String> EXPAND_MODEL = Setting.text("retrieval.expand-model", "", "Model name sent to it.");
+    static final Setting<String> EXPAND_KEY_ENV =
+            Setting.text("retrieval.expand-key-env", "", "Variable that holds its bearer token.");
+    static final Setting<Duration> EXPAND_TIMEOUT = Setting.duration(
+            "retrieval.expand-timeout", "4s", MS_50, Duration.ofSeconds(4), "After which the question stays as it is.");
+    static final Setting<String> INDEX =
+            Setting.text("knowledge.index", "lucene", "lucene: embedded; qdrant: the server below.");
+    static final Setting<String> QDRANT_URL = Setting.text(
+            "knowledge.qdrant-url",
+            "",
+            "Qdrant's gRPC port, as http://127.0.0.1:6334; https for TLS. Qdrant 1.15 or later.");
+    static final Setting<String> QDRANT_KEY_ENV =
+            Setting.text("knowledge.qdrant-key-env", "", "Variable that holds its API key.");
+    static final Setting<String> QDRANT_PREFIX =
+            Setting.text("knowledge.qdrant-prefix", "", "Put before the names of the collections there.");
     static final Setting<Duration> CACHE_TTL = Setting.duration(
             "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
     static final Setting<Boolean> CACHE_SEMANTIC = Setting.flag(
@@ -128,6 +169,24 @@ public final class Settings {
             MIN_CONTEXT,
             RETRIEVALS,
             RETRIEVAL_TIMEOUT,
+            DIVERSITY,
+            TREE,
+            DECAY_FIRST,
+            DECAY_FIRST_LOSS,
+            DECAY_SECOND,
+            DECAY_SECOND_LOSS,
+            RERANK_URL,
+            RERANK_MODEL,
+            RERANK_KEY_ENV,
+            RERANK_TIMEOUT,
+            EXPAND_URL,
+            EXPAND_MODEL,
+            EXPAND_KEY_ENV,
+            EXPAND_TIMEOUT,
+            INDEX,
+            QDRANT_URL,
+            QDRANT_KEY_ENV,
+            QDRANT_PREFIX,
             CACHE_TTL,
             CACHE_SEMANTIC,
             CACHE_MAX_ERROR,

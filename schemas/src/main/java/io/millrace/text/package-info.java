@@ -1,4 +1,4 @@
-/** What happens to text before it is stored: sanitizing and redaction. Pure functions. */
+/** Text and its meaning, by rules: sanitizing, redaction, questions about documents, levels of context, prompts. Pure functions. */
 @NullMarked
 package io.millrace.text;
 

@@ -92,6 +92,7 @@ class LawFourTest {
                 d.models(),
                 d.routing(),
                 d.retrieval(),
+                d.knowledge(),
                 d.cache(),
                 d.dispatch(),
                 d.limits(),

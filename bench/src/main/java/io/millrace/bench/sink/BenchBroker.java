@@ -17,8 +17,9 @@ import org.apache.kafka.metadata.storage.Formatter;
 import org.apache.kafka.server.common.MetadataVersion;
 
 /** A broker in this JVM, for one run. */
-record BenchBroker(KafkaRaftServer server, String bootstrapServers) implements AutoCloseable {
-    static BenchBroker start(Path directory) throws Exception {
+public record BenchBroker(KafkaRaftServer server, String bootstrapServers) implements AutoCloseable {
+    /** Starts one that keeps its log in the folder. */
+    public static BenchBroker start(Path directory) throws Exception {
         int port = freePort();
         int controller = freePort();
         Map<String, Object> config = new HashMap<>();

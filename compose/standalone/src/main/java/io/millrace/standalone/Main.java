@@ -31,6 +31,7 @@ import picocli.CommandLine.Command;
             StatusCommand.class,
             LogsCommand.class,
             ConfigCommand.class,
+            EvalCommand.class,
             CacheCommand.class,
             EvalCommand.class,
             PartsCommand.class,

@@ -7,9 +7,17 @@ import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.gateway.SearchPort;
+import io.millrace.knowledge.Aging;
+import io.millrace.knowledge.Filter;
+import io.millrace.knowledge.HttpQueryExpander;
+import io.millrace.knowledge.HttpReranker;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.knowledge.QdrantIndex;
+import io.millrace.knowledge.QueryExpander;
+import io.millrace.knowledge.Reranker;
 import io.millrace.knowledge.Searcher;
+import io.millrace.knowledge.VectorIndex;
 import io.millrace.knowledge.meaning.SameMeaning;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
@@ -30,16 +38,19 @@ import io.millrace.routers.prober.Prober;
 import io.millrace.routers.redis.RedisValues;
 import io.millrace.routers.retrieval.EmbeddingCache;
 import io.millrace.routers.retrieval.RetrievalWorker;
-import io.millrace.schema.Hit;
+import io.millrace.routers.retrieval.Sessions;
 import io.millrace.service.Service;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.index.IndexProjection;
+import io.millrace.sinks.postgres.PassageFeedback;
+import io.millrace.sinks.postgres.PostgresCatalog;
 import io.millrace.sinks.postgres.PostgresSink;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.topology.StreamsService;
 import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
+import java.net.URI;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -78,6 +89,8 @@ public final class Services implements AutoCloseable {
             RoutingTopology.APPLICATION,
             LedgerTopology.APPLICATION);
 
+    private static final int QDRANT_PORT = 6334;
+    private static final Duration QDRANT_PATIENCE = Duration.ofSeconds(10);
     private static final Duration READY_WITHIN = Duration.ofSeconds(60);
 
     private final Log log;
@@ -139,24 +152,88 @@ public final class Services implements AutoCloseable {
     }
 
     private void knowledge(MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles) {
-        MiniLmEmbedder embedder =
-                new MiniLmEmbedder(Math.max(1, Runtime.getRuntime().availableProcessors() / 2));
+        // a thread a core: with half of them ingest reached three quarters of what the model can do
+        MiniLmEmbedder embedder = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
         shared.push(embedder);
-        LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
-        searcher = new Searcher(index, embedder, config.collections());
+        VectorIndex index = index(config, folder, embedder);
+        searcher = new Searcher(index, embedder, config.collections(), options(config, endpoints));
         IndexProjection projection = new IndexProjection(log, index);
         services.add(projection);
         visible = projection::visible;
         if (roles.contains("retrieval")) {
             EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
             shared.push(cache);
+            Sessions sessions = new Sessions(endpoints.redisUrl());
+            shared.push(sessions);
             services.add(new RetrievalWorker(
-                    log, config, searcher, cache, responses(config, endpoints), similar(config, endpoints)));
+                    log,
+                    config,
+                    searcher,
+                    cache,
+                    responses(config, endpoints),
+                    similar(config, endpoints),
+                    sessions,
+                    expander(config.retrieval().expansion())));
         }
         if (roles.contains("knowledge")) {
             services.add(new Normalizer(log));
             services.add(new PassageWorker(log, embedder, index));
         }
+    }
+
+    private Optional<QueryExpander> expander(MillraceConfig.Expansion expansion) {
+        if (expansion.url().isEmpty()) {
+            return Optional.empty();
+        }
+        HttpQueryExpander made = new HttpQueryExpander(
+                URI.create(expansion.url()), expansion.model(), expansion.key().value(), expansion.timeout());
+        shared.push(made);
+        return Optional.of(made);
+    }
+
+    private static VectorIndex index(MillraceConfig config, Path folder, MiniLmEmbedder embedder) {
+        MillraceConfig.Knowledge knowledge = config.knowledge();
+        if (knowledge.qdrantUrl().isEmpty()) {
+            return LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
+        }
+        URI url = URI.create(knowledge.qdrantUrl());
+        return QdrantIndex.open(
+                new QdrantIndex.Server(
+                        url.getHost(),
+                        url.getPort() < 0 ? QDRANT_PORT : url.getPort(),
+                        url.getScheme().equals("https"),
+                        knowledge.qdrantKey().value(),
+                        knowledge.qdrantPrefix(),
+                        QDRANT_PATIENCE),
+                config.collections(),
+                embedder.dimension(),
+                embedder.fingerprint());
+    }
+
+    private Searcher.Options options(MillraceConfig config, Endpoints endpoints) {
+        MillraceConfig.Retrieval retrieval = config.retrieval();
+        MillraceConfig.Decay decay = retrieval.decay();
+        PostgresCatalog catalog = new PostgresCatalog(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
+        shared.push(catalog);
+        PassageFeedback feedback = new PassageFeedback(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
+        services.add(feedback);
+        Optional<Reranker> reranker = Optional.of(retrieval.rerank())
+                .filter(rerank -> !rerank.url().isEmpty())
+                .map(rerank -> {
+                    HttpReranker made = new HttpReranker(
+                            URI.create(rerank.url()),
+                            rerank.model(),
+                            rerank.key().value(),
+                            rerank.timeout());
+                    shared.push(made);
+                    return made;
+                });
+        return new Searcher.Options(
+                retrieval.tree(),
+                new Aging(decay.first(), decay.firstLoss(), decay.second(), decay.secondLoss()),
+                reranker,
+                feedback,
+                Optional.of(catalog));
     }
 
     private ResponseCache responses(MillraceConfig config, Endpoints endpoints) {
@@ -220,9 +297,15 @@ public final class Services implements AutoCloseable {
 
     private record KnowledgeSearch(Searcher searcher, Intake intake) implements SearchPort {
         @Override
-        public List<Hit> search(String text, String mode, List<String> collections, int limit, double minCosine) {
-            return searcher.search(new Searcher.Request(text, mode, collections, limit, minCosine))
-                    .hits();
+        public Found search(Asked asked) {
+            Searcher.Result found = searcher.search(new Searcher.Request(
+                    asked.text(),
+                    asked.mode(),
+                    new Filter(asked.collections(), asked.fields(), asked.tags(), asked.minSuccessRate()),
+                    asked.limit(),
+                    asked.minCosine(),
+                    asked.diversity()));
+            return new Found(found.mode(), found.hits(), found.contextScore().orElse(null), found.degraded());
         }
 
         @Override

@@ -357,7 +357,7 @@ class SpineIT {
             /query               | {                                                       | 400 | body
             /query               | {"query":""}                                            | 400 | query
             /query               | {"query":5}                                             | 400 | query
-            /query               | {"query":"x","mode":"tree"}                             | 400 | mode
+            /query               | {"query":"x","mode":"vibes"}                            | 400 | mode
             /query               | {"query":"x","unknown":1}                               | 400 | unknown
             /query               | {"query":"x","limit":1e99}                              | 400 | limit
             /query               | {"query":"x","force_local":true,"force_remote":true}    | 400 | force_remote

@@ -55,9 +55,9 @@ public final class Builtins {
         return answer(text.toString().strip(), "millrace/extractive");
     }
 
-    /** No text: the evidence is in the reply. */
-    public static Answer evidence() {
-        return answer("", "millrace/evidence");
+    /** The context, where it was asked for; the rest of the evidence is in the reply. */
+    public static Answer evidence(Dispatch dispatch) {
+        return answer(dispatch.getContext(), "millrace/evidence");
     }
 
     private static String why(Dispatch dispatch) {

@@ -9,6 +9,7 @@ import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.log.Vocabulary.FailureReason;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Dispatch;
+import io.millrace.text.Prompts;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.ConnectException;
@@ -280,7 +281,7 @@ public final class ChatModel implements AutoCloseable {
             request.put("model", deployment.model());
         }
         if (!dispatch.getContext().isEmpty() && request.path("messages") instanceof ArrayNode messages) {
-            inject(messages, "Use these passages where they help, and cite them as [n]:\n\n" + dispatch.getContext());
+            inject(messages, Prompts.CONTEXT + dispatch.getContext());
         }
         return request;
     }

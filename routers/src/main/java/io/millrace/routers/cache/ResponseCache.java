@@ -22,6 +22,7 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.TreeMap;
 import org.apache.avro.SchemaNormalization;
 import org.apache.avro.io.BinaryEncoder;
 import org.apache.avro.io.DecoderFactory;
@@ -35,7 +36,7 @@ import org.slf4j.LoggerFactory;
  * The exact response cache: the answer to the very same request of the very same caller.
  *
  * <p>Retrieval looks before it embeds; dispatch keeps what ended well. What is never cached: a query that did not ask for it, one with
- * tools, one that is not stored or is synthetic, evidence without an answer; an answer that was cut off, judged too weak, or not a model's. The key
+ * tools, one of a session, one that is not stored or is synthetic, evidence without an answer; an answer that was cut off, judged too weak, or not a model's. The key
  * holds everything that the answer may depend on, the version of the knowledge among it, so an entry is never wrong and needs no
  * deletion: it ends with its time to live, or at once with the epoch ({@code DELETE /cache}). The epoch of the moment of <em>retrieval</em> goes with the
  * attempt: an answer that was on its way when the epoch moved is kept under the old one, where nobody finds it.
@@ -79,6 +80,8 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
                 && query.getGenerate()
                 && query.getStore()
                 && !query.getTools()
+                // what a turn means depends on the turns before it
+                && query.getSessionId().isEmpty()
                 && !query.getEnvelope().getSynthetic();
     }
 
@@ -149,6 +152,9 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
                 Integer.toString(query.getLimit()),
                 Integer.toString(query.getKeywordLimit()),
                 Double.toString(query.getScoreThreshold()),
+                JSON.valueToTree(List.of(new TreeMap<>(query.getFilters()), query.getTags()))
+                        .toString(),
+                Double.toString(query.getMinSuccessRate()),
                 knowledgeVersion,
                 canonical(body));
     }

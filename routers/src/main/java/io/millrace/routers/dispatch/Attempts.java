@@ -178,6 +178,7 @@ final class Attempts {
                 .setConfidenceKind(dispatch.getConfidenceKind())
                 .setContextScore(dispatch.getContextScore())
                 .setCachedKind(dispatch.getCachedKind())
+                .setSearch(dispatch.getSearch())
                 .setContextAdded(!dispatch.getContext().isEmpty());
     }
 

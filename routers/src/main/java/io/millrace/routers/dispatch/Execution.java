@@ -189,7 +189,7 @@ final class Execution {
     private void work() throws BackendException, InterruptedException, ExecutionException, TimeoutException {
         switch (dispatch.getRoute()) {
             case Route.EXTRACTIVE -> give(Builtins.extractive(dispatch));
-            case Route.EVIDENCE -> give(Builtins.evidence());
+            case Route.EVIDENCE -> give(Builtins.evidence(dispatch));
             case Route.CACHE, Route.DELIVER ->
                 give(Objects.requireNonNull(dispatch.getAnswer(), "a route that sends an answer has one"));
             case Route.REJECT ->

@@ -2,7 +2,9 @@ package io.millrace.routers.retrieval;
 
 import io.millrace.config.MillraceConfig;
 import io.millrace.knowledge.ContextScore;
+import io.millrace.knowledge.DocumentCatalog;
 import io.millrace.knowledge.Embedder;
+import io.millrace.knowledge.QueryExpander;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.Vectors;
 import io.millrace.log.Log;
@@ -11,13 +13,14 @@ import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.cache.SemanticCache;
+import io.millrace.routers.retrieval.ProgressiveContext.Evidence;
 import io.millrace.schema.CachedAnswer;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feature;
-import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.service.Service;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -37,9 +40,11 @@ public final class RetrievalWorker implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(RetrievalWorker.class);
 
     private final Log log;
-    private final MillraceConfig config;
     private final Searcher searcher;
     private final EmbeddingCache cache;
+    private final Sessions sessions;
+    private final Duration patience;
+    private final ProgressiveContext progressive;
     private final ResponseCache responses;
     private final Optional<SemanticCache> similar;
     private final LogWorker<Query> worker;
@@ -48,17 +53,26 @@ public final class RetrievalWorker implements Service {
     /** What failed the last search, by part; empty when the last one went well. */
     private volatile Map<String, String> troubles = Map.of();
 
+    /** @param expander rewords questions whose first search is not convincing */
     public RetrievalWorker(
             Log log,
             MillraceConfig config,
             Searcher searcher,
             EmbeddingCache cache,
             ResponseCache responses,
-            Optional<SemanticCache> similar) {
+            Optional<SemanticCache> similar,
+            Sessions sessions,
+            Optional<QueryExpander> expander) {
         this.log = log;
-        this.config = config;
+        this.sessions = sessions;
+        MillraceConfig.Retrieval retrieval = config.retrieval();
+        // the model's time comes on top, where there is one
+        this.patience = expander.isEmpty()
+                ? retrieval.timeout()
+                : retrieval.timeout().plus(retrieval.expansion().timeout());
         this.searcher = searcher;
         this.cache = cache;
+        this.progressive = new ProgressiveContext(config, searcher, expander);
         this.responses = responses;
         // vectors of another model cannot be judged
         this.similar = similar.filter(
@@ -105,14 +119,22 @@ public final class RetrievalWorker implements Service {
         if (!query.getRetrieval().equals("off") && look.found().isEmpty()) {
             Future<Retrieval.Builder> search = searches.submit(() -> search(query));
             try {
-                retrieval = search.get(config.retrieval().timeout().toMillis(), TimeUnit.MILLISECONDS);
+                retrieval = search.get(patience.toMillis(), TimeUnit.MILLISECONDS);
                 troubles = Map.of();
             } catch (TimeoutException e) {
                 search.cancel(true);
                 degrade(query, retrieval, "timeout", e);
             } catch (ExecutionException e) {
-                boolean model = e.getCause() instanceof Embedder.EmbeddingException;
-                degrade(query, retrieval, model ? "embedder" : "index", e.getCause() == null ? e : e.getCause());
+                Throwable cause = e.getCause() == null ? e : e.getCause();
+                degrade(
+                        query,
+                        retrieval,
+                        switch (cause) {
+                            case Embedder.EmbeddingException model -> "embedder";
+                            case DocumentCatalog.CatalogException database -> "postgres";
+                            default -> "index";
+                        },
+                        cause);
             }
         }
         Envelope envelope = Envelope.newBuilder(query.getEnvelope())
@@ -122,7 +144,8 @@ public final class RetrievalWorker implements Service {
                 .setEnvelope(envelope)
                 .setCached(look.found().orElse(null))
                 // what was answered without its evidence must not be answered so again
-                .setCacheTicket(retrieval.hasDegraded() ? "" : look.ticket())
+                .setCacheTicket(
+                        retrieval.hasDegraded() && !retrieval.getDegraded().isEmpty() ? "" : look.ticket())
                 .setInteractionId(query.getInteractionId())
                 .setQuery(query)
                 .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
@@ -160,54 +183,33 @@ public final class RetrievalWorker implements Service {
 
     private Retrieval.Builder search(Query query) throws InterruptedException {
         Retrieval.Builder retrieval = Retrieval.newBuilder();
-        String mode = query.getRetrieval().equals("auto") ? "hybrid" : query.getRetrieval();
+        Sessions.Turn turn = sessions.open(query);
         float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
-        int limit = Math.clamp(query.getLimit(), 1, 50);
-        Searcher.Result found = searcher.search(
-                new Searcher.Request(query.getText(), mode, query.getCollections(), limit, query.getScoreThreshold()),
-                vector);
-        retrieval
-                .setMode(mode)
+        String text = FollowUp.searched(query.getText(), turn.before());
+        float[] searched =
+                text.equals(query.getText()) ? vector : cache.embed(searcher.embedder(), query.getVariant(), text);
+        Evidence evidence = progressive.gather(query, text, searched, turn);
+        if (query.getApi().equals("context")) {
+            sessions.sent(query, evidence.note().getUsed());
+        }
+        Searcher.Result found = evidence.found();
+        List<String> degraded = new ArrayList<>(found.degraded());
+        if (cache.isDown() || !turn.known()) {
+            degraded.add("redis");
+        }
+        return retrieval
+                .setMode(found.mode())
                 .setHits(found.hits())
-                .setContextScore(found.contextScore())
+                .setContextScore(found.contextScore().orElse(null))
                 .setScoreModel(ContextScore.VERSION)
                 .setEmbedding(Vectors.toBytes(vector))
                 .setEmbeddingModel(searcher.embedder().fingerprint())
-                .setKnowledgeVersion(searcher.index().version());
-        if (cache.isDown()) {
-            retrieval.setDegraded(List.of("redis"));
-        }
-        retrieval.setTokensBefore(
-                found.hits().stream().mapToInt(hit -> tokens(hit.getText())).sum());
-        boolean add = query.getAddContext()
-                && !query.getTools()
-                && found.contextScore() >= config.retrieval().minContextScore();
-        if (add) {
-            String context = context(found.hits());
-            retrieval.setContext(context).setTokensAfter(tokens(context));
-        }
-        return retrieval;
-    }
-
-    /** Whole passages, best first, as far as the budget goes. */
-    private String context(List<Hit> hits) {
-        List<String> blocks = new ArrayList<>();
-        int left = config.retrieval().contextTokens();
-        for (int i = 0; i < hits.size(); i++) {
-            Hit hit = hits.get(i);
-            String block = "[" + (i + 1) + "] " + hit.getTitle() + " (" + hit.getPath() + ")\n" + hit.getText();
-            int cost = tokens(block);
-            if (cost <= left) {
-                blocks.add(block);
-                left -= cost;
-            }
-        }
-        return String.join("\n\n", blocks);
-    }
-
-    /** Four characters a token, the usual rule for English. */
-    private static int tokens(String text) {
-        return (text.length() + 3) / 4;
+                .setKnowledgeVersion(searcher.index().version())
+                .setContext(evidence.context())
+                .setTokensBefore(evidence.note().getTokensBefore())
+                .setTokensAfter(evidence.note().getTokensAfter())
+                .setSearch(evidence.note())
+                .setDegraded(degraded);
     }
 
     @Override

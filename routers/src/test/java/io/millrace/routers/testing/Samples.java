@@ -52,6 +52,7 @@ public final class Samples {
                 defaults.models(),
                 defaults.routing(),
                 defaults.retrieval(),
+                defaults.knowledge(),
                 defaults.cache(),
                 new MillraceConfig.Dispatch(
                         2, Duration.ofMillis(200), Duration.ofMillis(100), 3, Duration.ofSeconds(30)),

@@ -34,6 +34,11 @@ final class PlainJson {
         return write(value);
     }
 
+    /** A list of strings as a JSON array. */
+    static String of(List<String> value) {
+        return write(value);
+    }
+
     /** The text without NUL characters; mostly the same instance. */
     static String withoutNul(String text) {
         return text.indexOf('\0') < 0 ? text : text.replace("\0", "");

@@ -224,6 +224,10 @@ record Projection<V extends SpecificRecord>(Topic<V> topic, String table, List<C
             return add(name, Type.JSON, Role.VALUE, v -> PlainJson.of(value.apply(v)));
         }
 
+        Builder<V> list(String name, Function<V, List<String>> value) {
+            return add(name, Type.JSON, Role.VALUE, v -> PlainJson.of(value.apply(v)));
+        }
+
         /** The whole value. */
         Builder<V> record() {
             return add("record", Type.JSON, Role.VALUE, PlainJson::of);

@@ -87,6 +87,7 @@ final class Projections {
             .timeIfKnown("modified_at", Document::getModifiedAt)
             .time("updated_at", d -> d.getEnvelope().getOccurredAt())
             .map("metadata", Document::getMetadata)
+            .list("tags", Document::getTags)
             .buildDeletable();
 
     static final List<Projection<?>> ALL = List.of(INTERACTIONS, DECISIONS, FEEDBACK, TELEMETRY, DOCUMENTS);

@@ -193,6 +193,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setEmbedding(retrieval.getQuery().getStore() ? retrieval.getEmbedding() : null)
                 .setEmbeddingModel(retrieval.getEmbeddingModel())
                 .setEvidence(evidence)
+                .setSearch(retrieval.getSearch())
                 .setDegraded(retrieval.getDegraded())
                 .build();
         return LedgerState.newBuilder(state)

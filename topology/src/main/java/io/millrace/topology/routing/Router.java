@@ -376,6 +376,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setQuery(retrieval.getQuery())
                 .setContext(retrieval.getContext())
                 .setHits(retrieval.getHits())
+                .setSearch(retrieval.getSearch())
                 .setAnswer(answer)
                 .setCachedKind(fromCache ? cached.getKind() : "")
                 .setCacheTicket(retrieval.getCacheTicket())

@@ -1,0 +1,486 @@
+package io.millrace.standalone;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.sun.net.httpserver.HttpServer;
+import io.millrace.bench.stub.StubUpstream;
+import io.millrace.config.ConfigLoader;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Retrieval through the running system: what a client finds, and what the log and Postgres say of how it was found. */
+class RetrievalIT {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final HttpClient HTTP = HttpClient.newHttpClient();
+
+    @TempDir
+    static Path folder;
+
+    private static StubUpstream local;
+    private static HttpServer cross;
+    /** The word that the cross-encoder likes; empty: it is out of order. */
+    private static volatile String liked = "";
+    /** How the rewording model says it; empty: it is out of order. */
+    private static volatile String reworded = "";
+
+    private static Standalone standalone;
+
+    @BeforeAll
+    static void start() throws Exception {
+        local = new StubUpstream("local", 8, 5).start(0);
+        cross = crossEncoder();
+        Path config = folder.resolve("millrace.yaml");
+        Files.writeString(config, """
+                routing: {deadline: 20s}
+                dispatch: {probe: 100ms}
+                retrieval: {context-tokens: 128, rerank-url: "http://127.0.0.1:%d/rerank", rerank-timeout: 300ms,
+                            expand-url: "http://127.0.0.1:%d/v1/chat/completions"}
+                backends:
+                  local:
+                    kind: llama.cpp
+                    deployments: [{name: local, url: "%s", timeout: 3s}]
+                """.formatted(
+                        cross.getAddress().getPort(), cross.getAddress().getPort(), local.url()));
+        standalone = Standalone.start(
+                ConfigLoader.load(Optional.of(config), Map.of(), Map.of("listen.port", "0")),
+                folder.resolve("data"),
+                List.of(),
+                line -> {});
+        document("lock.md", "# Canal lock", "A canal lock lifts barges between two levels of water.", """
+                "collection":"best-practices","tags":["water","barge"],
+                "metadata":{"language":"en","version":"2","success_rate":"0.9"}""");
+        document("schleuse.md", "# Schleuse", "Eine Schleuse hebt Schiffe; a canal lock in German.", """
+                "collection":"error-solutions","tags":["water"],
+                "metadata":{"language":"de","version":"1","success_rate":"0.2"}""");
+    }
+
+    @AfterAll
+    static void stop() {
+        standalone.close();
+        local.close();
+        cross.stop(0);
+    }
+
+    @AfterEach
+    void quiet() {
+        liked = "";
+        reworded = "";
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"keyword", "semantic", "hybrid", "tree", "auto"})
+    void shouldFilterByMetadataInEveryMode(String mode) throws Exception {
+        String ask = "\"query\":\"how does a canal lock lift barges\",\"mode\":\"" + mode + "\"";
+
+        for (String filter : List.of(
+                "\"language\":\"en\"",
+                "\"version\":\"2\"",
+                "\"tags\":[\"barge\",\"water\"]",
+                "\"min_success_rate\":0.5",
+                "\"source\":\"it\",\"language\":\"en\"")) {
+            assertThat(paths(search("{" + ask + ",\"filters\":{" + filter + "}}")))
+                    .as(mode + " " + filter)
+                    .containsExactly("lock.md");
+        }
+        assertThat(paths(search("{" + ask + ",\"collections\":[\"error-solutions\"]}")))
+                .containsExactly("schleuse.md");
+        assertThat(paths(search("{" + ask + ",\"filters\":{\"language\":\"fr\"}}")))
+                .isEmpty();
+    }
+
+    @Test
+    void shouldAnswerQuestionsAboutDocumentsFromPostgres() throws Exception {
+        await(() -> search("{\"mode\":\"sql\",\"query\":\"SELECT count(*) FROM documents WHERE tags = 'water'\"}")
+                .at("/results/0/payload/content")
+                .asText()
+                .equals("count: 2"));
+
+        JsonNode rows = search("{\"mode\":\"sql\",\"query\":\"SELECT path, success_rate FROM documents WHERE "
+                + "success_rate > 0.5 AND title like 'canal%' ORDER BY modified_at DESC LIMIT 5\"}");
+        assertThat(paths(rows)).containsExactly("lock.md");
+        assertThat(rows.at("/results/0/payload/content").asText()).isEqualTo("path: lock.md\nsuccess_rate: 0.9");
+        assertThat(rows.at("/results/0/unit").asText()).isEqualTo("row");
+        assertThat(paths(search("{\"mode\":\"sql\",\"query\":\"select * from documents where tags = 'water'\","
+                        + "\"filters\":{\"language\":\"de\"}}")))
+                .containsExactly("schleuse.md");
+        // auto knows one by its form, and the answer through the log says so
+        JsonNode answer = query("{\"query\":\"SELECT path FROM documents WHERE language = 'en'\"}");
+        assertThat(answer.path("route").asText()).isEqualTo("sql");
+        assertThat(answer.at("/results/sql_results/0/payload/path").asText()).isEqualTo("lock.md");
+        assertThat(recorded(answer).at("/interaction/search/mode").asText()).isEqualTo("sql");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "{\"query\":\"x\",\"mode\":\"vibes\"}                             | mode",
+                "{\"query\":\"x\",\"collections\":[\"nowhere\"]}                  | collections[0]",
+                "{\"query\":\"x\",\"filters\":{\"colour\":\"red\"}}               | filters",
+                "{\"query\":\"x\",\"filters\":{\"min_success_rate\":2}}           | filters.min_success_rate",
+                "{\"query\":\"x\",\"diversity\":7}                                | diversity",
+                "{\"query\":\"select secret from documents\",\"mode\":\"sql\"}    | query",
+                "{\"query\":\"drop table documents\",\"mode\":\"sql\"}            | query"
+            })
+    void shouldNameWhatIsWrong(String body, String field) throws Exception {
+        HttpResponse<String> response = post("/search", body);
+
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(400);
+        assertThat(JSON.readTree(response.body()).path("field").asText()).startsWith(field);
+        assertThat(post("/query", body.replace(",\"diversity\":7", ",\"colour\":7"))
+                        .statusCode())
+                .isEqualTo(400);
+    }
+
+    @Test
+    void shouldPutTheOlderOfTwoLast() throws Exception {
+        String text = "The heron ferry crosses at dawn and at dusk.";
+        document(
+                "old.md",
+                "# Heron ferry",
+                text,
+                "\"metadata\":{\"ingested_at\":\"" + Instant.now().minus(Duration.ofDays(200)) + "\"}");
+        document(
+                "middle.md",
+                "# Heron ferry",
+                text,
+                "\"metadata\":{\"ingested_at\":\"" + Instant.now().minus(Duration.ofDays(100)) + "\"}");
+        document("young.md", "# Heron ferry", text, "\"metadata\":{}");
+
+        JsonNode found =
+                search("{\"query\":\"When does the heron ferry cross the river?\",\"mode\":\"semantic\",\"limit\":3}");
+
+        assertThat(paths(found)).containsExactly("young.md", "middle.md", "old.md");
+        assertThat(found.at("/results/0/payload/factor").asDouble()).isEqualTo(1.0);
+        assertThat(found.at("/results/1/payload/factor").asDouble()).isEqualTo(0.9);
+        assertThat(found.at("/results/2/payload/factor").asDouble()).isEqualTo(0.75);
+    }
+
+    @Test
+    void shouldRaiseWhatGoodFeedbackWasGivenTo() throws Exception {
+        document("otter.md", "# Otter", "The otter holt lies under the third willow.", "\"metadata\":{}");
+        String question = "{\"query\":\"Where does the otter holt lie?\",\"mode\":\"hybrid\",\"limit\":1}";
+        assertThat(search(question).at("/results/0/payload/factor").asDouble()).isEqualTo(1.0);
+        JsonNode answer = query(question);
+        String id = answer.path("interaction_id").asText();
+        recorded(answer);
+
+        assertThat(post("/feedback/" + id, "{\"rating\":1}").statusCode()).isEqualTo(200);
+
+        // liked, and used within a week
+        await(() -> search(question).at("/results/0/payload/factor").asDouble() == 1.3 * 1.25);
+    }
+
+    @Test
+    void shouldReadAroundHitsInTreeMode() throws Exception {
+        StringBuilder text = new StringBuilder("Opening words about the quarry railway.\n\n");
+        for (int i = 1; i <= 6; i++) {
+            text.append("## Station ")
+                    .append(i)
+                    .append("\n\nAt station ")
+                    .append(i)
+                    .append(" trains load ")
+                    .append(List.of("granite", "slate", "marble", "basalt", "sandstone", "gravel")
+                            .get(i - 1))
+                    .append(" for the coast.\n\n");
+        }
+        document("railway.md", "# Quarry railway", text.toString(), "\"metadata\":{}");
+
+        JsonNode found =
+                search("{\"query\":\"Where do trains load basalt for the coast?\",\"mode\":\"tree\",\"limit\":1}");
+
+        assertThat(found.path("search_mode").asText()).isEqualTo("tree");
+        assertThat(found.at("/results/0/payload/content").asText()).contains("basalt");
+        List<String> relations = new ArrayList<>();
+        StringBuilder around = new StringBuilder();
+        found.path("results").forEach(item -> {
+            relations.add(item.at("/payload/relation").asText("found"));
+            around.append(item.at("/payload/content").asText());
+        });
+        assertThat(relations).containsExactlyInAnyOrder("found", "parent", "neighbour", "neighbour");
+        assertThat(around).contains("Opening words").contains("marble").contains("sandstone");
+    }
+
+    @Test
+    void shouldFitTheContextIntoHalfTheBudgetWhenTheHitsAreConvincing() throws Exception {
+        document(
+                "bees.md",
+                "# Bees",
+                "Bees of the mill.\n\n## Winter\n\nIn winter the bees cluster and eat what they stored."
+                        + "\n\n## Summer\n\nIn summer the bees swarm, and somebody has to catch them with a basket and a long ladder."
+                        + "\n\n## Spring\n\nIn spring the bees fly out to the willows as soon as the sun has warmed the boards.",
+                "\"metadata\":{}");
+
+        JsonNode answer = query("{\"query\":\"What do the bees eat in winter?\",\"generate_response\":true}");
+
+        assertThat(answer.path("response").asText()).startsWith("local: ");
+        assertThat(answer.at("/decision/context_score").asDouble()).isGreaterThan(0.70);
+        assertThat(answer.at("/decision/context_added").asBoolean()).isTrue();
+        JsonNode compression = answer.at("/results/context_compression");
+        assertThat(compression.path("token_budget").asInt()).isEqualTo(64);
+        assertThat(compression.path("tokens_before").asInt()).isGreaterThan(64);
+        assertThat(compression.path("compressed_tokens").asInt()).isBetween(15, 64);
+        assertThat(local.seen().getLast().body().encode()).contains("eat what they stored");
+        JsonNode search = recorded(answer).at("/interaction/search");
+        assertThat(search.path("rounds").asInt()).isEqualTo(1);
+        assertThat(search.path("mode").asText()).isEqualTo("hybrid");
+        assertThat(search.path("tokens_after").asInt())
+                .isEqualTo(compression.path("compressed_tokens").asInt());
+    }
+
+    @Test
+    void shouldReadMoreWhenTheFirstHitsAreNotConvincing() throws Exception {
+        document(
+                "lathe.md",
+                "# Lathe",
+                "The great lathe turns oak at four hundred turns a minute. "
+                        + "Nobody knows who built the shed around it. ".repeat(18),
+                "\"metadata\":{}");
+
+        JsonNode answer = query("{\"query\":\"How fast does the great lathe turn oak?\",\"generate_response\":true}");
+
+        assertThat(answer.at("/decision/context_score").asDouble()).isBetween(0.35, 0.70);
+        assertThat(answer.at("/results/rounds").asInt()).isEqualTo(2);
+        assertThat(answer.at("/results/context_compression/token_budget").asInt())
+                .isEqualTo(128);
+        assertThat(answer.path("route").asText()).isEqualTo("tree");
+        assertThat(local.seen().getLast().body().encode()).contains("four hundred turns a minute");
+    }
+
+    @Test
+    void shouldLetTheCrossEncoderReorderAndDoWithoutItWhenItIsDown() throws Exception {
+        document("kiln-a.md", "# Kiln", "The brick kiln burns for three days.", "\"metadata\":{}");
+        document("kiln-b.md", "# Kiln", "The brick kiln burns for three days, says zebra.", "\"metadata\":{}");
+        String question = "{\"query\":\"How long does the brick kiln burn?\",\"mode\":\"hybrid\",\"limit\":2}";
+        JsonNode without = search(question);
+        assertThat(without.path("degraded").get(0).asText()).isEqualTo("reranker");
+        assertThat(paths(without)).containsExactly("kiln-a.md", "kiln-b.md");
+
+        liked = "zebra";
+
+        JsonNode with = search(question);
+        assertThat(with.path("degraded")).isEmpty();
+        assertThat(paths(with)).containsExactly("kiln-b.md", "kiln-a.md");
+        assertThat(with.at("/results/0/unit").asText()).isEqualTo("relevance");
+    }
+
+    @Test
+    void shouldFindInOtherWordsWhatTheQuestionsOwnDoNotFind() throws Exception {
+        document(
+                "sarcophagus.md",
+                "# Weir",
+                "The vexillary sluicegate dampens hydrological surges by means of counterweights.",
+                "\"metadata\":{}");
+        String question = "{\"query\":\"What keeps our cellar dry after heavy rain?\",\"generate_response\":true}";
+        JsonNode without = query(question);
+        assertThat(without.at("/decision/context_score").asDouble()).isLessThan(0.70);
+        assertThat(without.at("/results/searched_for")).isEmpty();
+
+        reworded = "1. vexillary sluicegate dampens hydrological surges\n2. counterweights of the sluicegate";
+        JsonNode with = query(question.replace("rain?", "rains?"));
+
+        assertThat(with.at("/results/searched_for/0").asText())
+                .isEqualTo("vexillary sluicegate dampens hydrological surges");
+        assertThat(paths(with.path("results"), "combined_results")).contains("sarcophagus.md");
+        assertThat(recorded(with).at("/interaction/search/queries")).hasSize(2);
+    }
+
+    @Test
+    void shouldAugmentAQuestionForAModelThatTheClientAsks() throws Exception {
+        document("cooper.md", "# Cooper", "The cooper binds nine barrels a day with hazel hoops.", "\"metadata\":{}");
+
+        JsonNode answer = post("/augment_query", "{\"query\":\"How many barrels does the cooper bind a day?\"}", 200);
+
+        assertThat(answer.path("augmented_prompt").asText())
+                .startsWith("Use these passages")
+                .contains("nine barrels a day with hazel hoops")
+                .endsWith("Question: How many barrels does the cooper bind a day?");
+        assertThat(answer.path("context_count").asInt())
+                .isEqualTo(answer.path("context_ids").size())
+                .isPositive();
+        assertThat(answer.path("token_count").asInt()).isPositive();
+        assertThat(answer.at("/capability_discovery/decision").asText()).isEqualTo("used");
+        JsonNode recorded = recorded(answer);
+        assertThat(recorded.at("/interaction/api").asText()).isEqualTo("augment");
+        assertThat(recorded.at("/interaction/search/used/0").asText())
+                .isEqualTo(answer.at("/context_ids/0").asText());
+        // nothing in the knowledge is near this
+        JsonNode nothing = post("/augment_query", "{\"query\":\"zxqv 81723 lorem?\"}", 200);
+        assertThat(nothing.path("context_count").asInt()).isZero();
+        assertThat(nothing.path("augmented_prompt").asText()).isEqualTo("zxqv 81723 lorem?");
+    }
+
+    @Test
+    void shouldSendEachPassageOnceInASessionAndUnderstandFollowUps() throws Exception {
+        document(
+                "forge.md",
+                "# Forge",
+                "The forge of the upper mill heats iron with charcoal from alder.",
+                "\"collection\":\"best-practices\",\"metadata\":{}");
+        document(
+                "forge-bellows.md",
+                "# Forge bellows",
+                "The bellows of the forge of the upper mill are driven by the water wheel.",
+                "\"collection\":\"codebase-context\",\"metadata\":{}");
+
+        JsonNode first = turn("What does the forge of the upper mill heat iron with?", "standard");
+        assertThat(first.path("turn_number").asInt()).isEqualTo(1);
+        assertThat(first.path("context").asText()).contains("charcoal from alder");
+        assertThat(first.path("token_count").asInt()).isBetween(10, 2_000);
+        assertThat(first.path("suggestions").toString()).contains("context_level detailed");
+
+        JsonNode second = turn("And what drives its bellows?", "detailed");
+
+        assertThat(second.path("turn_number").asInt()).isEqualTo(2);
+        assertThat(second.at("/searched_for/0").asText())
+                .isEqualTo("What does the forge of the upper mill heat iron with?\nAnd what drives its bellows?");
+        assertThat(second.path("context").asText())
+                .contains("driven by the water wheel")
+                .doesNotContain("charcoal from alder");
+        List<String> both = new ArrayList<>();
+        first.path("context_ids").forEach(id -> both.add(id.asText()));
+        second.path("context_ids").forEach(id -> both.add(id.asText()));
+        assertThat(both).doesNotHaveDuplicates();
+        JsonNode recorded = recorded(second);
+        assertThat(recorded.at("/interaction/search/session_turn").asInt()).isEqualTo(2);
+        assertThat(recorded.at("/interaction/api").asText()).isEqualTo("context");
+        // a model that answers has forgotten what was said: /query of the same session is given the passage again
+        JsonNode answer = query(
+                "{\"query\":\"And the iron, what is it heated with?\",\"session_id\":\"s-1\",\"generate_response\":true}");
+        assertThat(answer.at("/results/session_turn").asInt()).isEqualTo(3);
+        assertThat(local.seen().getLast().body().encode()).contains("charcoal from alder");
+    }
+
+    private static JsonNode turn(String question, String level) throws Exception {
+        return post(
+                "/context/multi_turn",
+                "{\"session_id\":\"s-1\",\"query\":\"" + question + "\",\"context_level\":\"" + level + "\"}",
+                200);
+    }
+
+    private static JsonNode post(String path, String body, int status) throws Exception {
+        HttpResponse<String> response = post(path, body);
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(status);
+        return JSON.readTree(response.body());
+    }
+
+    private static HttpServer crossEncoder() throws IOException {
+        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        server.createContext("/rerank", exchange -> {
+            JsonNode asked = JSON.readTree(exchange.getRequestBody().readAllBytes());
+            ObjectNode answer = JSON.createObjectNode();
+            ArrayNode results = answer.putArray("results");
+            int index = 0;
+            for (JsonNode text : asked.path("documents")) {
+                results.addObject()
+                        .put("index", index++)
+                        .put("relevance_score", text.asText().contains(liked) ? 0.9 : 0.1);
+            }
+            byte[] body = JSON.writeValueAsBytes(answer);
+            exchange.sendResponseHeaders(liked.isEmpty() ? 500 : 200, body.length);
+            exchange.getResponseBody().write(body);
+            exchange.close();
+        });
+        server.createContext("/v1/chat/completions", exchange -> {
+            exchange.getRequestBody().readAllBytes();
+            ObjectNode answer = JSON.createObjectNode();
+            answer.putArray("choices").addObject().putObject("message").put("content", reworded);
+            byte[] body = JSON.writeValueAsBytes(answer);
+            exchange.sendResponseHeaders(reworded.isEmpty() ? 500 : 200, body.length);
+            exchange.getResponseBody().write(body);
+            exchange.close();
+        });
+        server.start();
+        return server;
+    }
+
+    /** @param extra further fields of the request */
+    private static void document(String path, String title, String text, String extra) throws Exception {
+        ObjectNode body = JSON.createObjectNode()
+                .put("project", "it")
+                .put("relative_path", path)
+                .put("content", title + "\n\n" + text);
+        body.setAll((ObjectNode) JSON.readTree("{" + extra + "}"));
+        HttpResponse<String> response = post("/documents?wait=true", body.toString());
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+    }
+
+    private static JsonNode search(String body) throws Exception {
+        HttpResponse<String> response = post("/search", body);
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        return JSON.readTree(response.body());
+    }
+
+    private static JsonNode query(String body) throws Exception {
+        HttpResponse<String> response = post("/query", body);
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        return JSON.readTree(response.body());
+    }
+
+    private static List<String> paths(JsonNode found) {
+        return paths(found, "results");
+    }
+
+    private static List<String> paths(JsonNode found, String field) {
+        List<String> paths = new ArrayList<>();
+        found.path(field).forEach(item -> paths.add(item.at("/payload/path").asText()));
+        return paths;
+    }
+
+    /** What Postgres holds of an answered query. */
+    private static JsonNode recorded(JsonNode answer) throws Exception {
+        HttpResponse<String> response = HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + "/interactions/"
+                                + answer.path("interaction_id").asText() + "?wait=15"))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
+        JsonNode record = JSON.readTree(response.body());
+        assertThat(record.path("interaction").isObject()).as(response.body()).isTrue();
+        return record;
+    }
+
+    private static HttpResponse<String> post(String path, String body) throws Exception {
+        return HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + path))
+                        .timeout(Duration.ofSeconds(40))
+                        .header("Content-Type", "application/json")
+                        .POST(HttpRequest.BodyPublishers.ofString(body))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
+    }
+
+    private static void await(Callable<Boolean> condition) {
+        Awaitility.await()
+                .atMost(Duration.ofSeconds(20))
+                .pollInterval(Duration.ofMillis(100))
+                .ignoreExceptions()
+                .until(condition);
+    }
+}

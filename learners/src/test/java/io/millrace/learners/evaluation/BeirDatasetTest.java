@@ -1,0 +1,72 @@
+package io.millrace.learners.evaluation;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.millrace.learners.evaluation.BeirDataset.DataException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class BeirDatasetTest {
+    @TempDir
+    Path folder;
+
+    @BeforeEach
+    void good() throws IOException {
+        write("corpus.jsonl", "{\"_id\":\"1\",\"title\":\"t\",\"text\":\"one\"}\n\n{\"_id\":2,\"text\":\"two\"}\n");
+        write("queries.jsonl", "{\"_id\":\"q\",\"text\":\"what\"}\n{\"_id\":\"r\",\"text\":\"unjudged\"}\n");
+        write("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\t2\t3\nq\t1\t0\n");
+    }
+
+    @Test
+    void shouldReadDocumentsQueriesAndGrades() {
+        BeirDataset data = BeirDataset.read(folder, "test");
+
+        assertThat(data.documents())
+                .containsExactly(new BeirDataset.Document("1", "t", "one"), new BeirDataset.Document("2", "", "two"));
+        // what nobody judged cannot be measured
+        assertThat(data.queries()).containsOnlyKeys("q");
+        assertThat(data.judgements().get("q")).containsEntry("2", 3.0).containsEntry("1", 0.0);
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "corpus.jsonl   | {\"_id\":\"1\",\"text\":\"a\"}%n{oops      | corpus.jsonl:2: is not JSON",
+                "corpus.jsonl   | [1]                                        | corpus.jsonl:1: is not a JSON object",
+                "corpus.jsonl   | {\"text\":\"a\"}                           | corpus.jsonl:1: has no _id",
+                "corpus.jsonl   | {\"_id\":\"1\"}                            | corpus.jsonl:1: text is missing",
+                "corpus.jsonl   | {\"_id\":1,\"text\":\"\"}%n{\"_id\":\"1\",\"text\":\"\"} | corpus.jsonl:2: _id 1 was there before",
+                "queries.jsonl  | {\"_id\":\"q\",\"text\":5}                 | queries.jsonl:1: text is missing or not a string",
+                "qrels/test.tsv | q 1 1                                      | test.tsv:1: has 1 columns",
+                "qrels/test.tsv | q\t9\t1                                    | test.tsv:1: corpus-id 9 is not in corpus.jsonl",
+                "qrels/test.tsv | z\t1\t1                                    | test.tsv:1: query-id z is not in queries.jsonl",
+                "qrels/test.tsv | q\t1\thigh                                 | test.tsv:1: score high is not a number",
+                "qrels/test.tsv | q\t1\t0                                    | test.tsv: judges no document as relevant"
+            })
+    void shouldNameFileAndLineWhenSomethingIsWrong(String file, String content, String message) throws IOException {
+        write(file, content.formatted());
+
+        assertThatThrownBy(() -> BeirDataset.read(folder, "test"))
+                .isInstanceOf(DataException.class)
+                .hasMessageContaining(message);
+    }
+
+    @Test
+    void shouldNameTheFileThatIsMissing() {
+        assertThatThrownBy(() -> BeirDataset.read(folder, "dev")).hasMessageEndingWith("dev.tsv: is not there");
+    }
+
+    private void write(String file, String content) throws IOException {
+        Path path = folder.resolve(file);
+        Files.createDirectories(path.getParent());
+        Files.writeString(path, content);
+    }
+}

@@ -1,0 +1,155 @@
+package io.millrace.routers.retrieval;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.millrace.id.Ids;
+import io.millrace.log.Codecs;
+import io.millrace.log.InMemorySchemaRegistry;
+import io.millrace.log.Topics;
+import io.millrace.routers.retrieval.Sessions.Turn;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Query;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import redis.embedded.RedisServer;
+
+class SessionsTest {
+    private static RedisServer redis;
+    private static String url;
+
+    private long clock = 1_000;
+
+    @BeforeAll
+    static void start() throws IOException {
+        // a codec vouches for our records to Avro
+        new Codecs(new InMemorySchemaRegistry(), "").of(Topics.QUERIES);
+        int port = freePort();
+        redis = new RedisServer(port);
+        redis.start();
+        url = "redis://127.0.0.1:" + port;
+    }
+
+    @AfterAll
+    static void stop() throws IOException {
+        redis.stop();
+    }
+
+    private Query query(String session, String text) {
+        return Query.newBuilder()
+                .setEnvelope(Envelope.newBuilder().setOccurredAt(clock++).build())
+                .setInteractionId(Ids.next())
+                .setSessionId(session)
+                .setText(text)
+                .build();
+    }
+
+    @Test
+    void shouldCountTurnsAndRememberWhatWasAskedAndSent() {
+        String session = Ids.next();
+        try (Sessions sessions = new Sessions(url)) {
+            Query first = query(session, "How do I roll back?");
+            assertThat(sessions.open(first)).isEqualTo(new Turn(1, Optional.empty(), Set.of(), true));
+            sessions.sent(first, List.of("a", "b"));
+
+            Turn second = sessions.open(query(session, "and then?"));
+
+            assertThat(second.turn()).isEqualTo(2);
+            assertThat(second.before()).hasValue("How do I roll back?");
+            assertThat(second.sent()).containsExactlyInAnyOrder("a", "b");
+            // of another session, or of nobody's, nothing is known
+            assertThat(sessions.open(query(Ids.next(), "and then?")).turn()).isEqualTo(1);
+            assertThat(sessions.open(query("", "and then?"))).isEqualTo(Turn.NONE);
+        }
+    }
+
+    @Test
+    void shouldSeeTheSameTurnWhenAQueryIsProcessedTwice() {
+        String session = Ids.next();
+        try (Sessions sessions = new Sessions(url)) {
+            Query first = query(session, "one");
+            Query second = query(session, "two");
+            sessions.open(first);
+            sessions.sent(first, List.of("a"));
+            Turn seen = sessions.open(second);
+            sessions.sent(second, List.of("b"));
+            sessions.open(query(session, "three"));
+
+            assertThat(sessions.open(second)).isEqualTo(seen);
+            assertThat(seen.sent()).containsExactly("a");
+        }
+    }
+
+    @Test
+    void shouldKeepPrincipalsApart() {
+        String session = Ids.next();
+        try (Sessions sessions = new Sessions(url)) {
+            sessions.open(query(session, "one"));
+            Query other = query(session, "two");
+            Query foreign = Query.newBuilder(other)
+                    .setEnvelope(Envelope.newBuilder(other.getEnvelope())
+                            .setPrincipal("somebody else")
+                            .build())
+                    .build();
+
+            assertThat(sessions.open(foreign).turn()).isEqualTo(1);
+            assertThat(sessions.open(foreign).before()).isEmpty();
+        }
+    }
+
+    @Test
+    void shouldNotKeepTheTextOfAQueryThatIsNotStored() {
+        String session = Ids.next();
+        try (Sessions sessions = new Sessions(url)) {
+            sessions.open(
+                    Query.newBuilder(query(session, "secret")).setStore(false).build());
+
+            Turn second = sessions.open(query(session, "and?"));
+
+            assertThat(second.turn()).isEqualTo(2);
+            assertThat(second.before()).isEmpty();
+        }
+    }
+
+    @Test
+    void shouldForgetOldTextsAndNotTheCount() {
+        String session = Ids.next();
+        try (Sessions sessions = new Sessions(url)) {
+            List<Query> queries = IntStream.range(0, 60)
+                    .mapToObj(i -> query(session, "question " + i))
+                    .toList();
+            queries.forEach(sessions::open);
+
+            assertThat(sessions.open(query(session, "last")).turn()).isEqualTo(61);
+            // asked again long after, its predecessor's text is gone
+            assertThat(sessions.open(queries.get(10)).before()).isEmpty();
+            assertThat(sessions.open(queries.get(59)).before()).hasValue("question 58");
+        }
+    }
+
+    @Test
+    void shouldGoOnWithoutASessionWhenRedisIsDown() throws IOException {
+        try (Sessions sessions = new Sessions("redis://127.0.0.1:" + freePort())) {
+            long began = System.nanoTime();
+            for (int i = 0; i < 50; i++) {
+                assertThat(sessions.open(query("s", "x"))).isEqualTo(Turn.UNKNOWN);
+                sessions.sent(query("s", "x"), List.of("a"));
+            }
+            assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(3));
+        }
+    }
+
+    private static int freePort() throws IOException {
+        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            return socket.getLocalPort();
+        }
+    }
+}

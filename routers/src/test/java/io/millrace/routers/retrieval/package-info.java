@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.routers.retrieval;
+
+import org.jspecify.annotations.NullMarked;
