@@ -155,6 +155,9 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
                 JSON.valueToTree(List.of(new TreeMap<>(query.getFilters()), query.getTags()))
                         .toString(),
                 Double.toString(query.getMinSuccessRate()),
+                query.getContextLevel(),
+                Integer.toString(query.getContextTokens()),
+                JSON.valueToTree(query.getExclude()).toString(),
                 knowledgeVersion,
                 canonical(body));
     }

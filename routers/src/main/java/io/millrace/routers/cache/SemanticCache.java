@@ -90,8 +90,6 @@ public final class SemanticCache {
         if (!ResponseCache.allows(query)
                 || query.getStructured()
                 || query.getText().isBlank()
-                // what was sent before in a session changes what is sent now
-                || !query.getSessionId().isEmpty()
                 || (query.getTemperature() != null && query.getTemperature() > 0)) {
             return Optional.empty();
         }
