@@ -33,7 +33,6 @@ import picocli.CommandLine.Command;
             ConfigCommand.class,
             EvalCommand.class,
             CacheCommand.class,
-            EvalCommand.class,
             PartsCommand.class,
             ServiceCommand.class,
             TrainCommand.class
