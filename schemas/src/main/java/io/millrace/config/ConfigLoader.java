@@ -556,7 +556,10 @@ public final class ConfigLoader {
                         index.equals("qdrant") ? qdrantUrl : "",
                         secret(Settings.QDRANT_KEY_ENV),
                         value(Settings.QDRANT_PREFIX, "")),
-                new Cache(value(Settings.CACHE_TTL, Duration.ofDays(1))),
+                new Cache(
+                        value(Settings.CACHE_TTL, Duration.ofDays(1)),
+                        value(Settings.CACHE_SEMANTIC, true),
+                        value(Settings.CACHE_MAX_ERROR, 0.02)),
                 new Dispatch(
                         value(Settings.QUEUE, 10),
                         value(Settings.HEARTBEAT, Duration.ofSeconds(1)),

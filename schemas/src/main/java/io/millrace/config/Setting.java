@@ -48,6 +48,14 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
         });
     }
 
+    static Setting<Boolean> flag(String key, boolean fallback, String doc) {
+        return new Setting<>(key, String.valueOf(fallback), "true or false", doc, value -> switch (value.strip()) {
+            case "true" -> true;
+            case "false" -> false;
+            default -> throw new IllegalArgumentException("must be true or false");
+        });
+    }
+
     static Setting<Duration> duration(String key, String fallback, Duration min, Duration max, String doc) {
         return new Setting<>(key, fallback, written(min) + "–" + written(max), doc, value -> {
             Duration duration = parseDuration(value);

@@ -105,6 +105,16 @@ public final class Settings {
             Setting.text("knowledge.qdrant-prefix", "", "Put before the names of the collections there.");
     static final Setting<Duration> CACHE_TTL = Setting.duration(
             "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
+    static final Setting<Boolean> CACHE_SEMANTIC = Setting.flag(
+            "cache.semantic.enabled",
+            true,
+            "Whether a query that allows caching may get the answer to a question of the same meaning.");
+    static final Setting<Double> CACHE_MAX_ERROR = Setting.number(
+            "cache.semantic.max-error",
+            0.02,
+            0.001,
+            0.2,
+            "Bound of the share of questions with another meaning that are answered so.");
     static final Setting<Integer> QUEUE = Setting.integer(
             "dispatch.queue",
             10,
@@ -186,6 +196,8 @@ public final class Settings {
             QDRANT_KEY_ENV,
             QDRANT_PREFIX,
             CACHE_TTL,
+            CACHE_SEMANTIC,
+            CACHE_MAX_ERROR,
             QUEUE,
             HEARTBEAT,
             PROBE,

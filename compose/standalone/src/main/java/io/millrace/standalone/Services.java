@@ -18,6 +18,7 @@ import io.millrace.knowledge.QueryExpander;
 import io.millrace.knowledge.Reranker;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.VectorIndex;
+import io.millrace.knowledge.meaning.SameMeaning;
 import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.Normalizer;
 import io.millrace.learners.knowledge.PassageWorker;
@@ -33,6 +34,7 @@ import io.millrace.log.LogTable;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.ResponseCache;
+import io.millrace.routers.cache.SemanticCache;
 import io.millrace.routers.clock.Clock;
 import io.millrace.routers.dispatch.Cancellations;
 import io.millrace.routers.dispatch.Claims;
@@ -190,6 +192,7 @@ public final class Services implements AutoCloseable {
                     searcher,
                     cache,
                     responses(config, endpoints),
+                    similar(config, endpoints),
                     sessions,
                     expander(config.retrieval().expansion())));
         }
@@ -266,6 +269,20 @@ public final class Services implements AutoCloseable {
                 new ResponseCache(redis, log.metrics(), config.cache().ttl());
         shared.push(made);
         return made;
+    }
+
+    private Optional<SemanticCache> similar(MillraceConfig config, Endpoints endpoints) {
+        if (!config.cache().semantic()) {
+            return Optional.empty();
+        }
+        RedisValues redis = new RedisValues(endpoints.redisUrl(), "questions of the same meaning are not found");
+        shared.push(redis);
+        return Optional.of(new SemanticCache(
+                redis,
+                log.metrics(),
+                config.cache().ttl(),
+                SameMeaning.shipped(),
+                config.cache().maxError()));
     }
 
     private void dispatch(MillraceConfig config, Endpoints endpoints) {

@@ -49,7 +49,7 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
     /** What does not change the answer. */
     private static final List<String> IRRELEVANT = List.of("stream_options", "user", "metadata", "store");
 
-    private static final ObjectMapper JSON = JsonMapper.builder()
+    static final ObjectMapper JSON = JsonMapper.builder()
             .enable(SerializationFeature.ORDER_MAP_ENTRIES_BY_KEYS)
             .build();
 
@@ -94,7 +94,7 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
         if (!allows(query)) {
             return Look.NOTHING;
         }
-        String key = KEY + hash(query, knowledgeVersion);
+        String key = KEY + hash(query, knowledgeVersion, query.getBody());
         Optional<List<Optional<byte[]>>> values = redis.get(RedisKeys.CACHE_EPOCH, key);
         if (values.isEmpty()) {
             count("down");
@@ -134,7 +134,8 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
         metrics.counter("millrace.response.cache", "result", result).increment();
     }
 
-    private static String hash(Query query, String knowledgeVersion) {
+    /** Of all that the answer may depend on. */
+    static String hash(Query query, String knowledgeVersion, String body) {
         return Ids.content(
                 query.getEnvelope().getTenant(),
                 query.getEnvelope().getPrincipal(),
@@ -154,8 +155,11 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
                 JSON.valueToTree(List.of(new TreeMap<>(query.getFilters()), query.getTags()))
                         .toString(),
                 Double.toString(query.getMinSuccessRate()),
+                query.getContextLevel(),
+                Integer.toString(query.getContextTokens()),
+                JSON.valueToTree(query.getExclude()).toString(),
                 knowledgeVersion,
-                canonical(query.getBody()));
+                canonical(body));
     }
 
     /** The request with its fields in order and without those that change no answer: clients write the same JSON in many ways. */
@@ -193,7 +197,7 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
         }
     }
 
-    private static Optional<CachedAnswer> read(byte[] bytes, String epoch) {
+    static Optional<CachedAnswer> read(byte[] bytes, String epoch) {
         byte[] head = head(epoch);
         if (bytes.length <= head.length
                 || bytes[head.length] != 0

@@ -2,16 +2,21 @@ package io.millrace.routers.redis;
 
 import io.lettuce.core.ClientOptions;
 import io.lettuce.core.KeyValue;
+import io.lettuce.core.Range;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisURI;
 import io.lettuce.core.SetArgs;
 import io.lettuce.core.SocketOptions;
+import io.lettuce.core.StreamMessage;
+import io.lettuce.core.XAddArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
+import io.lettuce.core.api.async.RedisAsyncCommands;
 import io.lettuce.core.codec.ByteArrayCodec;
 import io.lettuce.core.codec.RedisCodec;
 import io.lettuce.core.codec.StringCodec;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
@@ -87,6 +92,51 @@ public final class RedisValues implements AutoCloseable {
             connection(client).async().set(key, value, SetArgs.Builder.ex(keep));
         } catch (RuntimeException e) {
             failed(e);
+        }
+    }
+
+    /**
+     * What stands in a stream.
+     *
+     * @param id for {@link #since}
+     */
+    public record Entry(String id, Map<String, byte[]> fields) {}
+
+    /** Adds to the end of a stream, which keeps about {@code most} entries. Nobody waits for it. */
+    public void append(String stream, Map<String, byte[]> fields, int most, Duration keep) {
+        if (client == null || System.nanoTime() - restUntil < 0) {
+            return;
+        }
+        try {
+            RedisAsyncCommands<String, byte[]> commands = connection(client).async();
+            commands.xadd(stream, XAddArgs.Builder.maxlen(most).approximateTrimming(), fields);
+            commands.expire(stream, keep);
+        } catch (RuntimeException e) {
+            failed(e);
+        }
+    }
+
+    /**
+     * What was added to a stream.
+     *
+     * @param id of the last entry seen; empty for all
+     * @return oldest first; empty too when Redis cannot be asked
+     */
+    public List<Entry> since(String stream, String id) throws InterruptedException {
+        if (client == null || System.nanoTime() - restUntil < 0) {
+            return List.of();
+        }
+        Range<String> range =
+                id.isEmpty() ? Range.unbounded() : Range.from(Range.Boundary.excluding(id), Range.Boundary.unbounded());
+        try {
+            List<StreamMessage<String, byte[]>> messages =
+                    connection(client).async().xrange(stream, range).get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+            return messages.stream()
+                    .map(message -> new Entry(message.getId(), message.getBody()))
+                    .toList();
+        } catch (ExecutionException | TimeoutException | RuntimeException e) {
+            failed(e);
+            return List.of();
         }
     }
 

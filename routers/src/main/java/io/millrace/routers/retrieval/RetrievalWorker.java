@@ -12,7 +12,9 @@ import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.ResponseCache;
+import io.millrace.routers.cache.SemanticCache;
 import io.millrace.routers.retrieval.ProgressiveContext.Evidence;
+import io.millrace.schema.CachedAnswer;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feature;
 import io.millrace.schema.Hit;
@@ -45,6 +47,7 @@ public final class RetrievalWorker implements Service {
     private final Duration patience;
     private final ProgressiveContext progressive;
     private final ResponseCache responses;
+    private final Optional<SemanticCache> similar;
     private final LogWorker<Query> worker;
     private final ExecutorService searches = Executors.newVirtualThreadPerTaskExecutor();
 
@@ -58,6 +61,7 @@ public final class RetrievalWorker implements Service {
             Searcher searcher,
             EmbeddingCache cache,
             ResponseCache responses,
+            Optional<SemanticCache> similar,
             Sessions sessions,
             Optional<QueryExpander> expander) {
         this.log = log;
@@ -71,6 +75,15 @@ public final class RetrievalWorker implements Service {
         this.cache = cache;
         this.progressive = new ProgressiveContext(config, searcher, expander);
         this.responses = responses;
+        // vectors of another model cannot be judged
+        this.similar = similar.filter(
+                each -> each.embedder().equals(searcher.embedder().fingerprint()));
+        if (similar.isPresent() && this.similar.isEmpty()) {
+            LOG.warn(
+                    "the semantic cache is off: its verdict was learned with {} and not with {}",
+                    similar.get().embedder(),
+                    searcher.embedder().fingerprint());
+        }
         this.worker = new LogWorker<>(
                 "retrieval", Topics.QUERIES, log, config.retrieval().concurrency(), this::retrieve);
     }
@@ -154,10 +167,20 @@ public final class RetrievalWorker implements Service {
     }
 
     private ResponseCache.Look look(Query query) throws InterruptedException {
+        String version =
+                query.getRetrieval().equals("off") ? "" : searcher.index().version();
         try {
-            return responses.look(
-                    query,
-                    query.getRetrieval().equals("off") ? "" : searcher.index().version());
+            ResponseCache.Look exact = responses.look(query, version);
+            if (similar.isEmpty() || exact.ticket().isEmpty()) {
+                return exact;
+            }
+            Optional<String> scope = SemanticCache.scope(query, version);
+            if (scope.isEmpty()) {
+                return exact;
+            }
+            float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
+            Optional<CachedAnswer> near = similar.get().look(query, scope.get(), exact.ticket(), vector);
+            return near.isEmpty() ? exact : new ResponseCache.Look(near, "");
         } catch (RuntimeException e) {
             LOG.warn("{} is not looked up in the response cache: {}", query.getInteractionId(), e.toString());
             return ResponseCache.Look.NOTHING;

@@ -224,7 +224,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                     .setPropensity(decision.getPropensity());
         }
         if (!decision.getInputs().getCachedKind().isEmpty()) {
-            after.setCachedKind(decision.getInputs().getCachedKind());
+            after.setCachedKind(decision.getInputs().getCachedKind())
+                    .setCachedInteractionId(decision.getInputs().getCachedInteractionId())
+                    .setCachedProbability(decision.getInputs().getCachedProbability());
         }
         return LedgerState.newBuilder(state).setInteraction(after.build()).build();
     }

@@ -298,6 +298,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setDeadlineAt(query.getDeadlineAt())
                 .setCancelled(state.getCancelled())
                 .setCachedKind(cached == null ? "" : cached.getKind())
+                .setCachedInteractionId(cached == null ? "" : cached.getInteractionId())
+                .setCachedProbability(cached == null ? null : cached.getProbability())
                 .setBackend(query.getBackend())
                 .setPreferLocal(query.getPreferLocal())
                 .setLocalOnly(query.getLocalOnly() || remoteOff)

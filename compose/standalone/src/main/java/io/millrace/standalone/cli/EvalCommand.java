@@ -8,5 +8,5 @@ import picocli.CommandLine.Command;
         description = "Measure on data of your own; needs no running instance.",
         mixinStandardHelpOptions = true,
         synopsisSubcommandLabel = "COMMAND",
-        subcommands = {EvalRetrievalCommand.class})
+        subcommands = {EvalRetrievalCommand.class, EvalCacheCommand.class})
 public final class EvalCommand {}

@@ -1,0 +1,98 @@
+package io.millrace.standalone.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import io.millrace.knowledge.meaning.SameMeaning;
+import io.millrace.standalone.error.UserException;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import picocli.CommandLine;
+
+/** The command as a person runs it, with the real model; nothing else runs. */
+class EvalCacheTest {
+    @TempDir
+    Path folder;
+
+    /** All are near each other; the same number makes the same question. */
+    @Test
+    void shouldPrintBothOperatingPointsAsJsonAndWriteTheVerifier() throws IOException {
+        Path pairs = folder.resolve("pairs.jsonl");
+        StringBuilder lines = new StringBuilder();
+        for (int i = 0; i < 200; i++) {
+            boolean same = i % 2 == 0;
+            lines.append("{\"a\":\"How do I open gate ")
+                    .append(i)
+                    .append(" of the mill?\",\"b\":\"How can I open gate ")
+                    .append(same ? i : i + 1_000)
+                    .append(" of the mill?\",\"same\":")
+                    .append(same)
+                    .append("}\n");
+        }
+        Files.writeString(pairs, lines);
+        Path written = folder.resolve("verifier.bin");
+
+        Run run = run("--pairs", pairs.toString(), "--max-error", "0.1", "--json", "--write", written.toString());
+
+        assertThat(run.error).hasMessage("none");
+        JsonNode json = Instance.JSON.readTree(run.out);
+        assertThat(json.at("/operating_point/hit_rate").asDouble()).isGreaterThan(0.9);
+        assertThat(json.at("/operating_point/false_hit_rate").asDouble(1)).isLessThan(0.1);
+        assertThat(json.at("/cosine_baseline/hit_rate").asDouble(-1)).isBetween(0.0, 1.0);
+        assertThat(json.path("trained").asInt() + json.path("measured").asInt()).isEqualTo(200);
+        try (InputStream in = Files.newInputStream(written)) {
+            assertThat(SameMeaning.read(in).threshold(0.1)).isLessThan(1);
+        }
+    }
+
+    @Test
+    void shouldSayWhichLineIsWrong() throws IOException {
+        Path pairs = folder.resolve("pairs.jsonl");
+        Files.writeString(pairs, "{\"a\":\"x\",\"b\":\"y\",\"same\":\"yes\"}\n");
+
+        Run run = run("--pairs", pairs.toString());
+
+        assertThat(run.code).isNotZero();
+        assertThat(run.error)
+                .isInstanceOf(UserException.class)
+                .hasMessageEndingWith("pairs.jsonl:1: same is missing or neither true nor false");
+    }
+
+    @Test
+    void shouldSayThatOnePairIsTooFew() throws IOException {
+        Path pairs = folder.resolve("pairs.jsonl");
+        Files.writeString(pairs, "{\"a\":\"x\",\"b\":\"y\",\"same\":true}\n");
+
+        assertThat(run("--pairs", pairs.toString()).error)
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining("both halves need pairs of both kinds");
+    }
+
+    private record Run(int code, String out, Exception error) {}
+
+    private static Run run(String... arguments) {
+        AtomicReference<Exception> error = new AtomicReference<>(new IllegalStateException("none"));
+        PrintStream before = System.out;
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        try {
+            System.setOut(new PrintStream(out, true, StandardCharsets.UTF_8));
+            int code = new CommandLine(new EvalCacheCommand())
+                    .setExecutionExceptionHandler((failure, command, result) -> {
+                        error.set(failure);
+                        return 1;
+                    })
+                    .execute(arguments);
+            return new Run(code, out.toString(StandardCharsets.UTF_8), error.get());
+        } finally {
+            System.setOut(before);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+package io.millrace.knowledge.meaning;
+
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * What is seen of two questions, the same whichever comes first: closeness in meaning (the cosine, with bends where it counts), shared
+ * words by rarity, what only one of them says, numbers, names, code, negation, comparatives, opposites, the kind of question, order,
+ * spelling; and the two vectors themselves, as their sum (of what topic) and their distance by dimension (in what they differ).
+ */
+final class PairFeatures {
+    /** Words and scalars come first, then twice the dimension of the vectors. */
+    static final int SCALARS = 46;
+
+    private static final Set<String> NEGATION = Set.of(
+            "not no never none without cannot nobody nothing neither nor don doesn didn isn aren wasn weren won wouldn shouldn couldn dont doesnt cant"
+                    .split(" "));
+    private static final Set<String> COMPARISON = Set.of(
+            "best better worst worse most least more less bigger smaller higher lower cheaper cheapest fastest largest biggest top good bad first last max min maximum minimum before after only without"
+                    .split(" "));
+    private static final Map<String, String> OPPOSITES = opposites(
+            "best worst better worse good bad more less most least max min maximum minimum before after increase decrease"
+                    + " buy sell male female men women man woman boy girl boys girls start stop enable disable add remove"
+                    + " install uninstall open close lose gain advantages disadvantages pros cons win lost first last"
+                    + " left right up down old new cheap expensive high low hot cold black white import export upload download"
+                    + " encrypt decrypt create delete include exclude public private input output");
+    private static final Map<String, Integer> KINDS = Map.ofEntries(
+            Map.entry("what", 0),
+            Map.entry("which", 0),
+            Map.entry("how", 1),
+            Map.entry("why", 2),
+            Map.entry("who", 3),
+            Map.entry("when", 4),
+            Map.entry("where", 5),
+            Map.entry("is", 6),
+            Map.entry("are", 6),
+            Map.entry("can", 6),
+            Map.entry("do", 6),
+            Map.entry("does", 6),
+            Map.entry("should", 6),
+            Map.entry("will", 6),
+            Map.entry("did", 6),
+            Map.entry("was", 6),
+            Map.entry("has", 6),
+            Map.entry("have", 6),
+            Map.entry("would", 6),
+            Map.entry("could", 6));
+
+    private PairFeatures() {}
+
+    static int size(int dimension) {
+        return SCALARS + 2 * dimension;
+    }
+
+    static double[] of(Question a, Question b, WordWeights weights) {
+        double[] x = new double[size(a.vector.length)];
+        int i = 0;
+        double cosine = a.cosine(b);
+        x[i++] = cosine;
+        x[i++] = Math.max(0, cosine - 0.8);
+        x[i++] = Math.max(0, cosine - 0.9);
+        x[i++] = Math.max(0, cosine - 0.95);
+
+        Difference stems = Difference.of(a.stemSet, b.stemSet, weights);
+        x[i++] = ratio(stems.common, stems.common + stems.onlyA + stems.onlyB);
+        x[i++] = ratio(stems.commonWeight, stems.commonWeight + stems.weightA + stems.weightB);
+        double coverA = ratio(stems.commonWeight, stems.commonWeight + stems.weightA);
+        double coverB = ratio(stems.commonWeight, stems.commonWeight + stems.weightB);
+        x[i++] = Math.min(coverA, coverB);
+        x[i++] = Math.max(coverA, coverB);
+        x[i++] = Math.max(stems.rarestA, stems.rarestB);
+        x[i++] = Math.min(stems.rarestA, stems.rarestB);
+        x[i++] = stems.weightA + stems.weightB;
+        x[i++] = Math.min(stems.weightA, stems.weightB);
+        x[i++] = cosine * Math.min(coverA, coverB);
+
+        Difference content = Difference.of(a.content, b.content, weights);
+        x[i++] = ratio(content.common, content.common + content.onlyA + content.onlyB);
+        x[i++] = Math.min(content.onlyA, content.onlyB);
+        x[i++] = Math.max(content.onlyA, content.onlyB);
+        // one says all that the other does, and something more
+        x[i++] = (content.onlyA == 0) == (content.onlyB == 0) ? 0 : 1;
+        x[i++] = content.onlyA + content.onlyB == 0 ? 1 : 0;
+
+        int shorter = Math.min(a.words.length, b.words.length);
+        int longer = Math.max(a.words.length, b.words.length);
+        x[i++] = Math.log1p(shorter);
+        x[i++] = Math.log1p(longer);
+        x[i++] = ratio(shorter, longer);
+        x[i++] = longer - shorter;
+
+        x[i++] = onlyOne(a.numbers, b.numbers);
+        x[i++] = a.numbers.isEmpty() || b.numbers.isEmpty() ? 0 : a.numbers.equals(b.numbers) ? 1 : -1;
+        x[i++] = onlyOne(a.code, b.code);
+        x[i++] = has(a.wordSet, NEGATION) == has(b.wordSet, NEGATION) ? 0 : 1;
+        x[i++] = comparisons(a.wordSet, b.wordSet) + comparisons(b.wordSet, a.wordSet);
+        x[i++] = opposed(a.wordSet, b.wordSet) || opposed(b.wordSet, a.wordSet) ? 1 : 0;
+        int missingA = missing(a.names, b.stemSet);
+        int missingB = missing(b.names, a.stemSet);
+        x[i++] = missingA + missingB;
+        x[i++] = Math.min(missingA, missingB);
+        x[i++] = a.names.stream().filter(b.names::contains).count();
+
+        int kindA = kind(a);
+        int kindB = kind(b);
+        x[i++] = kindA == kindB ? 1 : 0;
+        x[i++] = Math.min(kindA, kindB) == 0 && Math.max(kindA, kindB) == 1 ? 1 : 0;
+        x[i++] = (kindA == 2) == (kindB == 2) ? 0 : 1;
+        x[i++] = (kindA == 6) == (kindB == 6) ? 0 : 1;
+        x[i++] = same(a.stems, b.stems, 0) ? 1 : 0;
+        x[i++] = same(a.stems, b.stems, 0) && same(a.stems, b.stems, 1) ? 1 : 0;
+        x[i++] = a.stems.length > 0
+                        && b.stems.length > 0
+                        && a.stems[a.stems.length - 1].equals(b.stems[b.stems.length - 1])
+                ? 1
+                : 0;
+        x[i++] = a.sentences == b.sentences ? 0 : 1;
+        x[i++] = spelling(a.trigrams, b.trigrams);
+        int sequence = commonSequence(a.stems, b.stems);
+        x[i++] = ratio(sequence, shorter);
+        x[i++] = ratio(sequence, longer);
+        x[i++] = Math.max(0, content.common - commonContentSequence(a, b));
+        x[i++] = content.onlyA + content.onlyB == 0 ? stems.common - sequence : 0;
+        x[i++] = cosine * ratio(sequence, longer);
+        x[i++] = a.names.isEmpty() && b.names.isEmpty() ? 1 : 0;
+        if (i != SCALARS) {
+            throw new IllegalStateException("there are " + i + " features and not " + SCALARS);
+        }
+        for (int d = 0; d < a.vector.length; d++) {
+            x[i + d] = a.vector[d] + b.vector[d];
+            x[i + a.vector.length + d] = Math.abs(a.vector[d] - b.vector[d]);
+        }
+        return x;
+    }
+
+    /**
+     * What no likeness makes up for: other numbers, other code, opposites, or the same words the other way round ("petrol in a diesel
+     * engine"). Such pairs are too rare among labelled ones for weights to learn how much they say.
+     */
+    static boolean conflict(Question a, Question b) {
+        return (!a.numbers.isEmpty() && !b.numbers.isEmpty() && !a.numbers.equals(b.numbers))
+                || (!a.code.isEmpty() && !b.code.isEmpty() && !a.code.equals(b.code))
+                || opposed(a.wordSet, b.wordSet)
+                || opposed(b.wordSet, a.wordSet)
+                || (a.content.equals(b.content) && commonContentSequence(a, b) < a.content.size());
+    }
+
+    private record Difference(
+            int common,
+            int onlyA,
+            int onlyB,
+            double commonWeight,
+            double weightA,
+            double weightB,
+            double rarestA,
+            double rarestB) {
+        static Difference of(Set<String> a, Set<String> b, WordWeights weights) {
+            int common = 0;
+            double commonWeight = 0;
+            double weightA = 0;
+            double weightB = 0;
+            double rarestA = 0;
+            double rarestB = 0;
+            for (String stem : a) {
+                double weight = weights.weight(stem);
+                if (b.contains(stem)) {
+                    common++;
+                    commonWeight += weight;
+                } else {
+                    weightA += weight;
+                    rarestA = Math.max(rarestA, weight);
+                }
+            }
+            for (String stem : b) {
+                if (!a.contains(stem)) {
+                    double weight = weights.weight(stem);
+                    weightB += weight;
+                    rarestB = Math.max(rarestB, weight);
+                }
+            }
+            return new Difference(
+                    common, a.size() - common, b.size() - common, commonWeight, weightA, weightB, rarestA, rarestB);
+        }
+    }
+
+    private static double ratio(double part, double whole) {
+        return whole <= 0 ? 1 : part / whole;
+    }
+
+    private static int onlyOne(Set<String> a, Set<String> b) {
+        return missing(a, b) + missing(b, a);
+    }
+
+    private static int missing(Set<String> of, Set<String> from) {
+        int count = 0;
+        for (String one : of) {
+            count += from.contains(one) ? 0 : 1;
+        }
+        return count;
+    }
+
+    private static boolean has(Set<String> words, Set<String> any) {
+        for (String word : words) {
+            if (any.contains(word)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static int comparisons(Set<String> of, Set<String> from) {
+        int count = 0;
+        for (String word : of) {
+            count += COMPARISON.contains(word) && !from.contains(word) ? 1 : 0;
+        }
+        return count;
+    }
+
+    private static boolean opposed(Set<String> a, Set<String> b) {
+        for (String word : a) {
+            String opposite = OPPOSITES.get(word);
+            if (opposite != null && b.contains(opposite) && !(b.contains(word) && a.contains(opposite))) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static Map<String, String> opposites(String pairs) {
+        String[] words = pairs.split(" ", -1);
+        Map<String, String> both = new java.util.HashMap<>();
+        for (int i = 0; i + 1 < words.length; i += 2) {
+            both.put(words[i], words[i + 1]);
+            both.put(words[i + 1], words[i]);
+        }
+        return Map.copyOf(both);
+    }
+
+    private static int kind(Question question) {
+        for (int i = 0; i < Math.min(3, question.words.length); i++) {
+            Integer kind = KINDS.get(question.words[i]);
+            if (kind != null) {
+                return kind;
+            }
+        }
+        return 7;
+    }
+
+    private static boolean same(String[] a, String[] b, int at) {
+        return a.length > at && b.length > at && a[at].equals(b[at]);
+    }
+
+    /** Dice's coefficient of two sorted multisets. */
+    private static double spelling(int[] a, int[] b) {
+        int common = 0;
+        for (int i = 0, j = 0; i < a.length && j < b.length; ) {
+            if (a[i] == b[j]) {
+                common++;
+                i++;
+                j++;
+            } else if (a[i] < b[j]) {
+                i++;
+            } else {
+                j++;
+            }
+        }
+        return ratio(2.0 * common, a.length + b.length);
+    }
+
+    private static int commonContentSequence(Question a, Question b) {
+        return commonSequence(common(a, b), common(b, a));
+    }
+
+    private static String[] common(Question of, Question with) {
+        return List.of(of.stems).stream()
+                .filter(stem -> of.content.contains(stem) && with.content.contains(stem))
+                .distinct()
+                .toArray(String[]::new);
+    }
+
+    /** Length of the longest common subsequence. */
+    private static int commonSequence(String[] a, String[] b) {
+        int[] row = new int[b.length + 1];
+        for (String word : a) {
+            int corner = 0;
+            for (int j = 0; j < b.length; j++) {
+                int above = row[j + 1];
+                row[j + 1] = word.equals(b[j]) ? corner + 1 : Math.max(above, row[j]);
+                corner = above;
+            }
+        }
+        return row[b.length];
+    }
+}

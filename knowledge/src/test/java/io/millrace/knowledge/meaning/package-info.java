@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.knowledge.meaning;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,277 @@
+package io.millrace.learners.evaluation;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.millrace.id.Ids;
+import io.millrace.knowledge.Embedder;
+import io.millrace.knowledge.meaning.ErrorBound;
+import io.millrace.knowledge.meaning.LabelledPair;
+import io.millrace.knowledge.meaning.Question;
+import io.millrace.knowledge.meaning.SameMeaning;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.nio.charset.MalformedInputException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.ToDoubleFunction;
+
+/**
+ * How well the verdict of the semantic cache does on labelled pairs: learned on one half, measured on the other.
+ *
+ * <p>Pairs that share a question, directly or through other pairs, are in the same half. Which half is a hash of their texts, so the
+ * order of the lines is no matter. The threshold of the verdict and that of the cosine to compare with are both chosen on the learning
+ * half, by the same rule and for the same bound.
+ */
+public final class CacheEvaluation {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final int BATCH = 64;
+
+    private CacheEvaluation() {}
+
+    /** A line of the file. */
+    public record Pair(String a, String b, boolean same) {}
+
+    /** A file that is not what it should be; the message begins with file:line. */
+    public static final class PairsException extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+
+        PairsException(Path file, int line, String message) {
+            super(file + (line == 0 ? "" : ":" + line) + ": " + message);
+        }
+    }
+
+    /** How far a step is. */
+    @FunctionalInterface
+    public interface Progress {
+        void show(String what, int done, int all);
+    }
+
+    /**
+     * Shares, 0..1.
+     *
+     * @param hitRate of the pairs with the same meaning, those served
+     * @param falseHitRate of the pairs with different meanings, those served
+     * @param threshold what is above it is served; a probability or a cosine
+     */
+    public record Point(double hitRate, double falseHitRate, double threshold) {}
+
+    /**
+     * What was measured.
+     *
+     * @param verdict at the operating point
+     * @param cosine a fixed cosine, chosen in the same way
+     * @param verdictAtBound the share of same pairs served when just {@code maxError} of the different ones of the measured half are
+     * @param cosineAtBound the same of a fixed cosine
+     * @param calibrationError mean distance of probability and outcome in ten equally large bins
+     * @param microseconds of one verdict
+     */
+    public record Report(
+            int trained,
+            int measured,
+            Point verdict,
+            Point cosine,
+            double verdictAtBound,
+            double cosineAtBound,
+            double calibrationError,
+            double microseconds) {}
+
+    /**
+     * Reads lines of {@code {"a","b","same"}}.
+     *
+     * @throws PairsException when the file is missing, holds nothing, or a line is wrong
+     */
+    public static List<Pair> read(Path file) {
+        List<Pair> pairs = new ArrayList<>();
+        int number = 0;
+        try (BufferedReader lines = Files.newBufferedReader(file)) {
+            for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+                number++;
+                if (!line.isBlank()) {
+                    pairs.add(pair(file, number, line));
+                }
+            }
+        } catch (NoSuchFileException e) {
+            throw new PairsException(file, 0, "is not there");
+        } catch (MalformedInputException e) {
+            throw new PairsException(file, number + 1, "is not UTF-8 from about here on");
+        } catch (IOException e) {
+            throw new PairsException(file, number, "cannot be read: " + e.getMessage());
+        }
+        if (pairs.isEmpty()) {
+            throw new PairsException(file, 0, "holds no pair");
+        }
+        return pairs;
+    }
+
+    private static Pair pair(Path file, int number, String line) {
+        JsonNode node;
+        try {
+            node = JSON.readTree(line);
+        } catch (JsonProcessingException e) {
+            throw new PairsException(file, number, "is not JSON: " + e.getOriginalMessage());
+        }
+        if (!node.isObject()) {
+            throw new PairsException(file, number, "is not a JSON object");
+        }
+        for (String name : List.of("a", "b")) {
+            if (!node.path(name).isTextual() || node.path(name).textValue().isBlank()) {
+                throw new PairsException(file, number, name + " is missing, empty or not a string");
+            }
+        }
+        if (!node.path("same").isBoolean()) {
+            throw new PairsException(file, number, "same is missing or neither true nor false");
+        }
+        return new Pair(
+                node.path("a").textValue(),
+                node.path("b").textValue(),
+                node.path("same").booleanValue());
+    }
+
+    /** Embeds the questions of pairs and groups those that share one. */
+    public static List<LabelledPair> label(List<Pair> pairs, Embedder embedder, Progress progress) {
+        Map<String, Question> questions = new LinkedHashMap<>();
+        Map<String, String> parents = new HashMap<>();
+        Set<String> distinct = new LinkedHashSet<>();
+        for (Pair pair : pairs) {
+            for (String text : List.of(pair.a(), pair.b())) {
+                distinct.add(text);
+                parents.putIfAbsent(text, text);
+                // case and white space make no other question
+                parents.putIfAbsent(Question.form(text), Question.form(text));
+                join(parents, text, Question.form(text));
+            }
+            join(parents, pair.a(), pair.b());
+        }
+        List<String> texts = List.copyOf(distinct);
+        for (int at = 0; at < texts.size(); at += BATCH) {
+            List<String> batch = texts.subList(at, Math.min(texts.size(), at + BATCH));
+            List<float[]> vectors = embedder.embed(batch);
+            for (int i = 0; i < batch.size(); i++) {
+                questions.put(batch.get(i), Question.of(batch.get(i), vectors.get(i)));
+            }
+            progress.show("embedded", at + batch.size(), texts.size());
+        }
+        return pairs.stream()
+                .map(pair -> new LabelledPair(
+                        java.util.Objects.requireNonNull(questions.get(pair.a())),
+                        java.util.Objects.requireNonNull(questions.get(pair.b())),
+                        pair.same(),
+                        (int) Long.parseLong(
+                                Ids.checksum(root(parents, pair.a())).substring(0, 8), 16)))
+                .toList();
+    }
+
+    private static String root(Map<String, String> parents, String of) {
+        String at = of;
+        for (String up = parents.getOrDefault(at, at); !up.equals(at); up = parents.getOrDefault(at, at)) {
+            at = up;
+        }
+        return at;
+    }
+
+    /** The smaller text stands for both, so that the order of lines does not matter. */
+    private static void join(Map<String, String> parents, String a, String b) {
+        String rootA = root(parents, a);
+        String rootB = root(parents, b);
+        if (rootA.compareTo(rootB) < 0) {
+            parents.put(rootB, rootA);
+        } else {
+            parents.put(rootA, rootB);
+        }
+    }
+
+    /**
+     * Learns on one half and measures on the other.
+     *
+     * @param maxError bound of the share of different pairs that are served, above 0, at most 0.2
+     * @param side 0 or 1: which half is learned from
+     * @throws IllegalArgumentException when a half has not enough pairs of both kinds
+     */
+    public static Report run(
+            List<LabelledPair> pairs, Embedder embedder, double maxError, int side, Progress progress) {
+        List<LabelledPair> train =
+                pairs.stream().filter(pair -> (pair.group() & 1) == side).toList();
+        List<LabelledPair> test =
+                pairs.stream().filter(pair -> (pair.group() & 1) != side).toList();
+        if (test.stream().allMatch(LabelledPair::same)
+                || test.stream().noneMatch(LabelledPair::same)
+                || train.stream().allMatch(LabelledPair::same)) {
+            throw new IllegalArgumentException("both halves need pairs of both kinds");
+        }
+        SameMeaning verifier = SameMeaning.train(
+                train, embedder.fingerprint(), done -> progress.show("trained", done, SameMeaning.FITS));
+        ToDoubleFunction<LabelledPair> cosine = pair -> pair.a().cosine(pair.b());
+        double[] different = scores(train, false, cosine);
+        double fixed = ErrorBound.threshold(different, different.length, maxError);
+        long began = System.nanoTime();
+        ToDoubleFunction<LabelledPair> verdict = pair -> verifier.probability(pair.a(), pair.b());
+        int verdicts = test.stream().mapToDouble(verdict).toArray().length;
+        double microseconds = (System.nanoTime() - began) / 1e3 / verdicts;
+        return new Report(
+                train.size(),
+                test.size(),
+                point(test, verdict, verifier.threshold(maxError)),
+                point(test, cosine, fixed),
+                atBound(test, verdict, maxError),
+                atBound(test, cosine, maxError),
+                calibrationError(test, verdict),
+                microseconds);
+    }
+
+    private static Point point(List<LabelledPair> test, ToDoubleFunction<LabelledPair> score, double threshold) {
+        return new Point(
+                share(scores(test, true, score), threshold), share(scores(test, false, score), threshold), threshold);
+    }
+
+    private static double atBound(List<LabelledPair> test, ToDoubleFunction<LabelledPair> score, double maxError) {
+        double[] different = scores(test, false, score);
+        return share(scores(test, true, score), different[(int) (maxError * different.length)]);
+    }
+
+    private static double share(double[] scores, double above) {
+        int count = 0;
+        for (double score : scores) {
+            count += score > above ? 1 : 0;
+        }
+        return (double) count / scores.length;
+    }
+
+    /** Highest first. */
+    private static double[] scores(List<LabelledPair> pairs, boolean same, ToDoubleFunction<LabelledPair> score) {
+        double[] sorted = pairs.stream()
+                .filter(pair -> pair.same() == same)
+                .mapToDouble(score)
+                .map(value -> -value)
+                .sorted()
+                .toArray();
+        for (int i = 0; i < sorted.length; i++) {
+            sorted[i] = -sorted[i];
+        }
+        return sorted;
+    }
+
+    private static double calibrationError(List<LabelledPair> test, ToDoubleFunction<LabelledPair> verdict) {
+        record Seen(double probability, boolean same) {}
+        List<Seen> seen = test.stream()
+                .map(pair -> new Seen(verdict.applyAsDouble(pair), pair.same()))
+                .sorted(java.util.Comparator.comparingDouble(Seen::probability))
+                .toList();
+        double error = 0;
+        for (int bin = 0; bin < 10; bin++) {
+            List<Seen> part = seen.subList(seen.size() * bin / 10, seen.size() * (bin + 1) / 10);
+            double expected = part.stream().mapToDouble(Seen::probability).sum();
+            long happened = part.stream().filter(Seen::same).count();
+            error += Math.abs(expected - happened) / seen.size();
+        }
+        return error;
+    }
+}
