@@ -167,9 +167,10 @@ public final class RetrievalWorker implements Service {
     }
 
     private ResponseCache.Look look(Query query) throws InterruptedException {
-        String version =
-                query.getRetrieval().equals("off") ? "" : searcher.index().version();
         try {
+            // a broken index throws, and must cost the cached answer only
+            String version =
+                    query.getRetrieval().equals("off") ? "" : searcher.index().version();
             ResponseCache.Look exact = responses.look(query, version);
             if (similar.isEmpty() || exact.ticket().isEmpty()) {
                 return exact;
