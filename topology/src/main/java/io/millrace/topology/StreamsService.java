@@ -58,12 +58,7 @@ public final class StreamsService implements Service {
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         // This is the ledger's latency: readers of interactions see a record when its transaction commits.
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
-        // Nobody waits for the ledger, so it reads and keeps by the batch: fetched record by record, it would take more
-        // of a small
-        // machine than the query path does. The cache folds the steps of an interaction into one changelog record a
-        // transaction.
-        ClientConfig.batching().forEach((key, value) -> properties.put(StreamsConfig.consumerPrefix(key), value));
-        properties.put(StreamsConfig.POLL_MS_CONFIG, ClientConfig.BATCH_WAIT_MS);
+        batch(properties);
         properties.put(
                 StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
                 ClientConfig.TRANSACTION_TIMEOUT_MS);
@@ -76,11 +71,22 @@ public final class StreamsService implements Service {
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         // nobody waits for what is learned; a commit costs a transaction whether or not there was traffic
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
+        batch(properties);
         properties.put(
                 StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
                 ClientConfig.TRANSACTION_TIMEOUT_MS);
         return new StreamsService(
                 "learning", new LearningTopology(log.settings(), log.codecs()).get(), properties, log);
+    }
+
+    /**
+     * For what nobody waits for: it reads and writes by the batch. Record by record it would take more of a small machine than the query
+     * path does. A commit sends what lingers; the cache of its stores folds the steps of an interaction into one changelog record.
+     */
+    private static void batch(Properties properties) {
+        ClientConfig.batching().forEach((key, value) -> properties.put(StreamsConfig.consumerPrefix(key), value));
+        properties.put(StreamsConfig.POLL_MS_CONFIG, ClientConfig.BATCH_WAIT_MS);
+        properties.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), ClientConfig.BATCH_WAIT_MS);
     }
 
     private static Properties common(Log log, String application, Path stateDir) {

@@ -47,6 +47,10 @@ public final class PathBenchmark implements Callable<Integer> {
     private static final int HOPS = 4;
 
     private static final int PARTITIONS = 2;
+
+    /** It does not start without one. */
+    private static final String LITELLM_KEY = "sk-bench-0123456789abcdef";
+
     private static final Duration START = Duration.ofMinutes(2);
 
     @Option(
@@ -232,7 +236,8 @@ public final class PathBenchmark implements Callable<Integer> {
                 model_list:
                   - model_name: stub
                     litellm_params: {model: openai/x, api_base: "%s/v1", api_key: k}
-                """.formatted(stub.url()));
+                general_settings: {master_key: "%s"}
+                """.formatted(stub.url(), LITELLM_KEY));
         Program program = start(
                 "litellm",
                 outputs,
@@ -252,7 +257,7 @@ public final class PathBenchmark implements Callable<Integer> {
                 new Target(
                         "litellm",
                         URI.create("http://127.0.0.1:" + port + "/v1/chat/completions"),
-                        Map.of("Authorization", "Bearer k"),
+                        Map.of("Authorization", "Bearer " + LITELLM_KEY),
                         BODY.formatted("stub")),
                 program);
     }

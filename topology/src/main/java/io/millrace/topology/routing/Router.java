@@ -265,19 +265,22 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
         RoutingState decided = RoutingState.newBuilder(state)
                 .setDecisions(with(state.getDecisions(), ByteBuffer.wrap(encoded)))
                 .build();
+        byte[] dispatch = dispatches.encode(dispatch(decision, decided, retrieval));
+        // all three one right after the other, so that they leave in one request
         save(id, decided);
-        emit(id, decision, encoded, decided, retrieval);
+        emit(id, decision, encoded, dispatch);
     }
 
     /** Emits the last decision and its work again, the same bytes: the work follows from the decision and the first retrieval. */
     private void repeat(String id, RoutingState state, Retrieval repeated) {
         byte[] encoded = bytes(state.getDecisions().get(state.getDecisions().size() - 1));
         byte[] first = bytes(state.getRetrieval());
-        emit(id, decisions.decode(encoded), encoded, state, first.length == 0 ? repeated : retrievals.decode(first));
+        Decision decision = decisions.decode(encoded);
+        Retrieval retrieval = first.length == 0 ? repeated : retrievals.decode(first);
+        emit(id, decision, encoded, dispatches.encode(dispatch(decision, state, retrieval)));
     }
 
-    private void emit(String id, Decision decision, byte[] encoded, RoutingState state, Retrieval retrieval) {
-        byte[] dispatch = dispatches.encode(dispatch(decision, state, retrieval));
+    private void emit(String id, Decision decision, byte[] encoded, byte[] dispatch) {
         context().forward(new Record<>(id, encoded, now), RoutingTopology.DECISIONS_SINK);
         context().forward(new Record<>(id, dispatch, now), RoutingTopology.dispatchSink(decision.getBackend()));
     }
@@ -404,8 +407,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     }
 
     private void save(String id, RoutingState state) {
-        store().put(id, state);
         schedule(id, state);
+        store().put(id, state);
     }
 
     private void schedule(String id, RoutingState state) {
