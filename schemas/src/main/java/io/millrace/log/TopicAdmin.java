@@ -114,9 +114,10 @@ public final class TopicAdmin {
         for (Topic<?> topic : topics) {
             TopicDescription description = found.get(log.name(topic));
             if (description != null && description.partitions().size() != log.partitions(topic)) {
-                throw new IllegalStateException("topic " + log.name(topic) + " has "
-                        + description.partitions().size() + " partitions and needs " + log.partitions(topic)
-                        + "; the partition count (kafka.partitions) is fixed when a deployment is created");
+                int has = description.partitions().size();
+                throw new IllegalStateException("topic " + log.name(topic) + " has " + has + " partitions and needs "
+                        + log.partitions(topic) + ": their number cannot change, so set kafka.partitions: " + has
+                        + ", or begin with new topics");
             }
         }
     }

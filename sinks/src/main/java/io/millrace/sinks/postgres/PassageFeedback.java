@@ -38,6 +38,8 @@ public final class PassageFeedback implements Linkage, Service {
     /** An interaction may reach Postgres after its feedback: what is as new as this is read again. */
     private static final Duration AGAIN = Duration.ofMinutes(2);
 
+    private static final String UNDEFINED_TABLE = "42P01";
+
     /** Ratings from which a success rate is said. */
     private static final int ENOUGH = 3;
 
@@ -137,10 +139,12 @@ public final class PassageFeedback implements Linkage, Service {
             forget(oldest.toEpochMilli());
             down = false;
         } catch (SQLException | RuntimeException e) {
-            if (!down) {
+            // on the very first start this reads before the sink has made the tables
+            boolean early = e instanceof SQLException missing && UNDEFINED_TABLE.equals(missing.getSQLState());
+            if (!down && !early) {
                 LOG.warn("feedback on passages cannot be read, what is known is used: {}", e.toString());
             }
-            down = true;
+            down = !early;
             disconnect();
         }
     }
