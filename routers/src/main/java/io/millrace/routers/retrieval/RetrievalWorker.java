@@ -116,9 +116,10 @@ public final class RetrievalWorker implements Service {
         Query query = record.required();
         long began = System.nanoTime();
         Retrieval.Builder retrieval = Retrieval.newBuilder().setMode("off");
-        ResponseCache.Look look = look(query);
+        Looked looked = look(query);
+        ResponseCache.Look look = looked.answer;
         if (!query.getRetrieval().equals("off") && look.found().isEmpty()) {
-            Future<Retrieval.Builder> search = searches.submit(() -> search(query));
+            Future<Retrieval.Builder> search = searches.submit(() -> search(query, looked.vector));
             try {
                 retrieval = search.get(patience.toMillis(), TimeUnit.MILLISECONDS);
                 troubles = Map.of();
@@ -166,25 +167,32 @@ public final class RetrievalWorker implements Service {
                 .build();
     }
 
-    private ResponseCache.Look look(Query query) throws InterruptedException {
+    /**
+     * What the caches say.
+     *
+     * @param vector of the question, when it had to be made for that
+     */
+    private record Looked(ResponseCache.Look answer, Optional<float[]> vector) {}
+
+    private Looked look(Query query) throws InterruptedException {
         try {
             // a broken index throws, and must cost the cached answer only
             String version =
                     query.getRetrieval().equals("off") ? "" : searcher.index().version();
             ResponseCache.Look exact = responses.look(query, version);
             if (similar.isEmpty() || exact.ticket().isEmpty()) {
-                return exact;
+                return new Looked(exact, Optional.empty());
             }
             Optional<String> scope = SemanticCache.scope(query, version);
             if (scope.isEmpty()) {
-                return exact;
+                return new Looked(exact, Optional.empty());
             }
             float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
             Optional<CachedAnswer> near = similar.get().look(query, scope.get(), exact.ticket(), vector);
-            return near.isEmpty() ? exact : new ResponseCache.Look(near, "");
+            return new Looked(near.isEmpty() ? exact : new ResponseCache.Look(near, ""), Optional.of(vector));
         } catch (RuntimeException e) {
             LOG.warn("{} is not looked up in the response cache: {}", query.getInteractionId(), e.toString());
-            return ResponseCache.Look.NOTHING;
+            return new Looked(ResponseCache.Look.NOTHING, Optional.empty());
         }
     }
 
@@ -194,10 +202,11 @@ public final class RetrievalWorker implements Service {
         troubles = Map.of(part, "failed: queries go on without evidence: " + error);
     }
 
-    private Retrieval.Builder search(Query query) throws InterruptedException {
+    private Retrieval.Builder search(Query query, Optional<float[]> made) throws InterruptedException {
         Retrieval.Builder retrieval = Retrieval.newBuilder();
         Sessions.Turn turn = sessions.open(query);
-        float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
+        float[] vector =
+                made.isPresent() ? made.get() : cache.embed(searcher.embedder(), query.getVariant(), query.getText());
         String text = FollowUp.searched(query.getText(), turn.before());
         float[] searched =
                 text.equals(query.getText()) ? vector : cache.embed(searcher.embedder(), query.getVariant(), text);

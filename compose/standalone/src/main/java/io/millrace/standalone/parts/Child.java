@@ -2,6 +2,10 @@ package io.millrace.standalone.parts;
 
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -29,6 +33,7 @@ final class Child {
     /** Longest wait for a child that was asked to stop, seconds. */
     static final int PATIENCE_SECONDS = 6;
 
+    private static final Duration ANSWERS_WITHIN = Duration.ofSeconds(60);
     private static final long LOG_LIMIT_BYTES = 10L << 20;
 
     /**
@@ -137,6 +142,43 @@ final class Child {
 
     boolean isAlive() {
         return shell.isAlive();
+    }
+
+    /**
+     * Waits until the child answers a GET with 200.
+     *
+     * @param what it is, for the message
+     * @throws UserException when it stops before that, or does not answer within a minute
+     */
+    void awaitAnswer(DataFolder data, String what, URI url) {
+        long end = System.nanoTime() + ANSWERS_WITHIN.toNanos();
+        try (HttpClient http = HttpClient.newBuilder()
+                .version(HttpClient.Version.HTTP_1_1)
+                .connectTimeout(Duration.ofSeconds(1))
+                .build()) {
+            HttpRequest request =
+                    HttpRequest.newBuilder(url).timeout(Duration.ofSeconds(5)).build();
+            while (!answers(http, request)) {
+                if (!isAlive()) {
+                    throw new UserException(what + " stopped at once: " + lastWords(data, name));
+                }
+                if (System.nanoTime() > end) {
+                    throw new UserException(what + " does not answer: " + lastWords(data, name));
+                }
+                pause(Duration.ofMillis(20));
+            }
+        }
+    }
+
+    private static boolean answers(HttpClient http, HttpRequest request) {
+        try {
+            return http.send(request, HttpResponse.BodyHandlers.discarding()).statusCode() == 200;
+        } catch (IOException e) {
+            return false;
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while starting", e);
+        }
     }
 
     /** Asks the child to stop, waits, and kills it in the end. */

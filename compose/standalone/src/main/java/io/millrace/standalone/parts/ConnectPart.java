@@ -3,12 +3,8 @@ package io.millrace.standalone.parts;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -23,8 +19,6 @@ import org.jspecify.annotations.Nullable;
 public final class ConnectPart implements Part {
     /** Where the build put the worker's jars. */
     public static final String HOME_PROPERTY = "millrace.connect";
-
-    private static final Duration START_TIMEOUT = Duration.ofSeconds(60);
 
     private final DataFolder data;
     private final int port;
@@ -69,7 +63,7 @@ public final class ConnectPart implements Part {
         data.write("connect/worker.properties", properties(folder));
         wanted = true;
         child = Child.start(data, name(), "TERM", Child.PATIENCE_SECONDS, command(home, folder), Map.of());
-        await();
+        child.awaitAnswer(data, "Kafka Connect", url().resolve("/connectors"));
     }
 
     private static boolean hasWorker(Path home) {
@@ -125,38 +119,6 @@ public final class ConnectPart implements Part {
                 "org.apache.kafka.connect.cli.ConnectStandalone",
                 folder.resolve("worker.properties").toString()));
         return command;
-    }
-
-    private void await() {
-        long end = System.nanoTime() + START_TIMEOUT.toNanos();
-        try (HttpClient http = HttpClient.newBuilder()
-                .version(HttpClient.Version.HTTP_1_1)
-                .connectTimeout(Duration.ofSeconds(1))
-                .build()) {
-            HttpRequest request = HttpRequest.newBuilder(url().resolve("/connectors"))
-                    .timeout(Duration.ofSeconds(5))
-                    .build();
-            while (!answers(http, request)) {
-                if (child == null || !child.isAlive()) {
-                    throw new UserException("Kafka Connect stopped at once: " + Child.lastWords(data, name()));
-                }
-                if (System.nanoTime() > end) {
-                    throw new UserException("Kafka Connect does not answer: " + Child.lastWords(data, name()));
-                }
-                Child.pause(Duration.ofMillis(20));
-            }
-        }
-    }
-
-    private static boolean answers(HttpClient http, HttpRequest request) {
-        try {
-            return http.send(request, HttpResponse.BodyHandlers.discarding()).statusCode() == 200;
-        } catch (IOException e) {
-            return false;
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new UserException("interrupted while starting", e);
-        }
     }
 
     /** Also while nobody needs it. */

@@ -1,14 +1,9 @@
 package io.millrace.standalone.parts;
 
 import io.millrace.standalone.error.UserException;
-import java.io.IOException;
 import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -21,8 +16,6 @@ import org.jspecify.annotations.Nullable;
 public final class RegistryPart implements Part {
     /** Where the build unpacked the server. */
     public static final String HOME_PROPERTY = "millrace.registry";
-
-    private static final Duration START_TIMEOUT = Duration.ofSeconds(60);
 
     private final DataFolder data;
     private final int port;
@@ -58,7 +51,7 @@ public final class RegistryPart implements Part {
                     + "): build with ./millrace, or set registry.url");
         }
         child = Child.start(data, name(), "TERM", AotCache.patience(), command(jar), environment());
-        await();
+        child.awaitAnswer(data, "the schema registry", URI.create(url() + "/subjects"));
     }
 
     /** 200 MB and 1.5-2.5 s with these; 290 MB and 3.2 s with none. */
@@ -97,38 +90,6 @@ public final class RegistryPart implements Part {
     private Map<String, String> environment() {
         return Map.of(
                 "APICURIO_DATASOURCE_USERNAME", database.user(), "APICURIO_DATASOURCE_PASSWORD", database.password());
-    }
-
-    private void await() {
-        long end = System.nanoTime() + START_TIMEOUT.toNanos();
-        try (HttpClient http = HttpClient.newBuilder()
-                .version(HttpClient.Version.HTTP_1_1)
-                .connectTimeout(Duration.ofSeconds(1))
-                .build()) {
-            HttpRequest request = HttpRequest.newBuilder(URI.create(url() + "/subjects"))
-                    .timeout(Duration.ofSeconds(5))
-                    .build();
-            while (!answers(http, request)) {
-                if (!isAlive()) {
-                    throw new UserException("the schema registry stopped at once: " + Child.lastWords(data, name()));
-                }
-                if (System.nanoTime() > end) {
-                    throw new UserException("the schema registry does not answer: " + Child.lastWords(data, name()));
-                }
-                Child.pause(Duration.ofMillis(20));
-            }
-        }
-    }
-
-    private static boolean answers(HttpClient http, HttpRequest request) {
-        try {
-            return http.send(request, HttpResponse.BodyHandlers.discarding()).statusCode() == 200;
-        } catch (IOException e) {
-            return false;
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new UserException("interrupted while starting", e);
-        }
     }
 
     @Override
