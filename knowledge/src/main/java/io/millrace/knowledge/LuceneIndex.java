@@ -14,11 +14,12 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import org.apache.lucene.codecs.KnnVectorsFormat;
 import org.apache.lucene.codecs.lucene104.Lucene104Codec;
-import org.apache.lucene.codecs.lucene99.Lucene99HnswVectorsFormat;
+import org.apache.lucene.codecs.lucene104.Lucene104HnswScalarQuantizedVectorsFormat;
 import org.apache.lucene.document.BinaryDocValuesField;
 import org.apache.lucene.document.Document;
 import org.apache.lucene.document.DoubleDocValuesField;
@@ -41,6 +42,7 @@ import org.apache.lucene.index.LeafReader;
 import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.NumericDocValues;
 import org.apache.lucene.index.Term;
+import org.apache.lucene.index.TermStates;
 import org.apache.lucene.index.VectorSimilarityFunction;
 import org.apache.lucene.search.BooleanClause.Occur;
 import org.apache.lucene.search.BooleanQuery;
@@ -54,9 +56,11 @@ import org.apache.lucene.search.Scorer;
 import org.apache.lucene.search.SearcherManager;
 import org.apache.lucene.search.TermInSetQuery;
 import org.apache.lucene.search.TermQuery;
+import org.apache.lucene.search.TopScoreDocCollectorManager;
 import org.apache.lucene.search.Weight;
 import org.apache.lucene.store.FSDirectory;
 import org.apache.lucene.util.BytesRef;
+import org.apache.lucene.util.quantization.QuantizedByteVectorValues.ScalarEncoding;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -64,12 +68,15 @@ import org.slf4j.LoggerFactory;
 /**
  * The embedded vector index: HNSW (m = 16, ef_construct = 64, cosine) and BM25 in one Lucene index.
  *
+ * <p>The graph is searched over vectors of seven bits a dimension, which the compiler turns into vector instructions where it cannot for
+ * floats (their sums may not be reordered); what is found is scored by the whole vectors.
+ *
  * <p>It is a projection: when it cannot be opened, or was made by another embedding model or format, it is wiped, and the log fills it
  * again from offset 0.
  */
 public final class LuceneIndex implements VectorIndex {
     private static final Logger LOG = LoggerFactory.getLogger(LuceneIndex.class);
-    private static final String FORMAT = "3";
+    private static final String FORMAT = "4";
     private static final String ID = "id";
     private static final String DOCUMENT = "document";
     private static final String CHECKSUM = "checksum";
@@ -105,7 +112,7 @@ public final class LuceneIndex implements VectorIndex {
         config.setCodec(new Lucene104Codec() {
             @Override
             public KnnVectorsFormat getKnnVectorsFormatForField(String field) {
-                return new Lucene99HnswVectorsFormat(16, 64);
+                return new Lucene104HnswScalarQuantizedVectorsFormat(ScalarEncoding.SEVEN_BIT, 16, 64);
             }
         });
         this.writer = new IndexWriter(directory, config);
@@ -174,11 +181,14 @@ public final class LuceneIndex implements VectorIndex {
         document.add(new StringField(CHECKSUM, passage.getMetadata().getOrDefault(CHECKSUM, ""), Field.Store.NO));
         document.add(new StringField(COLLECTION, passage.getCollection(), Field.Store.NO));
         document.add(new StringField(QUARANTINED, String.valueOf(passage.getQuarantined()), Field.Store.NO));
-        document.add(new TextField(TEXT, passage.getText(), Field.Store.NO));
-        document.add(new TextField(
-                TITLE, passage.getTitle() + " " + passage.getPath().replaceAll("[/._-]", " "), Field.Store.NO));
-        document.add(new KnnFloatVectorField(
-                VECTOR, Vectors.fromBytes(passage.getVector()), VectorSimilarityFunction.COSINE));
+        // neither words nor a vector: no search can find it, and none has to leave it out
+        if (!passage.getQuarantined()) {
+            document.add(new TextField(TEXT, passage.getText(), Field.Store.NO));
+            document.add(new TextField(
+                    TITLE, passage.getTitle() + " " + passage.getPath().replaceAll("[/._-]", " "), Field.Store.NO));
+            document.add(new KnnFloatVectorField(
+                    VECTOR, Vectors.fromBytes(passage.getVector()), VectorSimilarityFunction.COSINE));
+        }
         document.add(new StoredField(RECORD, PassageBytes.encode(passage)));
         try {
             writer.updateDocument(new Term(ID, passage.getPassageId()), document);
@@ -240,7 +250,7 @@ public final class LuceneIndex implements VectorIndex {
             if (searcher.getIndexReader().numDocs() == 0) {
                 return List.of();
             }
-            Query filter = filter(question.filter());
+            Query filter = filter(question.filter()).orElse(null);
             NavigableMap<Integer, Scores> found = new TreeMap<>();
             if (question.vector().length > 0) {
                 Query nearest = new KnnFloatVectorQuery(VECTOR, question.vector(), question.limit(), filter);
@@ -249,12 +259,17 @@ public final class LuceneIndex implements VectorIndex {
                 }
             }
             if (!question.terms().isEmpty()) {
-                Query words = words(question.terms());
-                Query allowed = new BooleanQuery.Builder()
-                        .add(words, Occur.MUST)
-                        .add(filter, Occur.FILTER)
-                        .build();
-                for (ScoreDoc hit : searcher.search(allowed, question.limit()).scoreDocs) {
+                Query words = words(searcher, question.terms());
+                Query allowed = filter == null
+                        ? words
+                        : new BooleanQuery.Builder()
+                                .add(words, Occur.MUST)
+                                .add(filter, Occur.FILTER)
+                                .build();
+                // nobody asks how many there are: what cannot come in among the best is skipped from the start
+                TopScoreDocCollectorManager best =
+                        new TopScoreDocCollectorManager(question.limit(), null, question.limit());
+                for (ScoreDoc hit : searcher.search(allowed, best).scoreDocs) {
                     found.computeIfAbsent(hit.doc, doc -> new Scores()).bm25 = (double) hit.score;
                 }
                 scoreRest(searcher, words, found);
@@ -361,7 +376,7 @@ public final class LuceneIndex implements VectorIndex {
             Query section = new BooleanQuery.Builder()
                     .add(new TermQuery(new Term(DOCUMENT, documentId)), Occur.FILTER)
                     .add(IntPoint.newRangeQuery(CHUNK, from, to), Occur.FILTER)
-                    .add(filter(Filter.NONE), Occur.FILTER)
+                    .add(new TermQuery(new Term(QUARANTINED, "false")), Occur.FILTER)
                     .build();
             long most = Math.clamp(
                     (long) to - from + 1,
@@ -454,32 +469,39 @@ public final class LuceneIndex implements VectorIndex {
         return found;
     }
 
-    private static Query words(Map<String, Double> terms) {
+    private static Query words(IndexSearcher searcher, Map<String, Double> terms) throws IOException {
         BooleanQuery.Builder any = new BooleanQuery.Builder();
-        terms.forEach((term, weight) -> {
-            float boost = weight.floatValue();
-            any.add(new BoostQuery(new TermQuery(new Term(TEXT, term)), boost), Occur.SHOULD);
-            any.add(new BoostQuery(new TermQuery(new Term(TITLE, term)), boost * TITLE_BOOST), Occur.SHOULD);
-        });
+        for (Map.Entry<String, Double> each : terms.entrySet()) {
+            float boost = each.getValue().floatValue();
+            any.add(new BoostQuery(word(searcher, TEXT, each.getKey()), boost), Occur.SHOULD);
+            any.add(new BoostQuery(word(searcher, TITLE, each.getKey()), boost * TITLE_BOOST), Occur.SHOULD);
+        }
         return any.build();
     }
 
-    private static Query filter(Filter wanted) {
-        BooleanQuery.Builder filter =
-                new BooleanQuery.Builder().add(new TermQuery(new Term(QUARANTINED, "false")), Occur.FILTER);
+    /** With where it stands in each segment: the search and the scores of the rest both need it. */
+    private static Query word(IndexSearcher searcher, String field, String text) throws IOException {
+        Term term = new Term(field, text);
+        return new TermQuery(term, TermStates.build(searcher, term, true));
+    }
+
+    /** Empty when every passage will do. */
+    private static Optional<Query> filter(Filter wanted) {
+        BooleanQuery.Builder builder = new BooleanQuery.Builder();
         if (!wanted.collections().isEmpty()) {
-            filter.add(
+            builder.add(
                     new TermInSetQuery(
                             COLLECTION,
                             wanted.collections().stream().map(BytesRef::new).toList()),
                     Occur.FILTER);
         }
         wanted.fields()
-                .forEach((field, value) -> filter.add(new TermQuery(new Term(FILTER + field, value)), Occur.FILTER));
-        wanted.tags().forEach(tag -> filter.add(new TermQuery(new Term(TAG, tag)), Occur.FILTER));
+                .forEach((field, value) -> builder.add(new TermQuery(new Term(FILTER + field, value)), Occur.FILTER));
+        wanted.tags().forEach(tag -> builder.add(new TermQuery(new Term(TAG, tag)), Occur.FILTER));
         if (wanted.minSuccessRate() > 0) {
-            filter.add(DoublePoint.newRangeQuery(SUCCESS, wanted.minSuccessRate(), 1), Occur.FILTER);
+            builder.add(DoublePoint.newRangeQuery(SUCCESS, wanted.minSuccessRate(), 1), Occur.FILTER);
         }
-        return filter.build();
+        BooleanQuery filter = builder.build();
+        return filter.clauses().isEmpty() ? Optional.empty() : Optional.of(filter);
     }
 }
