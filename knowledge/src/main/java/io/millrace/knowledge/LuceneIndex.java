@@ -3,6 +3,7 @@ package io.millrace.knowledge;
 import io.millrace.log.Records;
 import io.millrace.schema.Passage;
 import java.io.IOException;
+import java.io.InterruptedIOException;
 import java.io.UncheckedIOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -17,6 +18,13 @@ import java.util.NavigableMap;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import org.apache.lucene.codecs.KnnVectorsFormat;
 import org.apache.lucene.codecs.lucene104.Lucene104Codec;
 import org.apache.lucene.codecs.lucene104.Lucene104HnswScalarQuantizedVectorsFormat;
@@ -43,6 +51,7 @@ import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.NumericDocValues;
 import org.apache.lucene.index.Term;
 import org.apache.lucene.index.TermStates;
+import org.apache.lucene.index.TieredMergePolicy;
 import org.apache.lucene.index.VectorSimilarityFunction;
 import org.apache.lucene.search.BooleanClause.Occur;
 import org.apache.lucene.search.BooleanQuery;
@@ -94,12 +103,27 @@ public final class LuceneIndex implements VectorIndex {
     private static final String SUCCESS = "success";
     private static final String FLAGS = "flags";
 
+    private static final int SEGMENTS_PER_TIER = 4;
+
     /** A title counts as much as the text: more was measured to be worse on titles, less on abstracts. */
     private static final float TITLE_BOOST = 1.0f;
 
     static {
         Records.trust();
     }
+
+    /**
+     * Searches for meaning beside a search for words while a thread of it is free. With none free the asking thread does both: nothing
+     * waits in a queue, and many searches at once go as they would without it.
+     */
+    private static final ExecutorService BESIDE = new ThreadPoolExecutor(
+            0,
+            Math.max(1, Runtime.getRuntime().availableProcessors() / 2),
+            10,
+            TimeUnit.SECONDS,
+            new SynchronousQueue<>(),
+            Thread.ofPlatform().name("search-", 0).daemon().factory(),
+            new ThreadPoolExecutor.CallerRunsPolicy());
 
     private final IndexWriter writer;
     private final SearcherManager searchers;
@@ -115,6 +139,10 @@ public final class LuceneIndex implements VectorIndex {
                 return new Lucene104HnswScalarQuantizedVectorsFormat(ScalarEncoding.SEVEN_BIT, 16, 64);
             }
         });
+        // each segment has a graph of its own to search: fewer and larger ones, for more merging while passages come in
+        TieredMergePolicy merges = new TieredMergePolicy();
+        merges.setSegmentsPerTier(SEGMENTS_PER_TIER);
+        config.setMergePolicy(merges);
         this.writer = new IndexWriter(directory, config);
         this.searchers = new SearcherManager(writer, null);
     }
@@ -250,32 +278,56 @@ public final class LuceneIndex implements VectorIndex {
             if (searcher.getIndexReader().numDocs() == 0) {
                 return List.of();
             }
-            Query filter = filter(question.filter()).orElse(null);
+            Optional<Query> filter = filter(question.filter());
+            boolean both = question.vector().length > 0 && !question.terms().isEmpty();
+            FutureTask<ScoreDoc[]> nearest = new FutureTask<>(() -> nearest(searcher, question, filter));
+            (both ? BESIDE : (Executor) Runnable::run).execute(nearest);
+            Query words = words(searcher, question.terms());
             NavigableMap<Integer, Scores> found = new TreeMap<>();
-            if (question.vector().length > 0) {
-                Query nearest = new KnnFloatVectorQuery(VECTOR, question.vector(), question.limit(), filter);
-                for (ScoreDoc hit : searcher.search(nearest, question.limit()).scoreDocs) {
-                    found.computeIfAbsent(hit.doc, doc -> new Scores());
-                }
+            for (ScoreDoc hit : best(searcher, words, question.limit(), filter)) {
+                found.computeIfAbsent(hit.doc, doc -> new Scores()).bm25 = (double) hit.score;
             }
-            if (!question.terms().isEmpty()) {
-                Query words = words(searcher, question.terms());
-                Query allowed = filter == null
-                        ? words
-                        : new BooleanQuery.Builder()
-                                .add(words, Occur.MUST)
-                                .add(filter, Occur.FILTER)
-                                .build();
-                // nobody asks how many there are: what cannot come in among the best is skipped from the start
-                TopScoreDocCollectorManager best =
-                        new TopScoreDocCollectorManager(question.limit(), null, question.limit());
-                for (ScoreDoc hit : searcher.search(allowed, best).scoreDocs) {
-                    found.computeIfAbsent(hit.doc, doc -> new Scores()).bm25 = (double) hit.score;
-                }
+            for (ScoreDoc hit : await(nearest)) {
+                found.computeIfAbsent(hit.doc, doc -> new Scores());
+            }
+            if (both) {
                 scoreRest(searcher, words, found);
             }
             return read(searcher, question.vector(), found);
         });
+    }
+
+    private static ScoreDoc[] nearest(IndexSearcher searcher, Question question, Optional<Query> filter)
+            throws IOException {
+        if (question.vector().length == 0) {
+            return new ScoreDoc[0];
+        }
+        Query near = new KnnFloatVectorQuery(VECTOR, question.vector(), question.limit(), filter.orElse(null));
+        return searcher.search(near, question.limit()).scoreDocs;
+    }
+
+    private static ScoreDoc[] best(IndexSearcher searcher, Query words, int limit, Optional<Query> filter)
+            throws IOException {
+        Query allowed = words;
+        if (filter.isPresent()) {
+            allowed = new BooleanQuery.Builder()
+                    .add(words, Occur.MUST)
+                    .add(filter.get(), Occur.FILTER)
+                    .build();
+        }
+        // nobody asks how many there are: what cannot come in among the best is skipped from the start
+        return searcher.search(allowed, new TopScoreDocCollectorManager(limit, null, limit)).scoreDocs;
+    }
+
+    private static ScoreDoc[] await(FutureTask<ScoreDoc[]> search) throws IOException {
+        try {
+            return search.get();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new InterruptedIOException("interrupted while searching");
+        } catch (ExecutionException e) {
+            throw new IOException(e.getCause());
+        }
     }
 
     /** The keyword score of the candidates that only the dense side found. */
