@@ -80,8 +80,7 @@ final class Documents {
     /** A source would delete what it does not have, and not bring back what it has. */
     void requireUndeclared(String project, String field) {
         if (knowledge.sources().stream()
-                .anyMatch(status -> status.getSourceId().equals(project)
-                        && !status.getKind().equals(SourcesHandler.FILE))) {
+                .anyMatch(status -> status.getSourceId().equals(project) && status.getAddedAt() > 0)) {
             throw Problem.field(
                     409,
                     "declared_source",

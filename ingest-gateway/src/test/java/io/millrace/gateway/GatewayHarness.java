@@ -93,6 +93,7 @@ final class GatewayHarness implements AutoCloseable {
             public List<SourceStatus> sources() {
                 return List.of(SourceStatus.newBuilder()
                         .setSourceId("notes")
+                        .setAddedAt(1)
                         .setKind("local_dir")
                         .setState("idle")
                         .build());

@@ -426,7 +426,10 @@ public final class Services implements AutoCloseable {
         if (!sources.isReady()) {
             throw new IllegalStateException("the sources are not read yet");
         }
-        return sources.all().stream().map(SourceStatus::getSourceId).collect(Collectors.toSet());
+        return sources.all().stream()
+                .filter(status -> status.getAddedAt() > 0)
+                .map(SourceStatus::getSourceId)
+                .collect(Collectors.toSet());
     }
 
     /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */
