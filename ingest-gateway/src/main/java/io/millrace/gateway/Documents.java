@@ -1,5 +1,6 @@
 package io.millrace.gateway;
 
+import io.micrometer.core.instrument.MeterRegistry;
 import io.millrace.config.MillraceConfig;
 import io.millrace.id.Ids;
 import io.millrace.log.Topics;
@@ -22,11 +23,18 @@ final class Documents {
     private final Wire wire;
     private final SearchPort knowledge;
     private final MillraceConfig config;
+    private final DocumentLimit limit;
 
-    Documents(Wire wire, SearchPort knowledge, MillraceConfig config) {
+    Documents(Wire wire, SearchPort knowledge, MillraceConfig config, MeterRegistry metrics) {
         this.wire = wire;
         this.knowledge = knowledge;
         this.config = config;
+        this.limit = new DocumentLimit(config.limits().documentRequests(), metrics);
+    }
+
+    /** Counts a request that writes, before anything is done for it. */
+    void admit(RoutingContext context) {
+        limit.take(envelope(context), context.response());
     }
 
     /** Whether the client wants its answer when searches see what it changed. */

@@ -1,6 +1,5 @@
 package io.millrace.gateway;
 
-import io.millrace.config.MillraceConfig;
 import io.millrace.schema.RawDocument;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
@@ -23,14 +22,15 @@ final class DocumentsHandler {
     private final Blocking blocking;
     private final Documents documents;
 
-    DocumentsHandler(Wire wire, SearchPort knowledge, Blocking blocking, MillraceConfig config) {
+    DocumentsHandler(SearchPort knowledge, Blocking blocking, Documents documents) {
         this.knowledge = knowledge;
         this.blocking = blocking;
-        this.documents = new Documents(wire, knowledge, config);
+        this.documents = documents;
     }
 
     /** All or, when one of them is wrong, none. */
     void addAll(RoutingContext context) {
+        documents.admit(context);
         JsonArray bodies = Answers.body(context).getJsonArray("documents");
         List<RawDocument> batch = new ArrayList<>();
         for (int i = 0; i < bodies.size(); i++) {
@@ -44,6 +44,7 @@ final class DocumentsHandler {
     }
 
     void delete(RoutingContext context) {
+        documents.admit(context);
         String project = text(context, "project", Documents.DEFAULT_PROJECT);
         documents.requireUndeclared(project, "project");
         RawDocument gone = RawDocument.newBuilder()

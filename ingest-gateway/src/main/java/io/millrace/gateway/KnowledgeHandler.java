@@ -30,15 +30,16 @@ final class KnowledgeHandler {
     private final MillraceConfig config;
     private final Documents documents;
 
-    KnowledgeHandler(Wire wire, SearchPort search, Blocking blocking, MillraceConfig config) {
+    KnowledgeHandler(Wire wire, SearchPort search, Blocking blocking, MillraceConfig config, Documents documents) {
         this.wire = wire;
         this.search = search;
         this.blocking = blocking;
         this.config = config;
-        this.documents = new Documents(wire, search, config);
+        this.documents = documents;
     }
 
     void add(RoutingContext context) {
+        documents.admit(context);
         RawDocument document = documents.raw(context, Answers.body(context), "");
         String id = Documents.id(document);
         documents

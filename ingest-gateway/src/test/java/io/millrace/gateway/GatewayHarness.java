@@ -28,6 +28,7 @@ import java.time.Instant;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 
@@ -83,6 +84,14 @@ final class GatewayHarness implements AutoCloseable {
             public Listed documents(Asking asking) {
                 return new Listed(0, List.of());
             }
+
+            @Override
+            public Optional<Session> session(SessionName name) {
+                return Optional.empty();
+            }
+
+            @Override
+            public void clearSession(SessionName name) {}
 
             @Override
             public List<QueryGap> gaps() {
@@ -148,7 +157,7 @@ final class GatewayHarness implements AutoCloseable {
                 base.knowledge(),
                 base.cache(),
                 base.dispatch(),
-                new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog, 1L << 30),
+                new Limits(200_000, 4_096, 51_200, 100, IN_FLIGHT, streamBacklog, 1L << 30),
                 base.collections(),
                 base.connect());
     }
