@@ -377,6 +377,38 @@ class SourcesIT {
     }
 
     @Test
+    void shouldTellInOneLineWhatCannotBeReachedWhileTheRestGoesOn() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("fine"));
+        Files.writeString(docs.resolve("fine.md"), "# Fine\n\nThe mill pond of Rehna freezes in February.\n");
+        Path noRepository = Files.createDirectories(folder.resolve("no-repository"));
+        declare("""
+                  - {id: no-folder, type: local_dir, path: "%1$s/nowhere"}
+                  - {id: no-repository, type: git, url: "%2$s"}
+                  - {id: no-branch, type: git, url: "https://127.0.0.1:1/none.git", branch: main}
+                  - {id: no-site, type: url, url: "http://127.0.0.1:1/", allow: [127.0.0.1]}
+                  - {id: fine, type: local_dir, path: "%3$s"}
+                """.formatted(folder, noRepository, docs));
+
+        for (String id : List.of("no-folder", "no-repository", "no-branch", "no-site")) {
+            await(() -> source(id).path("state").asText().equals("failed"));
+            String error = source(id).path("error").asText();
+            assertThat(error).as(id).isNotBlank();
+            assertThat(error.lines()).as(error).hasSize(1);
+        }
+        assertThat(source("no-folder").path("error").asText())
+                .isEqualTo("there is no folder " + folder.resolve("nowhere"));
+        assertThat(source("no-repository").path("error").asText()).contains(noRepository + " cannot be reached");
+        assertThat(source("no-site").path("error").asText()).startsWith("http://127.0.0.1:1/: ");
+        await(() -> source("fine").path("state").asText().equals("idle"));
+        assertThat(found("mill pond of Rehna freezes")).contains("fine.md");
+        Ran listed = run("list");
+        assertThat(listed.code()).isEqualTo(1);
+        assertThat(listed.out()).contains("no-folder").contains("fine                 local_dir idle");
+        declare("");
+        await(() -> source("fine").isMissingNode());
+    }
+
+    @Test
     void shouldKeepPoisonOutOfPromptsAndSecretsOutOfEverything() throws Exception {
         Path docs = Files.createDirectories(folder.resolve("poison"));
         Files.writeString(
