@@ -248,6 +248,7 @@ public final class DispatchWorker implements Service {
 
     private record Taken(ConsumerRecord<byte[], byte[]> record, CompletableFuture<?> started) {}
 
+    /** The acknowledgements leave with the fetch of the poll that follows at once: a request of their own would be one more a query. */
     private void take(KafkaShareConsumer<byte[], byte[]> consumer, ConsumerRecords<byte[], byte[]> records) {
         List<Taken> taken = new ArrayList<>(records.count());
         for (ConsumerRecord<byte[], byte[]> record : records) {
@@ -272,10 +273,6 @@ public final class DispatchWorker implements Service {
                 continue;
             }
             consumer.acknowledge(each.record, AcknowledgeType.ACCEPT);
-        }
-        if (!records.isEmpty()) {
-            // acknowledged now and not with the next poll: a kill in between would redeliver what is in work
-            consumer.commitAsync();
         }
     }
 

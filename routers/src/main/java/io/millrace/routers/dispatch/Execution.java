@@ -170,7 +170,7 @@ final class Execution {
             fail(e.failure());
         } catch (InterruptedException e) {
             brokenOff();
-        } catch (ExecutionException | TimeoutException e) {
+        } catch (ExecutionException e) {
             // the log did not acknowledge: nothing was told to the client, and the lease ends this attempt
             LOG.error(
                     "attempt {} of {} could not be recorded: {}", dispatch.getAttempt(), interactionId(), e.toString());
@@ -186,7 +186,7 @@ final class Execution {
         }
     }
 
-    private void work() throws BackendException, InterruptedException, ExecutionException, TimeoutException {
+    private void work() throws BackendException, InterruptedException, ExecutionException {
         switch (dispatch.getRoute()) {
             case Route.EXTRACTIVE -> give(Builtins.extractive(dispatch));
             case Route.EVIDENCE -> give(Builtins.evidence(dispatch));
@@ -198,7 +198,7 @@ final class Execution {
         }
     }
 
-    private void ask() throws BackendException, InterruptedException, ExecutionException, TimeoutException {
+    private void ask() throws BackendException, InterruptedException, ExecutionException {
         Deployment deployment = attempts.deployment(dispatch)
                 .orElseThrow(() -> new BackendException(
                         FailureReason.BACKEND_UNREACHABLE,
@@ -346,7 +346,7 @@ final class Execution {
         }
     }
 
-    private void judge(Asked asked) throws InterruptedException, ExecutionException, TimeoutException {
+    private void judge(Asked asked) throws InterruptedException, ExecutionException {
         Double bar = dispatch.getQualityBar();
         if (bar == null) {
             answer(asked.answer, asked.chunks, null);
@@ -364,7 +364,7 @@ final class Execution {
     }
 
     /** Answers without a model: chunks of a stream are made here. */
-    private void give(Answer answer) throws InterruptedException, ExecutionException, TimeoutException {
+    private void give(Answer answer) throws InterruptedException, ExecutionException {
         answer(answer, dispatch.getQuery().getStream() ? Builtins.chunks(dispatch, answer) : List.of(), null);
     }
 
@@ -374,7 +374,7 @@ final class Execution {
      * @param chunks what a streaming client has yet to get
      */
     private void answer(Answer answer, List<String> chunks, AnswerQuality.@Nullable Verdict verdict)
-            throws InterruptedException, ExecutionException, TimeoutException {
+            throws InterruptedException, ExecutionException {
         if (remainingMs() <= 0) {
             abort(Abort.DEADLINE);
         }
@@ -417,7 +417,7 @@ final class Execution {
         }
     }
 
-    private void reject(Failure failure) throws InterruptedException, ExecutionException, TimeoutException {
+    private void reject(Failure failure) throws InterruptedException, ExecutionException {
         boolean cancelled = failure.getReason().equals(FailureReason.CANCELLED);
         end(ended(cancelled ? CompletionKind.CANCELLED : CompletionKind.FAILED, true)
                 .setFailure(failure));
@@ -436,7 +436,7 @@ final class Execution {
             recordFailure(failure);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-        } catch (ExecutionException | TimeoutException e) {
+        } catch (ExecutionException e) {
             unrecorded(e);
         }
     }
@@ -474,7 +474,7 @@ final class Execution {
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-        } catch (ExecutionException | TimeoutException e) {
+        } catch (ExecutionException e) {
             unrecorded(e);
         }
     }
@@ -488,7 +488,7 @@ final class Execution {
     }
 
     /** A failure ends the interaction when the client has seen a part of an answer; else routing decides what follows. */
-    private void recordFailure(Failure failure) throws InterruptedException, ExecutionException, TimeoutException {
+    private void recordFailure(Failure failure) throws InterruptedException, ExecutionException {
         boolean broken = contentSent;
         record(ended(CompletionKind.FAILED, broken).setFailure(failure));
         if (broken) {
@@ -541,19 +541,18 @@ final class Execution {
     }
 
     /** {@link #record}, unless something broke the attempt off before. */
-    private void end(Completion.Builder completion) throws InterruptedException, ExecutionException, TimeoutException {
+    private void end(Completion.Builder completion) throws InterruptedException, ExecutionException {
         if (!ending()) {
             throw new InterruptedException("aborted before its end");
         }
         record(completion);
     }
 
-    /** Puts the end on the log, behind the lease, and waits until it is there. */
-    private void record(Completion.Builder completion)
-            throws InterruptedException, ExecutionException, TimeoutException {
+    /** Puts the end on the log, behind the lease, and waits until it is there or the producer gives up, after 15 s. */
+    private void record(Completion.Builder completion) throws InterruptedException, ExecutionException {
         recorded = true;
-        lease.get(10, TimeUnit.SECONDS);
-        attempts.complete(completion.build()).get(10, TimeUnit.SECONDS);
+        lease.get();
+        attempts.complete(completion.build()).get();
     }
 
     private double elapsedMs() {

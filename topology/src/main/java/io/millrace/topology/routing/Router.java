@@ -40,7 +40,9 @@ import io.millrace.topology.internal.Table;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -82,6 +84,13 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private final List<Backend> backends;
     private final Expiries forget = new Expiries();
     private final Expiries leases = new Expiries();
+
+    /**
+     * Ended interactions and their deadlines, whose marks leave with the next decision or at the next tick: alone each would be a request.
+     * What a crash loses of them comes again, or stays open without a lease until its deadline, which no one acts on.
+     */
+    private final Map<String, Long> ended = new LinkedHashMap<>();
+
     private long now;
     private @Nullable KeyValueStore<String, RoutingState> open;
     private @Nullable KeyValueStore<String, Lease> held;
@@ -152,7 +161,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
     private void retrieved(String id, byte[] bytes) {
         Retrieval retrieval = retrievals.decode(bytes);
         RoutingState state = store().get(id);
-        if (state != null && state.getDone()) {
+        if (isOver(id, state)) {
             return;
         }
         if (state != null && !state.getDecisions().isEmpty()) {
@@ -172,7 +181,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
         RoutingState state = store().get(id);
         // a completion of an attempt that is not the current one is late: a decision has followed it already
         if (state == null
-                || state.getDone()
+                || isOver(id, state)
                 || completion.getAttempt() != state.getDecisions().size()) {
             return;
         }
@@ -181,12 +190,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
             case CompletionKind.ANSWERED, CompletionKind.FAILED, CompletionKind.WITHHELD, CompletionKind.CANCELLED -> {
                 if (completion.getTerminal()) {
                     release(id);
-                    save(
-                            id,
-                            RoutingState.newBuilder()
-                                    .setDeadlineAt(state.getDeadlineAt())
-                                    .setDone(true)
-                                    .build());
+                    ended.put(id, state.getDeadlineAt());
                 } else {
                     RoutingState.Builder next = RoutingState.newBuilder(state);
                     if (completion.getKind().equals(CompletionKind.WITHHELD)) {
@@ -212,17 +216,18 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                             .setCancelled(true)
                             .setDeadlineAt(now + CANCEL_WAIT_MS)
                             .build());
-        } else if (!state.getCancelled() && !state.getDone()) {
+        } else if (!state.getCancelled() && !isOver(id, state)) {
             // a running attempt is ended by its worker, which reads commands too
             save(id, RoutingState.newBuilder(state).setCancelled(true).build());
         }
     }
 
     private void tick() {
+        markEnded();
         for (String id : leases.take(now)) {
             RoutingState state = store().get(id);
             Lease lease = held().get(id);
-            if (state == null || state.getDone() || lease == null) {
+            if (state == null || isOver(id, state) || lease == null) {
                 continue;
             }
             Decision decision = decisions.decode(
@@ -248,6 +253,13 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
         });
     }
 
+    private void markEnded() {
+        ended.forEach((id, deadline) -> save(
+                id,
+                RoutingState.newBuilder().setDeadlineAt(deadline).setDone(true).build()));
+        ended.clear();
+    }
+
     private void endAttempt(String id, RoutingState.Builder next, RoutingState state, AttemptSeen ended) {
         List<AttemptSeen> attempts = new ArrayList<>(state.getAttempts());
         attempts.add(ended);
@@ -266,7 +278,8 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setDecisions(with(state.getDecisions(), ByteBuffer.wrap(encoded)))
                 .build();
         byte[] dispatch = dispatches.encode(dispatch(decision, decided, retrieval));
-        // all three one right after the other, so that they leave in one request
+        // one right after the other, so that they leave in one request
+        markEnded();
         save(id, decided);
         emit(id, decision, encoded, dispatch);
     }
@@ -404,6 +417,10 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setRetryable(failure != null && failure.getRetryable())
                 .setQuality(completion.getQuality())
                 .build();
+    }
+
+    private boolean isOver(String id, @Nullable RoutingState state) {
+        return ended.containsKey(id) || (state != null && state.getDone());
     }
 
     private void save(String id, RoutingState state) {

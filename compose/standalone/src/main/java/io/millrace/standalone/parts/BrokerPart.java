@@ -107,9 +107,11 @@ public final class BrokerPart implements Part {
         s.put("broker.session.timeout.ms", 2_500);
         s.put("broker.heartbeat.interval.ms", 300);
 
-        // One user on a laptop: few threads, and little heap and disk for what is allocated up front.
-        s.put("num.network.threads", 2);
-        s.put("num.io.threads", 4);
+        // One user on a laptop: few threads, and little heap and disk for what is allocated up front. More threads than
+        // cores only wake each other.
+        int cores = Runtime.getRuntime().availableProcessors();
+        s.put("num.network.threads", Math.clamp(cores / 4, 1, 3));
+        s.put("num.io.threads", Math.clamp(cores, 2, 8));
         s.put("background.threads", 2);
         s.put("num.recovery.threads.per.data.dir", 2);
         s.put("log.cleaner.dedupe.buffer.size", 2 * 1024 * 1024);
