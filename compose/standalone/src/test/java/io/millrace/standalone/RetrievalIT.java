@@ -396,7 +396,7 @@ class RetrievalIT {
         document(
                 "tannery.md",
                 "# Tannery",
-                "The tannery below the upper mill uses oak bark that the bark mill grinds.",
+                "The tannery below the upper mill uses spruce bark that the bark mill grinds.",
                 "\"collection\":\"best-practices\",\"metadata\":{}");
         assertThat(send("GET", "/session/s-tan").statusCode()).isEqualTo(404);
 
@@ -405,7 +405,7 @@ class RetrievalIT {
                 "{\"session_id\":\"s-tan\",\"query\":\"What bark does the tannery below the upper mill use?\","
                         + "\"metadata\":{\"agent\":\"coder\"}}",
                 200);
-        query("{\"query\":\"Who grinds the oak bark?\",\"session_id\":\"s-tan\",\"store\":false}");
+        query("{\"query\":\"Who grinds the spruce bark?\",\"session_id\":\"s-tan\",\"store\":false}");
 
         HttpResponse<String> told = send("GET", "/session/s-tan");
         assertThat(told.statusCode()).as(told.body()).isEqualTo(200);
