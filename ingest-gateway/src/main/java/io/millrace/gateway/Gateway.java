@@ -160,7 +160,7 @@ public final class Gateway implements Service {
         Backends backends = new Backends(config);
         Blocking postgres = new Blocking(started, "gateway-postgres", BLOCKING_CALLS);
         Blocking others = new Blocking(started, "gateway-blocking", BLOCKING_CALLS);
-        Documents documents = new Documents(wire, search, config, metrics);
+        Documents documents = new Documents(wire, search, others, config, metrics);
         try {
             Contract contract = await(Contract.load(started, config).toCompletionStage());
             Frontend.Shared shared = new Frontend.Shared(
