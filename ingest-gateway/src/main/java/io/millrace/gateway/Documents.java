@@ -59,8 +59,7 @@ final class Documents {
         await(context, knowledge.writtenUntilNow(), then, System.nanoTime() + PATIENCE.toNanos());
     }
 
-    private void await(
-            RoutingContext context, SearchPort.Progress progress, Consumer<Boolean> then, long untilNanos) {
+    private void await(RoutingContext context, SearchPort.Progress progress, Consumer<Boolean> then, long untilNanos) {
         if (context.response().closed()) {
             return;
         }
