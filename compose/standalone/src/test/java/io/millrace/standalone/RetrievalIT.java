@@ -264,7 +264,9 @@ class RetrievalIT {
                         + "Nobody knows who built the shed around it. ".repeat(18),
                 "\"metadata\":{}");
 
-        JsonNode answer = query("{\"query\":\"How fast does the great lathe turn oak?\",\"generate_response\":true}");
+        // planks are not in it: the score stays clear of the bar however many documents other tests add
+        JsonNode answer =
+                query("{\"query\":\"How fast does the great lathe turn planks of oak?\",\"generate_response\":true}");
 
         assertThat(answer.at("/decision/context_score").asDouble()).isBetween(0.35, 0.70);
         assertThat(answer.at("/results/rounds").asInt()).isEqualTo(2);
