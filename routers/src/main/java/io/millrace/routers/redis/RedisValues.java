@@ -4,7 +4,9 @@ import io.lettuce.core.ClientOptions;
 import io.lettuce.core.KeyValue;
 import io.lettuce.core.Range;
 import io.lettuce.core.RedisClient;
+import io.lettuce.core.RedisFuture;
 import io.lettuce.core.RedisURI;
+import io.lettuce.core.ScriptOutputType;
 import io.lettuce.core.SetArgs;
 import io.lettuce.core.SocketOptions;
 import io.lettuce.core.StreamMessage;
@@ -21,6 +23,7 @@ import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -34,6 +37,9 @@ public final class RedisValues implements AutoCloseable {
     private static final Duration TIMEOUT = Duration.ofMillis(100);
     private static final Duration CONNECT = Duration.ofSeconds(1);
     private static final long REST_NANOS = TimeUnit.SECONDS.toNanos(1);
+
+    private static final String DELETE =
+            "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
     private final String what;
     private final @Nullable RedisClient client;
@@ -92,6 +98,39 @@ public final class RedisValues implements AutoCloseable {
             connection(client).async().set(key, value, SetArgs.Builder.ex(keep));
         } catch (RuntimeException e) {
             failed(e);
+        }
+    }
+
+    /**
+     * Keeps a value and waits for it.
+     *
+     * @return false when Redis did not take it
+     */
+    public boolean setNow(String key, byte[] value, Duration keep) throws InterruptedException {
+        return done(commands -> commands.set(key, value, SetArgs.Builder.ex(keep)));
+    }
+
+    /**
+     * Deletes a value if it is still this one, and waits for it.
+     *
+     * @return false when Redis could not be asked
+     */
+    public boolean delete(String key, byte[] value) throws InterruptedException {
+        return done(commands -> commands.eval(DELETE, ScriptOutputType.INTEGER, new String[] {key}, value));
+    }
+
+    private boolean done(Function<RedisAsyncCommands<String, byte[]>, RedisFuture<?>> command)
+            throws InterruptedException {
+        if (client == null || System.nanoTime() - restUntil < 0) {
+            return false;
+        }
+        try {
+            command.apply(connection(client).async()).get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+            down = false;
+            return true;
+        } catch (ExecutionException | TimeoutException | RuntimeException e) {
+            failed(e);
+            return false;
         }
     }
 
