@@ -31,8 +31,8 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
 /**
- * The query path, retrieval off and the log on, beside the stub alone, the same number of bare Kafka hops on the same broker, and other
- * gateways: closed loops with each number of clients, in rounds that alternate between the targets, so that the noise of a shared machine meets all of them.
+ * The query path, retrieval off and the log on, beside the stub alone, the same number of bare Kafka hops on the same broker (once of plain
+ * consumers, once of the kinds that the path is made of), and other gateways: closed loops with each number of clients, in rounds that alternate between the targets, so that the noise of a shared machine meets all of them.
  * The figures of a target are its round with the median rate. Load generator and stub share one process, each target has its own; all share the cores.
  */
 @Command(
@@ -43,8 +43,12 @@ public final class PathBenchmark implements Callable<Integer> {
     private static final String BODY = """
             {"model":"%s","messages":[{"role":"user","content":"What is the capital of France, and since when? Answer in one sentence, please."}]}""";
 
-    /** queries, retrievals, dispatch, replies. */
-    private static final int HOPS = 4;
+    /** queries, retrievals, dispatch, replies: as cheap as hops can be, and as the path reads them. */
+    private static final List<Floor.Hop> PLAIN =
+            List.of(Floor.Hop.CONSUMER, Floor.Hop.CONSUMER, Floor.Hop.CONSUMER, Floor.Hop.CONSUMER);
+
+    private static final List<Floor.Hop> SAME =
+            List.of(Floor.Hop.CONSUMER, Floor.Hop.STREAMS, Floor.Hop.SHARE, Floor.Hop.CONSUMER);
 
     private static final int PARTITIONS = 2;
 
@@ -120,15 +124,19 @@ public final class PathBenchmark implements Callable<Integer> {
             String kafka = get(millrace.target().uri().resolve("/status"))
                     .getJsonObject("endpoints")
                     .getString("kafka");
-            try (Floor floor = new Floor(kafka, HOPS, PARTITIONS)) {
+            try (Floor plain = new Floor("4 hops, plain", kafka, PLAIN, PARTITIONS);
+                    Floor same = new Floor("4 hops, as the path's", kafka, SAME, PARTITIONS)) {
+                List<Floor> floors = List.of(plain, same);
                 System.err.println("warming up");
-                floor.closed(64, Duration.ZERO, Duration.ofSeconds(Math.max(1, warmUp / 4)));
+                for (Floor floor : floors) {
+                    floor.closed(64, Duration.ZERO, Duration.ofSeconds(Math.max(1, warmUp / 4)));
+                }
                 for (Contender contender : contenders) {
                     load.closed(contender.target(), 64, Duration.ZERO, Duration.ofSeconds(warmUp));
                 }
                 JsonArray report = new JsonArray();
                 for (int count : clients) {
-                    report.add(measure(load, floor, contenders, count));
+                    report.add(measure(load, floors, contenders, count));
                 }
                 System.out.println(new JsonObject()
                         .put("path", report)
@@ -143,14 +151,16 @@ public final class PathBenchmark implements Callable<Integer> {
         return 0;
     }
 
-    private JsonObject measure(LoadGenerator load, Floor floor, List<Contender> contenders, int count)
+    private JsonObject measure(LoadGenerator load, List<Floor> floors, List<Contender> contenders, int count)
             throws InterruptedException {
         List<List<Result>> results = new ArrayList<>();
         Duration warm = Duration.ofSeconds(1);
         Duration measured = Duration.ofSeconds(seconds);
         for (int round = 0; round < rounds; round++) {
             List<Result> each = new ArrayList<>();
-            each.add(floor.closed(count, warm, measured));
+            for (Floor floor : floors) {
+                each.add(floor.closed(count, warm, measured));
+            }
             for (Contender contender : contenders) {
                 each.add(load.closed(contender.target(), count, warm, measured));
             }
