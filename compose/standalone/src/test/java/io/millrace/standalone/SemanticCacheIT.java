@@ -3,25 +3,32 @@ package io.millrace.standalone;
 import static io.millrace.standalone.Stack.await;
 import static io.millrace.standalone.Stack.id;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.micrometer.core.instrument.Counter;
 import io.millrace.bench.stub.StubUpstream;
 import io.millrace.schema.DecisionInputs;
 import io.millrace.schema.Interaction;
 import io.millrace.standalone.Stack.Trace;
+import io.millrace.standalone.cli.EvalCacheCommand;
+import io.millrace.standalone.error.UserException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashSet;
+import java.util.Map;
 import java.util.Set;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import picocli.CommandLine;
 
 /** The semantic cache through the running system: which other question's answer a client gets, and which never. */
 class SemanticCacheIT {
@@ -234,6 +241,43 @@ class SemanticCacheIT {
         stack.run("looking", Set.of("retrieval"));
 
         assertThat(reason(ask("plain", "How do I delete my account?", ""))).isEqualTo("cache_semantic");
+    }
+
+    /** The whole way of an owner: learn from pairs of one's own, name the file, restart. So few pairs promise nothing, so nothing is served. */
+    @Test
+    void shouldJudgeByTheVerdictThatTheOwnerLearned() throws Exception {
+        Path pairs = folder.resolve("mine.jsonl");
+        Path learned = folder.resolve("mine.bin");
+        Files.write(
+                pairs,
+                IntStream.range(0, 40)
+                        .mapToObj(i -> "{\"a\":\"How deep is pond %d?\",\"b\":\"How %s is pond %d?\",\"same\":%b}"
+                                .formatted(i, i % 2 == 0 ? "deep" : "old", i, i % 2 == 0))
+                        .toList());
+        assertThat(new CommandLine(new EvalCacheCommand())
+                        .execute("--pairs", pairs.toString(), "--write", learned.toString()))
+                .isZero();
+        String yaml = Files.readString(stack.configFile());
+        keep("How can I get rid of ants?", "");
+        stack.stop("looking");
+        try {
+            stack.configure(yaml, Map.of("MILLRACE_CACHE_SEMANTIC_MODEL", pairs.toString()));
+            assertThatThrownBy(() -> stack.run("broken", Set.of("retrieval")))
+                    .isInstanceOf(UserException.class)
+                    .hasMessageStartingWith("cache.semantic.model: " + pairs);
+
+            stack.configure(yaml, Map.of("MILLRACE_CACHE_SEMANTIC_MODEL", learned.toString()));
+            stack.run("looking", Set.of("retrieval"));
+            assertThat(reason(ask("plain", "How do I get rid of ants?", ""))).isNotEqualTo("cache_semantic");
+        } finally {
+            stack.stop("looking");
+            stack.configure(yaml, Map.of());
+            stack.run("looking", Set.of("retrieval"));
+        }
+        keep("other", "How can I get rid of ants?", "");
+        assertThat(reason(ask("other", "How do I get rid of ants?", "")))
+                .as("by the verdict that comes with the product")
+                .isEqualTo("cache_semantic");
     }
 
     @Test
