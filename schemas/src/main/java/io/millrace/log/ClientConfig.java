@@ -26,7 +26,7 @@ public final class ClientConfig {
      * Requests of a producer under way to a broker. With one, what comes meanwhile gathers for the next and nobody waits on an idle
      * connection: a linger that adapts. Five, the default, sends a request for nearly every record.
      */
-    public static final int IN_FLIGHT = 1;
+    private static final int IN_FLIGHT = 1;
 
     private static final int BATCH_BYTES = 512 * 1024;
 

@@ -48,9 +48,10 @@ public final class StreamsService implements Service {
         // Commits bound what is read again after a crash; repeated records re-emit stored bytes, so a second of them is
         // cheap.
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
-        properties.put(
-                StreamsConfig.producerPrefix(ProducerConfig.MAX_IN_FLIGHT_REQUESTS_PER_CONNECTION),
-                ClientConfig.IN_FLIGHT);
+        // One as elsewhere would do, but that a decision's state may leave a moment before its work, which must not
+        // wait
+        // for the acknowledgement of the first.
+        properties.put(StreamsConfig.producerPrefix(ProducerConfig.MAX_IN_FLIGHT_REQUESTS_PER_CONNECTION), 2);
         return new StreamsService(
                 "routing", new RoutingTopology(log.settings(), log.codecs(), config).get(), properties, log);
     }
