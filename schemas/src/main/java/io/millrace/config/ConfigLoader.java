@@ -561,7 +561,8 @@ public final class ConfigLoader {
                 new Cache(
                         value(Settings.CACHE_TTL, Duration.ofDays(1)),
                         value(Settings.CACHE_SEMANTIC, true),
-                        value(Settings.CACHE_MAX_ERROR, 0.02)),
+                        value(Settings.CACHE_MAX_ERROR, 0.02),
+                        value(Settings.CACHE_MODEL, "")),
                 new Dispatch(
                         value(Settings.QUEUE, 10),
                         value(Settings.HEARTBEAT, Duration.ofSeconds(1)),

@@ -123,6 +123,10 @@ public final class Settings {
             0.001,
             0.2,
             "Bound of the share of questions with another meaning that are answered so.");
+    static final Setting<String> CACHE_MODEL = Setting.text(
+            "cache.semantic.model",
+            "",
+            "File of a verdict learned with millrace eval cache --write; empty: the one that comes with the product.");
     static final Setting<Integer> QUEUE = Setting.integer(
             "dispatch.queue",
             10,
@@ -214,6 +218,7 @@ public final class Settings {
             CACHE_TTL,
             CACHE_SEMANTIC,
             CACHE_MAX_ERROR,
+            CACHE_MODEL,
             QUEUE,
             HEARTBEAT,
             PROBE,

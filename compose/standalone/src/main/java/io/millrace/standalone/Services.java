@@ -33,6 +33,7 @@ import io.millrace.log.LogSettings;
 import io.millrace.log.LogTable;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
+import io.millrace.routers.cache.CacheFeedback;
 import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.cache.SemanticCache;
 import io.millrace.routers.clock.Clock;
@@ -60,7 +61,11 @@ import io.millrace.topology.StreamsService;
 import io.millrace.topology.learning.LearningTopology;
 import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
+import java.io.IOException;
+import java.io.InputStream;
 import java.net.URI;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -95,6 +100,7 @@ public final class Services implements AutoCloseable {
     /** Groups whose members hold partitions. */
     private static final List<String> GROUPS = List.of(
             "retrieval",
+            "cache-feedback",
             "normalizer",
             "normalizer-sources",
             "passages",
@@ -195,6 +201,11 @@ public final class Services implements AutoCloseable {
                     similar(config, endpoints),
                     sessions,
                     expander(config.retrieval().expansion())));
+            if (!endpoints.redisUrl().isEmpty()) {
+                RedisValues rated = new RedisValues(endpoints.redisUrl(), "ratings of cached answers wait");
+                shared.push(rated);
+                services.add(new CacheFeedback(log, rated));
+            }
         }
         if (roles.contains("knowledge")) {
             DocumentTable documents = new DocumentTable(log);
@@ -281,8 +292,22 @@ public final class Services implements AutoCloseable {
                 redis,
                 log.metrics(),
                 config.cache().ttl(),
-                SameMeaning.shipped(),
+                verdict(config.cache().model()),
                 config.cache().maxError()));
+    }
+
+    private static SameMeaning verdict(String file) {
+        if (file.isEmpty()) {
+            return SameMeaning.shipped();
+        }
+        try (InputStream in = Files.newInputStream(Path.of(file))) {
+            return SameMeaning.read(in);
+        } catch (IOException | InvalidPathException e) {
+            throw new UserException(
+                    "cache.semantic.model: " + file
+                            + " cannot be read as a verdict that millrace eval cache --write made: " + e.getMessage(),
+                    e);
+        }
     }
 
     private void dispatch(MillraceConfig config, Endpoints endpoints) {

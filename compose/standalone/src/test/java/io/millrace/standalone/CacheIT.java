@@ -13,7 +13,6 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
-import java.util.Map;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
@@ -35,16 +34,7 @@ class CacheIT {
     @BeforeAll
     static void start() throws Exception {
         remote = new StubUpstream("remote", 8, 5).start(0);
-        stack = new Stack(folder, """
-                routing: {deadline: 20s}
-                backends:
-                  remote:
-                    kind: openai
-                    deployments: [{name: remote, url: "%s", model: big, timeout: 3s, input-price: 1, output-price: 2}]
-                models:
-                  plain: {retrieval: "off", add-context: false}
-                  other: {retrieval: "off", add-context: false}
-                """.formatted(remote.url()), Map.of());
+        stack = Stack.ofCaches(folder, remote);
         stack.run("all", Roles.ALL);
     }
 
@@ -60,13 +50,7 @@ class CacheIT {
     }
 
     private static HttpResponse<String> ask(String model, String question, String extra) throws Exception {
-        return HTTP.send(
-                HttpRequest.newBuilder(URI.create(stack.url() + "/v1/chat/completions"))
-                        .header("Content-Type", "application/json")
-                        .header("x-millrace-cache", "true")
-                        .POST(HttpRequest.BodyPublishers.ofString(Stack.chatBody(model, question, extra)))
-                        .build(),
-                HttpResponse.BodyHandlers.ofString());
+        return stack.cacheable(model, question, extra);
     }
 
     private static boolean isCached(HttpResponse<String> response) {
@@ -183,6 +167,24 @@ class CacheIT {
 
         assertThat(cleared.statusCode()).isEqualTo(200);
         assertThat(isCached(ask("plain", "What is a gudgeon?", ""))).isFalse();
+    }
+
+    @ParameterizedTest
+    @CsvSource({"What is a tailrace?,true", "What is a headrace?,false"})
+    void shouldAskAnewWhenSomebodySaysThatTheAnswerIsBad(String question, boolean cached) throws Exception {
+        HttpResponse<String> first = ask("plain", question, "");
+        HttpResponse<String> again = askUntilCached("plain", question, "");
+
+        // by who got it from the cache, or by who got it first
+        stack.rate(cached ? again : first, "\"rating\":-1");
+
+        await("the entry to be gone", () -> !isCached(ask("plain", question, "")));
+        HttpResponse<String> renewed = askUntilCached("plain", question, "");
+        assertThat(stack.trace(renewed).interaction().getCachedInteractionId()).isNotEqualTo(id(first));
+        // a late second voice on the old answer is none on the new one
+        stack.rate(again, "\"outcome\":\"failure\"");
+        Thread.sleep(500);
+        assertThat(isCached(ask("plain", question, ""))).isTrue();
     }
 
     @Test

@@ -3,25 +3,32 @@ package io.millrace.standalone;
 import static io.millrace.standalone.Stack.await;
 import static io.millrace.standalone.Stack.id;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.micrometer.core.instrument.Counter;
 import io.millrace.bench.stub.StubUpstream;
 import io.millrace.schema.DecisionInputs;
 import io.millrace.schema.Interaction;
 import io.millrace.standalone.Stack.Trace;
+import io.millrace.standalone.cli.EvalCacheCommand;
+import io.millrace.standalone.error.UserException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import picocli.CommandLine;
 
 /** The semantic cache through the running system: which other question's answer a client gets, and which never. */
 class SemanticCacheIT {
@@ -36,16 +43,7 @@ class SemanticCacheIT {
     @BeforeAll
     static void start() throws Exception {
         remote = new StubUpstream("remote", 8, 5).start(0);
-        stack = new Stack(folder, """
-                routing: {deadline: 20s}
-                backends:
-                  remote:
-                    kind: openai
-                    deployments: [{name: remote, url: "%s", model: big, timeout: 3s, input-price: 1, output-price: 2}]
-                models:
-                  plain: {retrieval: "off", add-context: false}
-                  other: {retrieval: "off", add-context: false}
-                """.formatted(remote.url()), Map.of());
+        stack = Stack.ofCaches(folder, remote);
         Set<String> others = new HashSet<>(Roles.ALL);
         others.remove("retrieval");
         stack.run("others", others);
@@ -59,13 +57,7 @@ class SemanticCacheIT {
     }
 
     private static HttpResponse<String> send(String body) throws Exception {
-        HttpResponse<String> response = HTTP.send(
-                HttpRequest.newBuilder(URI.create(stack.url() + "/v1/chat/completions"))
-                        .header("Content-Type", "application/json")
-                        .header("x-millrace-cache", "true")
-                        .POST(HttpRequest.BodyPublishers.ofString(body))
-                        .build(),
-                HttpResponse.BodyHandlers.ofString());
+        HttpResponse<String> response = stack.cacheable(body);
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
         return response;
     }
@@ -79,12 +71,14 @@ class SemanticCacheIT {
     }
 
     /** Asks until the answer is kept: that is after the client has it. */
-    private static HttpResponse<String> keep(String question, String extra) throws Exception {
-        HttpResponse<String> first = ask("plain", question, extra);
-        await(
-                "the answer to be kept",
-                () -> reason(ask("plain", question, extra)).equals("cache_exact"));
+    private static HttpResponse<String> keep(String model, String question, String extra) throws Exception {
+        HttpResponse<String> first = ask(model, question, extra);
+        await("the answer to be kept", () -> reason(ask(model, question, extra)).equals("cache_exact"));
         return first;
+    }
+
+    private static HttpResponse<String> keep(String question, String extra) throws Exception {
+        return keep("plain", question, extra);
     }
 
     @Test
@@ -149,6 +143,97 @@ class SemanticCacheIT {
                 .isEqualTo("cache_semantic");
     }
 
+    /** What would be served alone is not looked at behind a nearer question that asks something else. */
+    @Test
+    void shouldJudgeTheNearestQuestionOnly() throws Exception {
+        String question = "How can I earn money online?";
+        keep("other", "What is the best way to earn money online?", "");
+        assertThat(reason(ask("other", question, ""))).isEqualTo("cache_semantic");
+
+        keep("plain", "What is the best way to earn money online?", "");
+        keep("plain", "How can I earn money online and offline?", "");
+
+        assertThat(reason(ask("plain", question, ""))).isNotIn("cache_semantic", "cache_exact");
+    }
+
+    @Test
+    void shouldNeverServeAgainWhatWasRejectedForThatQuestion() throws Exception {
+        keep("How do I sharpen a kitchen knife?", "");
+        HttpResponse<String> served = ask("plain", "How can I sharpen a kitchen knife?", "");
+        assertThat(reason(served)).isEqualTo("cache_semantic");
+
+        double rejected = labels("different");
+        stack.rate(served, "\"rating\":-1");
+        awaitLabel("different", rejected + 1);
+
+        assertThat(reason(ask("plain", "How can I sharpen a kitchen knife?", "")))
+                .isNotIn("cache_semantic", "cache_exact");
+        assertThat(reason(ask("plain", "How do I sharpen a kitchen knife?", "")))
+                .as("whose answer it was still gets it")
+                .isEqualTo("cache_exact");
+        await(
+                "the label to be among the pairs to learn from",
+                () -> stack.sql("""
+                        SELECT i.query_text || ' | ' || c.query_text || ' | ' || (f.rating > 0)
+                        FROM feedback f
+                        JOIN interactions i ON i.interaction_id = f.interaction_id
+                        JOIN interactions c ON c.interaction_id = nullif(i.record ->> 'cached_interaction_id', '')::uuid
+                        WHERE i.reason = 'cache_semantic' AND i.interaction_id = '%s'""".formatted(id(served)))
+                        .equals("How can I sharpen a kitchen knife? | How do I sharpen a kitchen knife? | false"));
+    }
+
+    @Test
+    void shouldTakeARejectionBackWithAnApproval() throws Exception {
+        keep("How do I sharpen a pencil?", "");
+        HttpResponse<String> served = ask("plain", "How can I sharpen a pencil?", "");
+        assertThat(reason(served)).isEqualTo("cache_semantic");
+        double approved = labels("same");
+
+        stack.rate(served, "\"rating\":-1");
+        stack.rate(served, "\"rating\":1");
+        awaitLabel("same", approved + 1);
+
+        assertThat(reason(ask("plain", "How can I sharpen a pencil?", ""))).isEqualTo("cache_semantic");
+    }
+
+    @Test
+    void shouldHearARejectionThatCameWhileRedisWasDownAndTheWorkerWasReplaced() throws Exception {
+        keep("How do I learn to play the piano?", "");
+        HttpResponse<String> served = ask("plain", "How can I learn to play the piano?", "");
+        assertThat(reason(served)).isEqualTo("cache_semantic");
+        stack.parts().redis().stop();
+        try {
+            stack.rate(served, "\"correction\":\"With a teacher.\"");
+            stack.stop("looking");
+        } finally {
+            stack.parts().redis().start();
+        }
+        stack.run("looking", Set.of("retrieval"));
+        awaitLabel("different", 1);
+
+        await(
+                "Redis to be asked again",
+                () -> reason(ask("plain", "How do I learn to play the piano?", ""))
+                        .equals("cache_exact"));
+        assertThat(reason(ask("plain", "How can I learn to play the piano?", "")))
+                .isNotEqualTo("cache_semantic");
+    }
+
+    /** Of ratings heard since the worker was started. */
+    private static double labels(String label) {
+        Counter counter = stack.group("looking")
+                .log()
+                .metrics()
+                .find("millrace.semantic.cache.feedback")
+                .tag("label", label)
+                .counter();
+        return counter == null ? 0 : counter.count();
+    }
+
+    private static void awaitLabel(String label, double count) {
+        await(label + " to be heard", () -> labels(label) >= count);
+    }
+
     @Test
     void shouldFindWhatWasAskedBeforeTheWorkerWasReplaced() throws Exception {
         keep("How can I delete my account?", "");
@@ -156,6 +241,43 @@ class SemanticCacheIT {
         stack.run("looking", Set.of("retrieval"));
 
         assertThat(reason(ask("plain", "How do I delete my account?", ""))).isEqualTo("cache_semantic");
+    }
+
+    /** The whole way of an owner: learn from pairs of one's own, name the file, restart. So few pairs promise nothing, so nothing is served. */
+    @Test
+    void shouldJudgeByTheVerdictThatTheOwnerLearned() throws Exception {
+        Path pairs = folder.resolve("mine.jsonl");
+        Path learned = folder.resolve("mine.bin");
+        Files.write(
+                pairs,
+                IntStream.range(0, 40)
+                        .mapToObj(i -> "{\"a\":\"How deep is pond %d?\",\"b\":\"How %s is pond %d?\",\"same\":%b}"
+                                .formatted(i, i % 2 == 0 ? "deep" : "old", i, i % 2 == 0))
+                        .toList());
+        assertThat(new CommandLine(new EvalCacheCommand())
+                        .execute("--pairs", pairs.toString(), "--write", learned.toString()))
+                .isZero();
+        String yaml = Files.readString(stack.configFile());
+        keep("How can I get rid of ants?", "");
+        stack.stop("looking");
+        try {
+            stack.configure(yaml, Map.of("MILLRACE_CACHE_SEMANTIC_MODEL", pairs.toString()));
+            assertThatThrownBy(() -> stack.run("broken", Set.of("retrieval")))
+                    .isInstanceOf(UserException.class)
+                    .hasMessageStartingWith("cache.semantic.model: " + pairs);
+
+            stack.configure(yaml, Map.of("MILLRACE_CACHE_SEMANTIC_MODEL", learned.toString()));
+            stack.run("looking", Set.of("retrieval"));
+            assertThat(reason(ask("plain", "How do I get rid of ants?", ""))).isNotEqualTo("cache_semantic");
+        } finally {
+            stack.stop("looking");
+            stack.configure(yaml, Map.of());
+            stack.run("looking", Set.of("retrieval"));
+        }
+        keep("other", "How can I get rid of ants?", "");
+        assertThat(reason(ask("other", "How do I get rid of ants?", "")))
+                .as("by the verdict that comes with the product")
+                .isEqualTo("cache_semantic");
     }
 
     @Test

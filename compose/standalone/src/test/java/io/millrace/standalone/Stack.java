@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
+import io.millrace.bench.stub.StubUpstream;
 import io.millrace.config.ConfigLoader;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.gateway.Gateway;
@@ -196,6 +197,41 @@ final class Stack implements AutoCloseable {
 
     HttpResponse<String> chat(String model, String question, String extra) throws Exception {
         return post("/v1/chat/completions", chatBody(model, question, extra));
+    }
+
+    /** As {@link #chat}, and may be answered from the cache. */
+    HttpResponse<String> cacheable(String body) throws Exception {
+        return http.send(
+                HttpRequest.newBuilder(request("/v1/chat/completions", body), (name, value) -> true)
+                        .header("x-millrace-cache", "true")
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
+    }
+
+    HttpResponse<String> cacheable(String model, String question, String extra) throws Exception {
+        return cacheable(chatBody(model, question, extra));
+    }
+
+    /** Says something of an answer. */
+    void rate(HttpResponse<String> rated, String fields) throws Exception {
+        HttpResponse<String> response = post("/feedback", "{\"interaction_id\":\"" + id(rated) + "\"," + fields + "}");
+        if (response.statusCode() != 200) {
+            throw new AssertionError(response.statusCode() + " " + response.body());
+        }
+    }
+
+    /** Two models at one remote backend, without retrieval: all that caches need. */
+    static Stack ofCaches(Path folder, StubUpstream remote) throws Exception {
+        return new Stack(folder, """
+                routing: {deadline: 20s}
+                backends:
+                  remote:
+                    kind: openai
+                    deployments: [{name: remote, url: "%s", model: big, timeout: 3s, input-price: 1, output-price: 2}]
+                models:
+                  plain: {retrieval: "off", add-context: false}
+                  other: {retrieval: "off", add-context: false}
+                """.formatted(remote.url()), Map.of());
     }
 
     static String chatBody(String model, String question, String extra) {

@@ -1,12 +1,16 @@
 package io.millrace.knowledge.meaning;
 
 /**
- * Where to serve from, so that few of the pairs that mean different things are served: the lowest threshold for which the upper
- * Clopper-Pearson bound of the false-hit rate keeps below the stated one.
+ * Where to serve from, so that few of the pairs that mean different things are served: the lowest threshold at which, with a probability
+ * of 95 %, at most the stated share of <em>another</em> sample as large as the known one is served.
+ *
+ * <p>A bound of the rate alone (Clopper and Pearson's) is not enough: who measures sees a sample too, and it varies as much as the one
+ * that was learned from. With k of n seen and Jeffreys' prior, what another n pairs show is beta-binomial (Gelman et al., Bayesian Data
+ * Analysis, 2.3).
  */
 public final class ErrorBound {
-    /** How sure the bound is, one-sided. */
-    public static final double CONFIDENCE = 0.90;
+    /** How probable it is that another sample keeps the bound. */
+    public static final double CONFIDENCE = 0.95;
 
     private ErrorBound() {}
 
@@ -19,42 +23,33 @@ public final class ErrorBound {
      * @return infinity when there are too few to promise the bound
      */
     public static double threshold(double[] negatives, int count, double bound) {
-        if (count == 0 || upper(0, count) > bound) {
+        if (negatives.length == 0 || !keeps(0, count, bound)) {
             return Double.POSITIVE_INFINITY;
         }
         int served = 0;
-        while (served + 1 < negatives.length && upper(served + 1, count) <= bound) {
+        while (served + 1 < negatives.length && keeps(served + 1, count, bound)) {
             served++;
         }
         return negatives[served];
     }
 
-    /** Upper bound of a rate of which {@code events} in {@code count} were seen. */
-    static double upper(int events, int count) {
-        if (events >= count) {
-            return 1;
-        }
-        double low = (double) events / count;
-        double high = 1;
-        for (int i = 0; i < 60; i++) {
-            double middle = (low + high) / 2;
-            if (atMost(events, count, middle) > 1 - CONFIDENCE) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        return high;
+    /** Whether another {@code count} keep the bound when {@code events} of {@code count} were seen. */
+    static boolean keeps(int events, int count, double bound) {
+        return atMost((int) (bound * count), count, events + 0.5, count - events + 0.5) >= CONFIDENCE;
     }
 
-    /** P(X <= events) of a binomial. */
-    private static double atMost(int events, int count, double rate) {
-        double term = count * Math.log1p(-rate);
-        double odds = Math.log(rate) - Math.log1p(-rate);
-        double sum = Math.exp(term);
-        for (int k = 1; k <= events; k++) {
-            term += Math.log((double) (count - k + 1) / k) + odds;
-            sum += Math.exp(term);
+    /** P(K <= most) of a beta-binomial with as many trials as {@code count}. */
+    static double atMost(int most, int count, double alpha, double beta) {
+        // ln P(0) = ln B(alpha, count + beta) - ln B(alpha, beta): a product of count ratios
+        double log = 0;
+        for (int i = 0; i < count; i++) {
+            log += Math.log((beta + i) / (alpha + beta + i));
+        }
+        double term = Math.exp(log);
+        double sum = term;
+        for (int k = 0; k < most && k < count; k++) {
+            term *= (count - k) * (alpha + k) / ((k + 1) * (beta + count - k - 1));
+            sum += term;
         }
         return sum;
     }

@@ -5,4 +5,4 @@ package io.millrace.knowledge.meaning;
  *
  * @param group pairs of one group share questions, directly or through others, and are never parted between training and measuring
  */
-public record LabelledPair(Question a, Question b, boolean same, int group) {}
+public record LabelledPair(QuestionPair questions, boolean same, int group) {}

@@ -44,7 +44,7 @@ class SameMeaningTest {
                 "How do I reset a forgotten password? | How can I reset my forgotten password?",
                 "How can I build a water wheel? | How do I build a water wheel?"
             })
-    void shouldServeWhatSaysTheSameInOtherWords(String a, String b) {
+    void shouldServeWhatSaysTheSameInOtherWords(String a, String b) throws InterruptedException {
         assertThat(probability(a, b)).isGreaterThan(shipped.threshold(0.02));
         assertThat(probability(b, a)).as("either way round").isCloseTo(probability(a, b), within(1e-9));
     }
@@ -59,18 +59,17 @@ class SameMeaningTest {
                 "How do I enable the firewall? | How do I disable the firewall?",
                 "What is the meaning of --dry-run in git? | What is the meaning of --no-run in git?"
             })
-    void shouldNotServeWhatDiffersInOneThingThatMatters(String a, String b) {
+    void shouldNotServeWhatDiffersInOneThingThatMatters(String a, String b) throws InterruptedException {
         assertThat(probability(a, b)).isLessThan(shipped.threshold(0.02));
     }
 
     @Test
-    void shouldJudgeTheSameAfterBeingWrittenAndRead() throws IOException {
+    void shouldJudgeTheSameAfterBeingWrittenAndRead() throws IOException, InterruptedException {
         SameMeaning read = SameMeaning.read(new ByteArrayInputStream(shipped.toBytes()));
 
         assertThat(read.toBytes()).isEqualTo(shipped.toBytes());
-        Question a = question("How do I build a water wheel?");
-        Question b = question("What is a water wheel built of?");
-        assertThat(read.probability(a, b)).isEqualTo(shipped.probability(a, b));
+        QuestionPair pair = pair("How do I build a water wheel?", "What is a water wheel built of?");
+        assertThat(read.probability(pair)).isEqualTo(shipped.probability(pair)).isPositive();
     }
 
     @Test
@@ -80,17 +79,20 @@ class SameMeaningTest {
         for (int i = 0; i < 400; i++) {
             // the cosine says nothing here, only the words do
             boolean same = random.nextBoolean();
+            float[] vector = unit(random);
             pairs.add(new LabelledPair(
-                    Question.of("how deep is pond number w" + i, unit(random)),
-                    Question.of((same ? "how deep is pond number w" : "where flows brook colour x") + i, unit(random)),
+                    pair(
+                            "how deep is pond number w" + i,
+                            (same ? "how deep is pond number w" : "where flows brook colour x") + i,
+                            vector),
                     same,
                     i));
         }
         SameMeaning learned = SameMeaning.train(pairs, "test", done -> {});
 
-        Question asked = Question.of("how deep is pond number y", unit(random));
-        double same = learned.probability(asked, Question.of("how deep is pond number y", unit(random)));
-        double other = learned.probability(asked, Question.of("where flows brook colour z", unit(random)));
+        float[] vector = unit(random);
+        double same = learned.probability(pair("how deep is pond number y", "how deep is pond number y", vector));
+        double other = learned.probability(pair("how deep is pond number y", "where flows brook colour z", vector));
         assertThat(same).isGreaterThan(0.9);
         assertThat(other).isLessThan(0.1);
         assertThat(learned.threshold(0.05)).isLessThan(1);
@@ -110,11 +112,24 @@ class SameMeaningTest {
         return vector;
     }
 
-    private static double probability(String a, String b) {
-        return shipped.probability(question(a), question(b));
+    /** Both questions and all remainders in the same direction: only the words can tell them apart. */
+    private static QuestionPair pair(String a, String b, float[] vector) {
+        return new QuestionPair(Question.of(a, vector), Question.of(b, vector), vector, vector);
+    }
+
+    private static QuestionPair pair(String a, String b) throws InterruptedException {
+        return QuestionPair.of(question(a), question(b), SameMeaningTest::embed);
+    }
+
+    private static double probability(String a, String b) throws InterruptedException {
+        return shipped.probability(pair(a, b));
     }
 
     private static Question question(String text) {
-        return Question.of(text, embedder.embed(List.of(text)).getFirst());
+        return Question.of(text, embed(text));
+    }
+
+    private static float[] embed(String text) {
+        return embedder.embed(List.of(text)).getFirst();
     }
 }

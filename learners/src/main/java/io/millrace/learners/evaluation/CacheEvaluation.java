@@ -8,6 +8,7 @@ import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.meaning.ErrorBound;
 import io.millrace.knowledge.meaning.LabelledPair;
 import io.millrace.knowledge.meaning.Question;
+import io.millrace.knowledge.meaning.QuestionPair;
 import io.millrace.knowledge.meaning.SameMeaning;
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -21,6 +22,7 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.function.ToDoubleFunction;
 
@@ -151,23 +153,46 @@ public final class CacheEvaluation {
             }
             join(parents, pair.a(), pair.b());
         }
+        embed(distinct, embedder, "embedded", progress)
+                .forEach((text, vector) -> questions.put(text, Question.of(text, vector)));
+        Set<String> remainders = new LinkedHashSet<>();
+        for (Pair pair : pairs) {
+            remainders.addAll(QuestionPair.remainders(question(questions, pair.a()), question(questions, pair.b())));
+        }
+        remainders.remove("");
+        Map<String, float[]> vectors = embed(remainders, embedder, "embedded remainders", progress);
+        return pairs.stream()
+                .map(pair -> new LabelledPair(
+                        pair(question(questions, pair.a()), question(questions, pair.b()), vectors), pair.same(), (int)
+                                Long.parseLong(
+                                        Ids.checksum(root(parents, pair.a())).substring(0, 8), 16)))
+                .toList();
+    }
+
+    private static Question question(Map<String, Question> questions, String text) {
+        return Objects.requireNonNull(questions.get(text));
+    }
+
+    private static QuestionPair pair(Question a, Question b, Map<String, float[]> vectors) {
+        try {
+            return QuestionPair.of(a, b, text -> Objects.requireNonNull(vectors.get(text)));
+        } catch (InterruptedException e) {
+            throw new IllegalStateException("a map does not wait", e);
+        }
+    }
+
+    private static Map<String, float[]> embed(Set<String> distinct, Embedder embedder, String what, Progress progress) {
+        Map<String, float[]> vectors = HashMap.newHashMap(distinct.size());
         List<String> texts = List.copyOf(distinct);
         for (int at = 0; at < texts.size(); at += BATCH) {
             List<String> batch = texts.subList(at, Math.min(texts.size(), at + BATCH));
-            List<float[]> vectors = embedder.embed(batch);
+            List<float[]> made = embedder.embed(batch);
             for (int i = 0; i < batch.size(); i++) {
-                questions.put(batch.get(i), Question.of(batch.get(i), vectors.get(i)));
+                vectors.put(batch.get(i), made.get(i));
             }
-            progress.show("embedded", at + batch.size(), texts.size());
+            progress.show(what, at + batch.size(), texts.size());
         }
-        return pairs.stream()
-                .map(pair -> new LabelledPair(
-                        java.util.Objects.requireNonNull(questions.get(pair.a())),
-                        java.util.Objects.requireNonNull(questions.get(pair.b())),
-                        pair.same(),
-                        (int) Long.parseLong(
-                                Ids.checksum(root(parents, pair.a())).substring(0, 8), 16)))
-                .toList();
+        return vectors;
     }
 
     private static String root(Map<String, String> parents, String of) {
@@ -209,11 +234,12 @@ public final class CacheEvaluation {
         }
         SameMeaning verifier = SameMeaning.train(
                 train, embedder.fingerprint(), done -> progress.show("trained", done, SameMeaning.FITS));
-        ToDoubleFunction<LabelledPair> cosine = pair -> pair.a().cosine(pair.b());
+        ToDoubleFunction<LabelledPair> cosine =
+                pair -> pair.questions().a().cosine(pair.questions().b());
         double[] different = scores(train, false, cosine);
         double fixed = ErrorBound.threshold(different, different.length, maxError);
         long began = System.nanoTime();
-        ToDoubleFunction<LabelledPair> verdict = pair -> verifier.probability(pair.a(), pair.b());
+        ToDoubleFunction<LabelledPair> verdict = pair -> verifier.probability(pair.questions());
         int verdicts = test.stream().mapToDouble(verdict).toArray().length;
         double microseconds = (System.nanoTime() - began) / 1e3 / verdicts;
         return new Report(

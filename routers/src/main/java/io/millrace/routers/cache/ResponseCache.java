@@ -37,8 +37,8 @@ import org.slf4j.LoggerFactory;
  *
  * <p>Retrieval looks before it embeds; dispatch keeps what ended well. What is never cached: a query that did not ask for it, one with
  * tools, one of a session, one that is not stored or is synthetic, evidence without an answer; an answer that was cut off, judged too weak, or not a model's. The key
- * holds everything that the answer may depend on, the version of the knowledge among it, so an entry is never wrong and needs no
- * deletion: it ends with its time to live, or at once with the epoch ({@code DELETE /cache}). The epoch of the moment of <em>retrieval</em> goes with the
+ * holds everything that the answer may depend on, the version of the knowledge among it, so an entry needs no
+ * deletion: it ends with its time to live, at once with the epoch ({@code DELETE /cache}), or when somebody says that the answer was bad ({@link CacheFeedback}). The epoch of the moment of <em>retrieval</em> goes with the
  * attempt: an answer that was on its way when the epoch moved is kept under the old one, where nobody finds it.
  */
 public final class ResponseCache implements AnswerSink, AutoCloseable {
@@ -105,6 +105,10 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
                 .map(bytes -> new String(bytes, StandardCharsets.UTF_8))
                 .orElse("0");
         Optional<CachedAnswer> found = values.get().getLast().flatMap(bytes -> read(bytes, epoch));
+        found.ifPresent(answer -> redis.set(
+                Served.key(query.getInteractionId()),
+                new Served.Exact(epoch, key, answer.getInteractionId()).toBytes(),
+                keep));
         count(found.isPresent() ? "hit" : "miss");
         return new Look(found, found.isPresent() ? "" : epoch + " " + key);
     }
@@ -127,6 +131,11 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
                         .build())
                 .build();
         redis.set(ticket[1], write(cached, ticket[0]), keep);
+        // who rates the first answer rates what others would get
+        redis.set(
+                Served.key(dispatch.getInteractionId()),
+                new Served.Exact(ticket[0], ticket[1], dispatch.getInteractionId()).toBytes(),
+                keep);
         count("kept");
     }
 

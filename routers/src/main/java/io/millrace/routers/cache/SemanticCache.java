@@ -9,6 +9,7 @@ import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.Timer;
 import io.millrace.knowledge.Vectors;
 import io.millrace.knowledge.meaning.Question;
+import io.millrace.knowledge.meaning.QuestionPair;
 import io.millrace.knowledge.meaning.SameMeaning;
 import io.millrace.routers.redis.RedisValues;
 import io.millrace.schema.CachedAnswer;
@@ -22,6 +23,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 
 /**
  * The semantic response cache: after an exact miss, the answer to a question that means the same, asked by the same caller in the same
@@ -32,7 +35,9 @@ import java.util.Optional;
  * comparison with at most {@link #QUESTIONS} vectors in memory. The answers stay where the exact cache keeps them; a question whose answer is gone, or never came, is
  * passed over. The epoch in the key ends all of it at once. A question that was answered from here is not added: near is not transitive.
  *
- * <p>Which question means the same is learned ({@link SameMeaning}), and served from a threshold that keeps the stated error bound.
+ * <p>Which question means the same is learned ({@link SameMeaning}), and served from a threshold that keeps the stated error bound. Only
+ * the nearest question that has an answer is judged: each further verdict would be one more chance of being wrong. What people said
+ * ({@link CacheFeedback}) comes before the verdict.
  */
 public final class SemanticCache {
     /** Most questions remembered in a scope. */
@@ -40,7 +45,7 @@ public final class SemanticCache {
 
     private static final String KEY = "millrace:questions:";
 
-    /** The verdict is asked about these, nearest first: each further one is one more chance of being wrong. */
+    /** The answers of so many nearest questions are looked for; only the nearest that has one is judged. */
     private static final int CANDIDATES = 4;
 
     /** Questions in memory over all scopes, about 4 KB each. */
@@ -77,9 +82,15 @@ public final class SemanticCache {
     }
 
     /** @param last id in the stream of the newest question seen */
-    private record Scope(String last, Map<String, Question> questions) {}
+    private record Scope(String last, Map<String, Known> questions) {}
 
-    private record Candidate(String key, Question question, double cosine, double probability) {}
+    private record Known(String text, Question question) {}
+
+    /**
+     * @param key of the answer
+     * @param banKey where it is kept when somebody said that the two questions differ
+     */
+    private record Candidate(String key, String banKey, Question question) {}
 
     /**
      * Whether meaning decides what this query's answer may be: a single question in plain text, without tools or a temperature above 0.
@@ -127,8 +138,10 @@ public final class SemanticCache {
      * @param scope of the query
      * @param ticket of the exact look that found nothing
      * @param vector of the question
+     * @param embed what makes vectors of texts
      */
-    public Optional<CachedAnswer> look(Query query, String scope, String ticket, float[] vector)
+    public Optional<CachedAnswer> look(
+            Query query, String scope, String ticket, float[] vector, QuestionPair.Embedding embed)
             throws InterruptedException {
         String[] parts = ticket.split(" ", 2);
         String epoch = parts[0];
@@ -136,22 +149,11 @@ public final class SemanticCache {
         String key = KEY + epoch + ":" + scope;
         Scope known = read(key);
         Question question = Question.of(query.getText(), vector);
-        List<Candidate> near = verdicts.record(() -> near(known, question, exact));
-        if (near != null && !near.isEmpty()) {
-            String[] keys = near.stream().map(Candidate::key).toArray(String[]::new);
-            List<Optional<byte[]>> values = redis.get(keys).orElse(List.of());
-            for (int i = 0; i < values.size(); i++) {
-                Candidate candidate = near.get(i);
-                Optional<CachedAnswer> found = values.get(i).flatMap(bytes -> ResponseCache.read(bytes, epoch));
-                if (found.isPresent()) {
-                    count("hit");
-                    return Optional.of(CachedAnswer.newBuilder(found.get())
-                            .setKind("semantic")
-                            .setSimilarity(candidate.cosine())
-                            .setProbability(candidate.probability())
-                            .build());
-                }
-            }
+        List<Candidate> near = near(known, question, query, exact);
+        Optional<CachedAnswer> found = near.isEmpty() ? Optional.empty() : judge(near, question, epoch, embed, query);
+        if (found.isPresent()) {
+            count("hit");
+            return found;
         }
         if (!known.questions.containsKey(exact)) {
             redis.append(
@@ -167,17 +169,57 @@ public final class SemanticCache {
         return Optional.empty();
     }
 
-    private List<Candidate> near(Scope scope, Question question, String exact) {
+    /** Nearest first, without those that differ by rule. */
+    private static List<Candidate> near(Scope scope, Question question, Query query, String exact) {
         return scope.questions.entrySet().stream()
-                .filter(entry -> !entry.getKey().equals(exact))
-                .map(entry -> new Candidate(entry.getKey(), entry.getValue(), question.cosine(entry.getValue()), 0))
-                .sorted(Comparator.comparingDouble(Candidate::cosine).reversed())
+                .filter(entry -> !entry.getKey().equals(exact)
+                        && !SameMeaning.differ(question, entry.getValue().question()))
+                .sorted(Comparator.comparingDouble((Map.Entry<String, Known> entry) ->
+                                question.cosine(entry.getValue().question()))
+                        .reversed())
                 .limit(CANDIDATES)
-                .map(each -> new Candidate(
-                        each.key(), each.question(), each.cosine(), verifier.probability(question, each.question())))
-                .filter(each -> each.probability() > threshold)
-                .sorted(Comparator.comparingDouble(Candidate::probability).reversed())
+                .map(entry -> new Candidate(
+                        entry.getKey(),
+                        Served.banKey(
+                                query.getEnvelope().getTenant(),
+                                query.getText(),
+                                entry.getValue().text()),
+                        entry.getValue().question()))
                 .toList();
+    }
+
+    /** One verdict a query, so that the bound of the verdict's error is that of the query's. */
+    private Optional<CachedAnswer> judge(
+            List<Candidate> near, Question question, String epoch, QuestionPair.Embedding embed, Query query)
+            throws InterruptedException {
+        String[] keys = Stream.concat(
+                        near.stream().map(Candidate::key), near.stream().map(Candidate::banKey))
+                .toArray(String[]::new);
+        List<Optional<byte[]>> values = redis.get(keys).orElse(List.of());
+        for (int i = 0; i < near.size() && !values.isEmpty(); i++) {
+            Optional<CachedAnswer> answer = values.get(i).flatMap(bytes -> ResponseCache.read(bytes, epoch));
+            if (answer.isEmpty()) {
+                continue;
+            }
+            if (values.get(near.size() + i).isPresent()) {
+                count("banned");
+                continue;
+            }
+            Candidate nearest = near.get(i);
+            long began = System.nanoTime();
+            double probability = verifier.probability(QuestionPair.of(question, nearest.question(), embed));
+            verdicts.record(System.nanoTime() - began, TimeUnit.NANOSECONDS);
+            if (probability <= threshold) {
+                return Optional.empty();
+            }
+            redis.set(Served.key(query.getInteractionId()), new Served.Semantic(nearest.banKey()).toBytes(), keep);
+            return Optional.of(CachedAnswer.newBuilder(answer.get())
+                    .setKind("semantic")
+                    .setSimilarity(question.cosine(nearest.question()))
+                    .setProbability(probability)
+                    .build());
+        }
+        return Optional.empty();
     }
 
     /** The questions of a scope, with what other processes added. */
@@ -188,16 +230,15 @@ public final class SemanticCache {
         if (added.isEmpty()) {
             return before;
         }
-        Map<String, Question> questions = new LinkedHashMap<>(before.questions);
+        Map<String, Known> questions = new LinkedHashMap<>(before.questions);
         for (RedisValues.Entry entry : added) {
             byte[] exact = entry.fields().get("key");
             byte[] text = entry.fields().get("text");
             byte[] vector = entry.fields().get("vector");
             if (exact != null && text != null && vector != null) {
-                questions.put(
-                        new String(exact, StandardCharsets.UTF_8),
-                        Question.of(
-                                new String(text, StandardCharsets.UTF_8), Vectors.fromBytes(ByteBuffer.wrap(vector))));
+                String asked = new String(text, StandardCharsets.UTF_8);
+                Question question = Question.of(asked, Vectors.fromBytes(ByteBuffer.wrap(vector)));
+                questions.put(new String(exact, StandardCharsets.UTF_8), new Known(asked, question));
             }
         }
         List<String> keys = new ArrayList<>(questions.keySet());

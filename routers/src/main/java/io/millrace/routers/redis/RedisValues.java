@@ -2,10 +2,13 @@ package io.millrace.routers.redis;
 
 import io.lettuce.core.KeyValue;
 import io.lettuce.core.Range;
+import io.lettuce.core.RedisFuture;
+import io.lettuce.core.ScriptOutputType;
 import io.lettuce.core.SetArgs;
 import io.lettuce.core.StreamMessage;
 import io.lettuce.core.XAddArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
+import io.lettuce.core.api.async.RedisAsyncCommands;
 import io.lettuce.core.codec.ByteArrayCodec;
 import io.lettuce.core.codec.RedisCodec;
 import io.lettuce.core.codec.StringCodec;
@@ -16,6 +19,7 @@ import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Function;
 
 /**
  * Values that may be there. A read waits 100 ms at most, and none while Redis is away. Thread-safe.
@@ -23,6 +27,9 @@ import java.util.concurrent.TimeoutException;
 public final class RedisValues implements AutoCloseable {
     private static final Duration TIMEOUT = Duration.ofMillis(100);
     private static final Duration CONNECT = Duration.ofSeconds(1);
+
+    private static final String DELETE =
+            "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
     private final RedisLink<byte[]> link;
 
@@ -64,6 +71,40 @@ public final class RedisValues implements AutoCloseable {
             link.get().ifPresent(redis -> redis.async().set(key, value, SetArgs.Builder.ex(keep)));
         } catch (RuntimeException e) {
             link.failed(e);
+        }
+    }
+
+    /**
+     * Keeps a value and waits for it.
+     *
+     * @return false when Redis did not take it
+     */
+    public boolean setNow(String key, byte[] value, Duration keep) throws InterruptedException {
+        return done(commands -> commands.set(key, value, SetArgs.Builder.ex(keep)));
+    }
+
+    /**
+     * Deletes a value if it is still this one, and waits for it.
+     *
+     * @return false when Redis could not be asked
+     */
+    public boolean delete(String key, byte[] value) throws InterruptedException {
+        return done(commands -> commands.eval(DELETE, ScriptOutputType.INTEGER, new String[] {key}, value));
+    }
+
+    private boolean done(Function<RedisAsyncCommands<String, byte[]>, RedisFuture<?>> command)
+            throws InterruptedException {
+        try {
+            Optional<StatefulRedisConnection<String, byte[]>> redis = link.get();
+            if (redis.isEmpty()) {
+                return false;
+            }
+            command.apply(redis.get().async()).get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+            link.answered();
+            return true;
+        } catch (ExecutionException | TimeoutException | RuntimeException e) {
+            link.failed(e);
+            return false;
         }
     }
 

@@ -188,7 +188,13 @@ public final class RetrievalWorker implements Service {
                 return new Looked(exact, Optional.empty());
             }
             float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
-            Optional<CachedAnswer> near = similar.get().look(query, scope.get(), exact.ticket(), vector);
+            Optional<CachedAnswer> near = similar.get()
+                    .look(
+                            query,
+                            scope.get(),
+                            exact.ticket(),
+                            vector,
+                            text -> searcher.embedder().embed(List.of(text)).getFirst());
             return new Looked(near.isEmpty() ? exact : new ResponseCache.Look(near, ""), Optional.of(vector));
         } catch (RuntimeException e) {
             LOG.warn("{} is not looked up in the response cache: {}", query.getInteractionId(), e.toString());

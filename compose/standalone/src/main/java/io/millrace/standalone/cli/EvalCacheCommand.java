@@ -12,12 +12,10 @@ import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.concurrent.Callable;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -64,10 +62,9 @@ public final class EvalCacheCommand implements Callable<Integer> {
         } catch (PairsException e) {
             throw new UserException(String.valueOf(e.getMessage()), e);
         }
-        Path scratch = Files.createTempDirectory("millrace-eval-");
-        // the tokenizer's native library; ~/.djl.ai without this
-        System.setProperty("DJL_CACHE_DIR", scratch.resolve("cache").toString());
-        try (MiniLmEmbedder embedder = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
+        try (ScratchFolder scratch = new ScratchFolder();
+                MiniLmEmbedder embedder =
+                        new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
             ProgressLine line = new ProgressLine();
             List<LabelledPair> labelled = CacheEvaluation.label(pairs, embedder, line::show);
             Report report = CacheEvaluation.run(labelled, embedder, maxError, swap ? 1 : 0, line::show);
@@ -81,8 +78,6 @@ public final class EvalCacheCommand implements Callable<Integer> {
             return 0;
         } catch (IllegalArgumentException e) {
             throw new UserException(file + ": " + e.getMessage(), e);
-        } finally {
-            delete(scratch);
         }
     }
 
@@ -137,14 +132,6 @@ public final class EvalCacheCommand implements Callable<Integer> {
         node.put("hit_rate", point.hitRate()).put("false_hit_rate", point.falseHitRate());
         if (Double.isFinite(point.threshold())) {
             node.put("threshold", point.threshold());
-        }
-    }
-
-    private static void delete(Path folder) throws IOException {
-        try (Stream<Path> walk = Files.walk(folder)) {
-            for (Path path : walk.sorted(Comparator.reverseOrder()).toList()) {
-                Files.deleteIfExists(path);
-            }
         }
     }
 }

@@ -8,12 +8,9 @@ import io.millrace.learners.evaluation.RankingMetrics;
 import io.millrace.learners.evaluation.RetrievalEvaluation;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Comparator;
 import java.util.Locale;
 import java.util.concurrent.Callable;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -48,20 +45,17 @@ public final class EvalRetrievalCommand implements Callable<Integer> {
         } catch (DataException e) {
             throw new UserException(String.valueOf(e.getMessage()), e);
         }
-        Path scratch = Files.createTempDirectory("millrace-eval-");
-        // the tokenizer's native library; ~/.djl.ai without this
-        System.setProperty("DJL_CACHE_DIR", scratch.resolve("cache").toString());
         java.util.logging.Logger lucene = java.util.logging.Logger.getLogger("org.apache.lucene");
         lucene.setLevel(java.util.logging.Level.SEVERE);
-        try (MiniLmEmbedder embedder = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
+        try (ScratchFolder scratch = new ScratchFolder();
+                MiniLmEmbedder embedder =
+                        new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
             ProgressLine line = new ProgressLine();
             RetrievalEvaluation.Report report =
                     RetrievalEvaluation.run(data, embedder, scratch.resolve("index"), line::show);
             line.end();
             print(report);
             return 0;
-        } finally {
-            delete(scratch);
         }
     }
 
@@ -107,13 +101,5 @@ public final class EvalRetrievalCommand implements Callable<Integer> {
                 report.queries(),
                 report.embeddingSeconds(),
                 report.searchSeconds());
-    }
-
-    private static void delete(Path folder) throws IOException {
-        try (Stream<Path> walk = Files.walk(folder)) {
-            for (Path path : walk.sorted(Comparator.reverseOrder()).toList()) {
-                Files.deleteIfExists(path);
-            }
-        }
     }
 }

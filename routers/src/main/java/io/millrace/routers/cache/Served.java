@@ -1,0 +1,60 @@
+package io.millrace.routers.cache;
+
+import io.millrace.id.Ids;
+import io.millrace.knowledge.meaning.Question;
+import java.nio.charset.StandardCharsets;
+import java.util.Optional;
+
+/** What an interaction got from the response cache or gave to it, kept in Redis as long as the answer, for the day it is rated. */
+sealed interface Served {
+    /**
+     * The entry that it was answered from, or that its answer became.
+     *
+     * @param epoch of the entry
+     * @param key of the entry
+     * @param interactionId that first got the answer: a newer answer under the same key is not the one that was rated
+     */
+    record Exact(String epoch, String key, String interactionId) implements Served {
+        @Override
+        public byte[] toBytes() {
+            return bytes("exact " + epoch + " " + key + " " + interactionId);
+        }
+    }
+
+    /** @param banKey under which this question never gets that question's answer again */
+    record Semantic(String banKey) implements Served {
+        @Override
+        public byte[] toBytes() {
+            return bytes("semantic " + banKey);
+        }
+    }
+
+    byte[] toBytes();
+
+    /** Where it is kept. */
+    static String key(String interactionId) {
+        return "millrace:served:" + interactionId;
+    }
+
+    /** Where it is kept that two questions of a tenant are different, whichever was first. */
+    static String banKey(String tenant, String a, String b) {
+        String one = Question.form(a);
+        String other = Question.form(b);
+        return "millrace:different:"
+                + (one.compareTo(other) < 0 ? Ids.content(tenant, one, other) : Ids.content(tenant, other, one));
+    }
+
+    /** Empty when these are bytes of another version. */
+    static Optional<Served> read(byte[] bytes) {
+        String[] parts = new String(bytes, StandardCharsets.UTF_8).split(" ", -1);
+        return switch (parts[0]) {
+            case "exact" -> parts.length == 4 ? Optional.of(new Exact(parts[1], parts[2], parts[3])) : Optional.empty();
+            case "semantic" -> parts.length == 2 ? Optional.of(new Semantic(parts[1])) : Optional.empty();
+            default -> Optional.empty();
+        };
+    }
+
+    private static byte[] bytes(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+}
