@@ -90,6 +90,9 @@ public final class LuceneIndex implements VectorIndex {
     /** A title counts as much as the text: more was measured to be worse on titles, less on abstracts. */
     private static final float TITLE_BOOST = 1.0f;
 
+    /** Terms of a question that are searched for, each in two fields: Lucene takes 1,024 clauses, and a pasted text has more words. */
+    private static final int MOST_TERMS = 256;
+
     static {
         Records.trust();
     }
@@ -456,10 +459,10 @@ public final class LuceneIndex implements VectorIndex {
 
     private static Query words(Map<String, Double> terms) {
         BooleanQuery.Builder any = new BooleanQuery.Builder();
-        terms.forEach((term, weight) -> {
-            float boost = weight.floatValue();
-            any.add(new BoostQuery(new TermQuery(new Term(TEXT, term)), boost), Occur.SHOULD);
-            any.add(new BoostQuery(new TermQuery(new Term(TITLE, term)), boost * TITLE_BOOST), Occur.SHOULD);
+        terms.entrySet().stream().limit(MOST_TERMS).forEach(each -> {
+            float boost = each.getValue().floatValue();
+            any.add(new BoostQuery(new TermQuery(new Term(TEXT, each.getKey())), boost), Occur.SHOULD);
+            any.add(new BoostQuery(new TermQuery(new Term(TITLE, each.getKey())), boost * TITLE_BOOST), Occur.SHOULD);
         });
         return any.build();
     }
