@@ -185,7 +185,8 @@ class HostileIT {
         assertThat(status.err()).isEmpty();
         Result json = Millrace.run(folder, Map.of(), "status", "--json", "--data", data);
         assertThat(json.code()).isEqualTo(1);
-        assertThat(JSON.readTree(json.out()).at("/services/disk").asBoolean(true)).isFalse();
+        assertThat(JSON.readTree(json.out()).at("/services/disk").asBoolean(true))
+                .isFalse();
     }
 
     /** Takes space without writing. */
