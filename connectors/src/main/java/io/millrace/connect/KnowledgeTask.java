@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
  * up to a minute or the schedule, whichever is longer: a task never dies of its source.
  *
  * <p>Records are JSON objects without a schema, told apart by {@code type}: {@code document}, {@code deleted}, {@code manifest} (all
- * paths there are; what is not among them is gone) and {@code report}.
+ * paths there are; what is not among them is gone) and {@code report}. Each says by which definition of its source it was made: Connect
+ * cancels a task that does not stop in time, and what such a task still writes must be known for what it is.
  */
 public abstract class KnowledgeTask extends SourceTask {
     private static final int BATCH_RECORDS = 100;
@@ -196,7 +197,9 @@ public abstract class KnowledgeTask extends SourceTask {
             Map<String, Object> value,
             Map<String, Object> partition,
             Map<String, Object> offset) {
-        return new SourceRecord(partition, offset, known.topic(), null, null, key, null, value);
+        Map<String, Object> stamped = new LinkedHashMap<>(value);
+        stamped.put(SourceSettings.DEFINITION, known.definition());
+        return new SourceRecord(partition, offset, known.topic(), null, null, key, null, stamped);
     }
 
     private static long size(Map<String, Object> document) {

@@ -72,6 +72,9 @@ public final class LocalDirSourceTask extends KnowledgeTask {
         private final Path root;
         private final Map<String, Seen> seen = new TreeMap<>();
         private final List<Step> skips = new ArrayList<>();
+        /** What could not be looked at: what an error hides is not gone. */
+        private final List<Path> hidden = new ArrayList<>();
+
         private Iterator<Map.Entry<String, Seen>> files =
                 Map.<String, Seen>of().entrySet().iterator();
         private Iterator<String> gone = List.<String>of().iterator();
@@ -107,7 +110,10 @@ public final class LocalDirSourceTask extends KnowledgeTask {
                         if (!settings.patterns().take(path)) {
                             return FileVisitResult.CONTINUE;
                         }
-                        if (leaves(file, real)) {
+                        if (attributes.isSymbolicLink()) {
+                            // links are followed: one that still is one leads nowhere
+                            skips.add(new Step.Skipped(path, "a link to nothing"));
+                        } else if (leaves(file, real)) {
                             skips.add(new Step.Skipped(path, "a link that leaves the folder"));
                         } else if (!attributes.isRegularFile()) {
                             skips.add(new Step.Skipped(path, "no regular file"));
@@ -129,9 +135,12 @@ public final class LocalDirSourceTask extends KnowledgeTask {
 
                     @Override
                     public FileVisitResult visitFileFailed(Path file, IOException error) {
-                        String reason =
-                                error instanceof FileSystemLoopException ? "a loop of links" : "not readable: " + error;
-                        skips.add(new Step.Skipped(relative(file), reason));
+                        if (error instanceof FileSystemLoopException) {
+                            skips.add(new Step.Skipped(relative(file), "a loop of links"));
+                        } else {
+                            hidden.add(file);
+                            skips.add(new Step.Skipped(relative(file), "not readable: " + error));
+                        }
                         return FileVisitResult.CONTINUE;
                     }
                 });
@@ -151,9 +160,13 @@ public final class LocalDirSourceTask extends KnowledgeTask {
         void begin() {
             files = seen.entrySet().iterator();
             gone = sent.keySet().stream()
-                    .filter(path -> !seen.containsKey(path))
+                    .filter(path -> !seen.containsKey(path) && !isHidden(root.resolve(path)))
                     .toList()
                     .iterator();
+        }
+
+        private boolean isHidden(Path file) {
+            return hidden.stream().anyMatch(file::startsWith);
         }
 
         @Override
@@ -205,7 +218,7 @@ public final class LocalDirSourceTask extends KnowledgeTask {
         /** Only the first pass after a start has to tell: what goes away later is noticed. */
         @Override
         public Optional<Iterable<String>> everything() {
-            if (told) {
+            if (told || !hidden.isEmpty()) {
                 return Optional.empty();
             }
             told = true;

@@ -42,6 +42,12 @@ public final class ToDocument<R extends ConnectRecord<R>> implements Transformat
                     false,
                     Importance.MEDIUM,
                     "May not leave the machine.")
+            .define(
+                    SourceSettings.DEFINITION,
+                    ConfigDef.Type.STRING,
+                    "",
+                    Importance.LOW,
+                    "Of the source; goes with each document.")
             .define(FIELD + "path", ConfigDef.Type.STRING, "key", Importance.HIGH, "What names the document.")
             .define(FIELD + "content", ConfigDef.Type.STRING, "value", Importance.HIGH, "Its text.")
             .define(FIELD + "title", ConfigDef.Type.STRING, "", Importance.LOW, "Its title.")
@@ -69,6 +75,7 @@ public final class ToDocument<R extends ConnectRecord<R>> implements Transformat
             throw new DataException("field.path (" + config.getString(FIELD + "path") + ") is empty in the record");
         }
         document.put("path", path);
+        document.put(SourceSettings.DEFINITION, config.getString(SourceSettings.DEFINITION));
         if (record.value() == null) {
             document.put("type", "deleted");
         } else {

@@ -214,8 +214,10 @@ public final class UrlSourceTask extends KnowledgeTask {
                 }
                 Map<String, Object> offset = new HashMap<>();
                 offset.put("definition", settings.definition());
-                offset.put("etag", page.etag());
-                offset.put("modified", page.modified());
+                // a page whose links are not all remembered is read each time, or the pages behind the rest were gone
+                boolean remembered = links.size() <= LINKS_KEPT;
+                offset.put("etag", remembered ? page.etag() : "");
+                offset.put("modified", remembered ? page.modified() : "");
                 offset.put("checksum", checksum(page.body()));
                 offset.put("kind", feed ? "feed" : "page");
                 offset.put("links", links.stream().limit(LINKS_KEPT).collect(Collectors.joining("\n")));

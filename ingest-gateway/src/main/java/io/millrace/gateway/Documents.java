@@ -1,5 +1,6 @@
 package io.millrace.gateway;
 
+import io.micrometer.core.instrument.MeterRegistry;
 import io.millrace.config.MillraceConfig;
 import io.millrace.id.Ids;
 import io.millrace.log.Topics;
@@ -9,24 +10,41 @@ import io.vertx.core.Future;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
 import io.vertx.openapi.validation.RequestParameter;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Documents of clients on their way to {@code raw.api}. */
 final class Documents {
     /** Source of documents whose client names none. */
     static final String DEFAULT_PROJECT = "api";
 
+    private static final Logger LOG = LoggerFactory.getLogger(Documents.class);
+    private static final Duration PATIENCE = Duration.ofSeconds(30);
+    private static final long PAUSE_MS = 100;
+
     private final Wire wire;
     private final SearchPort knowledge;
+    private final Blocking blocking;
     private final MillraceConfig config;
+    private final DocumentLimit limit;
 
-    Documents(Wire wire, SearchPort knowledge, MillraceConfig config) {
+    Documents(Wire wire, SearchPort knowledge, Blocking blocking, MillraceConfig config, MeterRegistry metrics) {
         this.wire = wire;
         this.knowledge = knowledge;
+        this.blocking = blocking;
         this.config = config;
+        this.limit = new DocumentLimit(config.limits().documentRequests(), metrics);
+    }
+
+    /** Counts a request that writes, before anything is done for it. */
+    void admit(RoutingContext context) {
+        limit.take(envelope(context), context.response());
     }
 
     /** Whether the client wants its answer when searches see what it changed. */
@@ -34,6 +52,29 @@ final class Documents {
         return Answers.queryParam(context, "wait")
                 .map(RequestParameter::getBoolean)
                 .orElse(false);
+    }
+
+    /** Says true when searches see what was written until now, or false after 30 s; nothing to a client that has gone. */
+    void whenVisible(RoutingContext context, Consumer<Boolean> then) {
+        await(context, knowledge.writtenUntilNow(), then, System.nanoTime() + PATIENCE.toNanos());
+    }
+
+    private void await(RoutingContext context, SearchPort.Progress progress, Consumer<Boolean> then, long untilNanos) {
+        if (context.response().closed()) {
+            return;
+        }
+        blocking.run(progress::isVisible)
+                .otherwise(error -> {
+                    LOG.warn("the log does not say whether documents are visible: {}", error.toString());
+                    return false;
+                })
+                .onSuccess(visible -> {
+                    if (visible || System.nanoTime() >= untilNanos) {
+                        then.accept(visible);
+                    } else {
+                        context.vertx().setTimer(PAUSE_MS, timer -> await(context, progress, then, untilNanos));
+                    }
+                });
     }
 
     static String id(RawDocument document) {
@@ -80,8 +121,7 @@ final class Documents {
     /** A source would delete what it does not have, and not bring back what it has. */
     void requireUndeclared(String project, String field) {
         if (knowledge.sources().stream()
-                .anyMatch(status -> status.getSourceId().equals(project)
-                        && !status.getKind().equals(SourcesHandler.FILE))) {
+                .anyMatch(status -> status.getSourceId().equals(project) && status.getAddedAt() > 0)) {
             throw Problem.field(
                     409,
                     "declared_source",

@@ -1,12 +1,10 @@
 package io.millrace.gateway;
 
-import io.millrace.config.MillraceConfig;
 import io.millrace.schema.RawDocument;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
 import io.vertx.openapi.validation.RequestParameter;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import org.slf4j.Logger;
@@ -15,22 +13,21 @@ import org.slf4j.LoggerFactory;
 /** {@code POST /documents/batch}, {@code GET /documents} and {@code DELETE /documents}. */
 final class DocumentsHandler {
     private static final Logger LOG = LoggerFactory.getLogger(DocumentsHandler.class);
-    private static final Duration PATIENCE = Duration.ofSeconds(30);
-    private static final long PAUSE_MS = 100;
     private static final int DEFAULT_LIMIT = 100;
 
     private final SearchPort knowledge;
     private final Blocking blocking;
     private final Documents documents;
 
-    DocumentsHandler(Wire wire, SearchPort knowledge, Blocking blocking, MillraceConfig config) {
+    DocumentsHandler(SearchPort knowledge, Blocking blocking, Documents documents) {
         this.knowledge = knowledge;
         this.blocking = blocking;
-        this.documents = new Documents(wire, knowledge, config);
+        this.documents = documents;
     }
 
     /** All or, when one of them is wrong, none. */
     void addAll(RoutingContext context) {
+        documents.admit(context);
         JsonArray bodies = Answers.body(context).getJsonArray("documents");
         List<RawDocument> batch = new ArrayList<>();
         for (int i = 0; i < bodies.size(); i++) {
@@ -44,6 +41,7 @@ final class DocumentsHandler {
     }
 
     void delete(RoutingContext context) {
+        documents.admit(context);
         String project = text(context, "project", Documents.DEFAULT_PROJECT);
         documents.requireUndeclared(project, "project");
         RawDocument gone = RawDocument.newBuilder()
@@ -61,30 +59,10 @@ final class DocumentsHandler {
     /** At once, or when searches see what was written. */
     private void answer(RoutingContext context, List<String> ids, String otherwise) {
         if (Documents.isWaiting(context)) {
-            await(context, knowledge.writtenUntilNow(), ids, otherwise, System.nanoTime() + PATIENCE.toNanos());
+            documents.whenVisible(context, visible -> changed(context, ids, visible, otherwise));
         } else {
             changed(context, ids, false, otherwise);
         }
-    }
-
-    private void await(
-            RoutingContext context, SearchPort.Progress progress, List<String> ids, String otherwise, long untilNanos) {
-        if (context.response().closed()) {
-            return;
-        }
-        blocking.run(progress::isVisible)
-                .otherwise(error -> {
-                    LOG.warn("it is not known whether documents are visible: {}", error.toString());
-                    return false;
-                })
-                .onSuccess(visible -> {
-                    if (visible || System.nanoTime() >= untilNanos) {
-                        changed(context, ids, visible, otherwise);
-                    } else {
-                        context.vertx()
-                                .setTimer(PAUSE_MS, timer -> await(context, progress, ids, otherwise, untilNanos));
-                    }
-                });
     }
 
     private static void changed(RoutingContext context, List<String> ids, boolean done, String otherwise) {

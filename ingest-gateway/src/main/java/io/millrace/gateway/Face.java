@@ -7,6 +7,7 @@ import io.millrace.schema.Reply;
 import io.millrace.schema.SearchNote;
 import io.millrace.text.ContextLevel;
 import io.millrace.text.Prompts;
+import io.millrace.text.QueryType;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.json.DecodeException;
 import io.vertx.core.json.JsonArray;
@@ -77,6 +78,7 @@ enum Face {
                     .put("interaction_id", query.getInteractionId())
                     .put("results", results)
                     .put("decision", decision(reply))
+                    .put("capability_discovery", discovery(query, reply))
                     .toBuffer();
         }
     },
@@ -206,6 +208,7 @@ enum Face {
                                     .put("content", hit.getText())
                                     .put("title", hit.getTitle())
                                     .put("path", hit.getPath())
+                                    .put("project", hit.getSource())
                                     .put("document_id", hit.getDocumentId())
                                     .put("chunk_index", hit.getChunkIndex())
                                     .put("trust", hit.getTrust())
@@ -220,25 +223,50 @@ enum Face {
         return items;
     }
 
-    /** The predecessor's shape. What it looked for beside documents there is none of here yet: those lists are empty. */
+    /**
+     * The predecessor's shape. Datasets are the documents that the context came from, or the hits where no context was asked for; of
+     * tools, skills and servers there are none to be found yet.
+     */
     private static JsonObject discovery(Query query, Reply reply) {
         SearchNote search = reply.getSearch();
         boolean used = !search.getUsed().isEmpty();
+        boolean asked = query.getGenerate() || !query.getApi().equals("query");
         JsonArray datasets = new JsonArray();
         reply.getHits().stream()
-                .filter(hit -> search.getUsed().contains(hit.getPassageId()))
-                .map(hit -> new JsonObject().put("title", hit.getPath()).put("project", hit.getCollection()))
+                .filter(hit -> used ? search.getUsed().contains(hit.getPassageId()) : !asked)
+                .map(hit -> new JsonObject().put("title", document(hit)).put("project", hit.getSource()))
                 .distinct()
                 .forEach(datasets::add);
         return new JsonObject()
-                .put("decision", used ? "used" : "skipped")
-                .put("reason", used ? "context_found" : "no_convincing_context")
-                .put("cache_hit", false)
-                .put("intent_tags", new JsonArray().add(mode(query, search)))
+                .put("decision", datasets.isEmpty() ? "skipped" : "used")
+                .put("reason", reason(query, reply, datasets.isEmpty()))
+                .put("cache_hit", !reply.getCachedKind().isEmpty())
+                .put(
+                        "intent_tags",
+                        new JsonArray().add(QueryType.of(query.getText())).add(mode(query, search)))
                 .put("tools", new JsonArray())
                 .put("skills", new JsonArray())
                 .put("servers", new JsonArray())
                 .put("datasets", datasets);
+    }
+
+    private static String reason(Query query, Reply reply, boolean nothing) {
+        if (query.getRetrieval().equals("off")) {
+            return "retrieval_off";
+        }
+        if (!reply.getCachedKind().isEmpty()) {
+            return "answer_cached";
+        }
+        if (!nothing) {
+            return "context_found";
+        }
+        return reply.getHits().isEmpty() ? "nothing_found" : "no_convincing_context";
+    }
+
+    /** A passage's title is the document's, then the headings above it. */
+    private static String document(Hit hit) {
+        String title = hit.getTitle().split(" › ", 2)[0];
+        return title.isBlank() ? hit.getPath() : title;
     }
 
     /** What a client may ask for next: passages that did not fit, then the next level. */

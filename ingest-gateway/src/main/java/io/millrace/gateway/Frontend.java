@@ -58,6 +58,7 @@ final class Frontend extends VerticleBase {
             SourcesHandler sources,
             GapsHandler gaps,
             GarbageHandler garbage,
+            SessionHandler sessions,
             OperationsHandler operations,
             IntConsumer listening) {}
 
@@ -177,6 +178,8 @@ final class Frontend extends VerticleBase {
                 Map.entry("deleteDocument", shared.documents::delete),
                 Map.entry("search", shared.knowledge::find),
                 Map.entry("collectGarbage", shared.garbage::collect),
+                Map.entry("getSession", shared.sessions::show),
+                Map.entry("clearSession", shared.sessions::clear),
                 Map.entry("listGaps", shared.gaps::list),
                 Map.entry("listSources", shared.sources::list),
                 Map.entry("syncSource", shared.sources::sync),

@@ -12,20 +12,26 @@ import org.slf4j.LoggerFactory;
 /** {@code POST /gc}. */
 final class GarbageHandler {
     private static final Logger LOG = LoggerFactory.getLogger(GarbageHandler.class);
-    private static final int DEFAULT_DAYS = 180;
 
     private final SearchPort knowledge;
     private final Blocking blocking;
+    private final Duration unused;
 
-    GarbageHandler(SearchPort knowledge, Blocking blocking) {
+    /** @param unused how long an unused document stays unchanged before it is of no use, when a client does not say */
+    GarbageHandler(SearchPort knowledge, Blocking blocking, Duration unused) {
         this.knowledge = knowledge;
+        this.unused = unused;
         this.blocking = blocking;
     }
 
     void collect(RoutingContext context) {
         JsonObject body = Answers.body(context);
         boolean dryRun = body.getBoolean("dry_run", false);
-        Instant since = Instant.now().minus(Duration.ofDays(body.getInteger("older_than_days", DEFAULT_DAYS)));
+        Instant since = Instant.now()
+                .minus(
+                        body.containsKey("older_than_days")
+                                ? Duration.ofDays(body.getInteger("older_than_days"))
+                                : unused);
         blocking.run(() -> knowledge.collectGarbage(since, dryRun))
                 .onSuccess(garbage -> Answers.json(context, 200, json(garbage, dryRun)))
                 .onFailure(error -> {

@@ -163,6 +163,7 @@ public final class Gateway implements Service {
         Backends backends = new Backends(config);
         Blocking postgres = new Blocking(started, "gateway-postgres", BLOCKING_CALLS);
         Blocking others = new Blocking(started, "gateway-blocking", BLOCKING_CALLS);
+        Documents documents = new Documents(wire, search, others, config, metrics);
         try {
             Contract contract = await(Contract.load(started, config).toCompletionStage());
             Frontend.Shared shared = new Frontend.Shared(
@@ -183,11 +184,12 @@ public final class Gateway implements Service {
                             postgres,
                             config.routing().deadline().multipliedBy(2)),
                     new FeedbackHandler(wire),
-                    new KnowledgeHandler(wire, search, others, config),
-                    new DocumentsHandler(wire, search, others, config),
+                    new KnowledgeHandler(wire, search, others, config, documents),
+                    new DocumentsHandler(search, others, documents),
                     new SourcesHandler(wire, search),
                     new GapsHandler(search, config),
-                    new GarbageHandler(search, others),
+                    new GarbageHandler(search, others, config.knowledge().garbageAfter()),
+                    new SessionHandler(search, others),
                     new OperationsHandler(
                             config,
                             around,

@@ -11,7 +11,6 @@ import io.millrace.text.Sanitizer;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
-import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
@@ -21,8 +20,6 @@ import org.slf4j.LoggerFactory;
 /** {@code POST /documents} and {@code POST /search}. */
 final class KnowledgeHandler {
     private static final Logger LOG = LoggerFactory.getLogger(KnowledgeHandler.class);
-    private static final Duration PATIENCE = Duration.ofSeconds(30);
-    private static final long PAUSE_MS = 100;
 
     private final Wire wire;
     private final SearchPort search;
@@ -30,53 +27,29 @@ final class KnowledgeHandler {
     private final MillraceConfig config;
     private final Documents documents;
 
-    KnowledgeHandler(Wire wire, SearchPort search, Blocking blocking, MillraceConfig config) {
+    KnowledgeHandler(Wire wire, SearchPort search, Blocking blocking, MillraceConfig config, Documents documents) {
         this.wire = wire;
         this.search = search;
         this.blocking = blocking;
         this.config = config;
-        this.documents = new Documents(wire, search, config);
+        this.documents = documents;
     }
 
     void add(RoutingContext context) {
+        documents.admit(context);
         RawDocument document = documents.raw(context, Answers.body(context), "");
         String id = Documents.id(document);
         documents
                 .send(context, List.of(document))
                 .onSuccess(nothing -> {
                     if (Documents.isWaiting(context)) {
-                        awaitVisible(
-                                context,
-                                search.writtenUntilNow(),
-                                id,
-                                document.getCollection(),
-                                System.nanoTime() + PATIENCE.toNanos());
+                        documents.whenVisible(
+                                context, visible -> added(context, id, document.getCollection(), visible));
                     } else {
                         added(context, id, document.getCollection(), false);
                     }
                 })
                 .onFailure(context::fail);
-    }
-
-    private void awaitVisible(
-            RoutingContext context, SearchPort.Progress progress, String id, String collection, long untilNanos) {
-        if (context.response().closed()) {
-            return;
-        }
-        blocking.run(progress::isVisible)
-                .otherwise(error -> {
-                    LOG.warn("the log does not say whether a document is visible: {}", error.toString());
-                    return false;
-                })
-                .onSuccess(visible -> {
-                    if (visible || System.nanoTime() >= untilNanos) {
-                        added(context, id, collection, visible);
-                    } else {
-                        context.vertx()
-                                .setTimer(
-                                        PAUSE_MS, timer -> awaitVisible(context, progress, id, collection, untilNanos));
-                    }
-                });
     }
 
     private static void added(RoutingContext context, String id, String collection, boolean visible) {

@@ -1,6 +1,7 @@
 package io.millrace.gateway;
 
 import io.millrace.schema.Failure;
+import java.time.Duration;
 
 /**
  * Why a request gets no answer. Thrown by handlers and rendered by {@link Errors}; it is an outcome, not a defect, so it has no stack
@@ -32,6 +33,11 @@ final class Problem extends RuntimeException {
 
     static Problem field(int status, String code, String field, String detail) {
         return new Problem(status, code, field, 0, detail);
+    }
+
+    /** 429, to be tried again after this time. */
+    static Problem limited(String detail, Duration retryAfter) {
+        return new Problem(429, "rate_limited", "", Math.max(1, retryAfter.toMillis()), detail);
     }
 
     /** 503, to be tried again after a second. */

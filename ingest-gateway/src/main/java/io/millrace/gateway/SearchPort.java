@@ -126,6 +126,47 @@ public interface SearchPort {
         }
     }
 
+    /** Whose session of which name. */
+    record SessionName(String tenant, String principal, String id) {}
+
+    /**
+     * What was asked and sent in a session.
+     *
+     * @param lastAccessed time of the last query
+     * @param turns queries
+     * @param passagesSent passages in the contexts of all turns
+     * @param tokensSent tokens of these contexts
+     * @param queries the last ones, oldest first; without those that may not be stored
+     * @param metadata as the last turn that had some gave it
+     */
+    record Session(
+            Instant createdAt,
+            Instant lastAccessed,
+            int turns,
+            long passagesSent,
+            long tokensSent,
+            List<String> queries,
+            Map<String, String> metadata) {
+        public Session {
+            queries = List.copyOf(queries);
+            metadata = Map.copyOf(metadata);
+        }
+    }
+
+    /**
+     * A session that was used in the last hour.
+     *
+     * @throws Exception when the sessions are not known now
+     */
+    Optional<Session> session(SessionName name) throws Exception;
+
+    /**
+     * Forgets a session.
+     *
+     * @throws Exception when the sessions cannot be reached
+     */
+    void clearSession(SessionName name) throws Exception;
+
     /** What each knowledge source does; one of kind {@code file} tells what is wrong with their declaration. Does not block. */
     List<SourceStatus> sources();
 

@@ -28,6 +28,7 @@ import java.time.Instant;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 
@@ -85,6 +86,14 @@ final class GatewayHarness implements AutoCloseable {
             }
 
             @Override
+            public Optional<Session> session(SessionName name) {
+                return Optional.empty();
+            }
+
+            @Override
+            public void clearSession(SessionName name) {}
+
+            @Override
             public List<QueryGap> gaps() {
                 return List.of();
             }
@@ -93,6 +102,7 @@ final class GatewayHarness implements AutoCloseable {
             public List<SourceStatus> sources() {
                 return List.of(SourceStatus.newBuilder()
                         .setSourceId("notes")
+                        .setAddedAt(1)
                         .setKind("local_dir")
                         .setState("idle")
                         .build());
@@ -147,7 +157,7 @@ final class GatewayHarness implements AutoCloseable {
                 base.knowledge(),
                 base.cache(),
                 base.dispatch(),
-                new Limits(200_000, 4_096, 51_200, IN_FLIGHT, streamBacklog, 1L << 30),
+                new Limits(200_000, 4_096, 51_200, 100, IN_FLIGHT, streamBacklog, 1L << 30),
                 base.collections(),
                 base.connect());
     }

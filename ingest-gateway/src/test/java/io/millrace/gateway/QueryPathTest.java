@@ -246,6 +246,11 @@ class QueryPathTest {
         assertThat(body.getInteger("latency_ms")).isNotNegative();
         assertThat(body.getString("interaction_id")).isEqualTo(query().getInteractionId());
         assertThat(body.getJsonObject("decision").getString("reason")).isEqualTo("confidence_high");
+        JsonObject discovery = body.getJsonObject("capability_discovery");
+        assertThat(discovery.getString("decision")).isEqualTo("skipped");
+        assertThat(discovery.getString("reason")).isEqualTo("no_convincing_context");
+        assertThat(discovery.getJsonArray("intent_tags")).containsExactly("synthesize", "keyword");
+        assertThat(discovery.getJsonArray("datasets")).isEmpty();
         JsonObject results = body.getJsonObject("results");
         assertThat(results.getJsonArray("combined_results")).hasSize(3);
         assertThat(results.getJsonArray("semantic_results")).hasSize(1);
@@ -321,6 +326,47 @@ class QueryPathTest {
         assertThat(body.getInteger("context_count")).isZero();
         assertThat(body.getJsonObject("capability_discovery").getString("decision"))
                 .isEqualTo("skipped");
+    }
+
+    /** A client that is told when to come back must find the way: the batch is in the message. */
+    @Test
+    void shouldRefuseDocumentsOverTheLimitOfAMinuteAndSayWhenToComeBack() {
+        String body = "{\"relative_path\":\"a.md\",\"content\":\"text\"}";
+        HttpResponse<String> first = harness.post("/documents", body);
+        assertThat(first.statusCode()).as(first.body()).isEqualTo(202);
+        assertThat(first.headers().firstValue("X-RateLimit-Limit")).hasValue("100");
+        assertThat(first.headers().firstValue("X-RateLimit-Remaining")).hasValue("99");
+        // what is wrong, deletions and batches count as well; searches do not
+        harness.post("/documents/batch", "{\"documents\":[" + body + "]}");
+        harness.post("/search", "{\"query\":\"text\"}");
+
+        HttpResponse<String> last = first;
+        int refusedAt = 0;
+        for (int i = 3; i <= 110 && refusedAt == 0; i++) {
+            last = harness.post("/documents", body);
+            refusedAt = last.statusCode() == 429 ? i : 0;
+        }
+
+        // room comes back while this test runs
+        assertThat(refusedAt).isBetween(101, 109);
+        assertThat(last.headers().firstValue("Retry-After")).hasValue("1");
+        assertThat(last.headers().firstValue("X-RateLimit-Remaining")).hasValue("0");
+        assertThat(last.headers().firstValue("Content-Type")).hasValue("application/problem+json");
+        assertThat(json(last).getString("code")).isEqualTo("rate_limited");
+        assertThat(json(last).getString("detail"))
+                .contains("100 requests a minute")
+                .contains("/documents/batch");
+        assertThat(harness.metrics.get("millrace.gateway.limited").counter().count())
+                .isEqualTo(1);
+    }
+
+    @Test
+    void shouldAnswer404ForASessionThatIsNotThereAndClearItAllTheSame() {
+        HttpResponse<String> missing = harness.get("/session/nobody");
+        assertThat(missing.statusCode()).isEqualTo(404);
+        assertThat(json(missing).getString("detail")).isEqualTo("session not found");
+        assertThat(json(missing).getString("field")).isEqualTo("session_id");
+        assertThat(harness.get("/session/" + "x".repeat(201)).statusCode()).isEqualTo(400);
     }
 
     @Test

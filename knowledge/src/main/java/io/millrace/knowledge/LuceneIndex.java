@@ -3,6 +3,7 @@ package io.millrace.knowledge;
 import io.millrace.log.Records;
 import io.millrace.schema.Passage;
 import java.io.IOException;
+import java.io.InterruptedIOException;
 import java.io.UncheckedIOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -14,11 +15,19 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import org.apache.lucene.codecs.KnnVectorsFormat;
 import org.apache.lucene.codecs.lucene104.Lucene104Codec;
-import org.apache.lucene.codecs.lucene99.Lucene99HnswVectorsFormat;
+import org.apache.lucene.codecs.lucene104.Lucene104HnswScalarQuantizedVectorsFormat;
 import org.apache.lucene.document.BinaryDocValuesField;
 import org.apache.lucene.document.Document;
 import org.apache.lucene.document.DoubleDocValuesField;
@@ -41,6 +50,8 @@ import org.apache.lucene.index.LeafReader;
 import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.NumericDocValues;
 import org.apache.lucene.index.Term;
+import org.apache.lucene.index.TermStates;
+import org.apache.lucene.index.TieredMergePolicy;
 import org.apache.lucene.index.VectorSimilarityFunction;
 import org.apache.lucene.search.BooleanClause.Occur;
 import org.apache.lucene.search.BooleanQuery;
@@ -54,9 +65,11 @@ import org.apache.lucene.search.Scorer;
 import org.apache.lucene.search.SearcherManager;
 import org.apache.lucene.search.TermInSetQuery;
 import org.apache.lucene.search.TermQuery;
+import org.apache.lucene.search.TopScoreDocCollectorManager;
 import org.apache.lucene.search.Weight;
 import org.apache.lucene.store.FSDirectory;
 import org.apache.lucene.util.BytesRef;
+import org.apache.lucene.util.quantization.QuantizedByteVectorValues.ScalarEncoding;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -64,12 +77,15 @@ import org.slf4j.LoggerFactory;
 /**
  * The embedded vector index: HNSW (m = 16, ef_construct = 64, cosine) and BM25 in one Lucene index.
  *
+ * <p>The graph is searched over vectors of seven bits a dimension, which the compiler turns into vector instructions where it cannot for
+ * floats (their sums may not be reordered); what is found is scored by the whole vectors.
+ *
  * <p>It is a projection: when it cannot be opened, or was made by another embedding model or format, it is wiped, and the log fills it
  * again from offset 0.
  */
 public final class LuceneIndex implements VectorIndex {
     private static final Logger LOG = LoggerFactory.getLogger(LuceneIndex.class);
-    private static final String FORMAT = "3";
+    private static final String FORMAT = "4";
     private static final String ID = "id";
     private static final String DOCUMENT = "document";
     private static final String CHECKSUM = "checksum";
@@ -87,6 +103,8 @@ public final class LuceneIndex implements VectorIndex {
     private static final String SUCCESS = "success";
     private static final String FLAGS = "flags";
 
+    private static final int SEGMENTS_PER_TIER = 4;
+
     /** A title counts as much as the text: more was measured to be worse on titles, less on abstracts. */
     private static final float TITLE_BOOST = 1.0f;
 
@@ -96,6 +114,19 @@ public final class LuceneIndex implements VectorIndex {
     static {
         Records.trust();
     }
+
+    /**
+     * Searches for meaning beside a search for words while a thread of it is free. With none free the asking thread does both: nothing
+     * waits in a queue, and many searches at once go as they would without it.
+     */
+    private static final ExecutorService BESIDE = new ThreadPoolExecutor(
+            0,
+            Math.max(1, Runtime.getRuntime().availableProcessors() / 2),
+            10,
+            TimeUnit.SECONDS,
+            new SynchronousQueue<>(),
+            Thread.ofPlatform().name("search-", 0).daemon().factory(),
+            new ThreadPoolExecutor.CallerRunsPolicy());
 
     private final IndexWriter writer;
     private final SearcherManager searchers;
@@ -108,9 +139,13 @@ public final class LuceneIndex implements VectorIndex {
         config.setCodec(new Lucene104Codec() {
             @Override
             public KnnVectorsFormat getKnnVectorsFormatForField(String field) {
-                return new Lucene99HnswVectorsFormat(16, 64);
+                return new Lucene104HnswScalarQuantizedVectorsFormat(ScalarEncoding.SEVEN_BIT, 16, 64);
             }
         });
+        // each segment has a graph of its own to search: fewer and larger ones, for more merging while passages come in
+        TieredMergePolicy merges = new TieredMergePolicy();
+        merges.setSegmentsPerTier(SEGMENTS_PER_TIER);
+        config.setMergePolicy(merges);
         this.writer = new IndexWriter(directory, config);
         this.searchers = new SearcherManager(writer, null);
     }
@@ -177,11 +212,14 @@ public final class LuceneIndex implements VectorIndex {
         document.add(new StringField(CHECKSUM, passage.getMetadata().getOrDefault(CHECKSUM, ""), Field.Store.NO));
         document.add(new StringField(COLLECTION, passage.getCollection(), Field.Store.NO));
         document.add(new StringField(QUARANTINED, String.valueOf(passage.getQuarantined()), Field.Store.NO));
-        document.add(new TextField(TEXT, passage.getText(), Field.Store.NO));
-        document.add(new TextField(
-                TITLE, passage.getTitle() + " " + passage.getPath().replaceAll("[/._-]", " "), Field.Store.NO));
-        document.add(new KnnFloatVectorField(
-                VECTOR, Vectors.fromBytes(passage.getVector()), VectorSimilarityFunction.COSINE));
+        // neither words nor a vector: no search can find it, and none has to leave it out
+        if (!passage.getQuarantined()) {
+            document.add(new TextField(TEXT, passage.getText(), Field.Store.NO));
+            document.add(new TextField(
+                    TITLE, passage.getTitle() + " " + passage.getPath().replaceAll("[/._-]", " "), Field.Store.NO));
+            document.add(new KnnFloatVectorField(
+                    VECTOR, Vectors.fromBytes(passage.getVector()), VectorSimilarityFunction.COSINE));
+        }
         document.add(new StoredField(RECORD, PassageBytes.encode(passage)));
         try {
             writer.updateDocument(new Term(ID, passage.getPassageId()), document);
@@ -243,27 +281,56 @@ public final class LuceneIndex implements VectorIndex {
             if (searcher.getIndexReader().numDocs() == 0) {
                 return List.of();
             }
-            Query filter = filter(question.filter());
+            Optional<Query> filter = filter(question.filter());
+            boolean both = question.vector().length > 0 && !question.terms().isEmpty();
+            FutureTask<ScoreDoc[]> nearest = new FutureTask<>(() -> nearest(searcher, question, filter));
+            (both ? BESIDE : (Executor) Runnable::run).execute(nearest);
+            Query words = words(searcher, question.terms());
             NavigableMap<Integer, Scores> found = new TreeMap<>();
-            if (question.vector().length > 0) {
-                Query nearest = new KnnFloatVectorQuery(VECTOR, question.vector(), question.limit(), filter);
-                for (ScoreDoc hit : searcher.search(nearest, question.limit()).scoreDocs) {
-                    found.computeIfAbsent(hit.doc, doc -> new Scores());
-                }
+            for (ScoreDoc hit : best(searcher, words, question.limit(), filter)) {
+                found.computeIfAbsent(hit.doc, doc -> new Scores()).bm25 = (double) hit.score;
             }
-            if (!question.terms().isEmpty()) {
-                Query words = words(question.terms());
-                Query allowed = new BooleanQuery.Builder()
-                        .add(words, Occur.MUST)
-                        .add(filter, Occur.FILTER)
-                        .build();
-                for (ScoreDoc hit : searcher.search(allowed, question.limit()).scoreDocs) {
-                    found.computeIfAbsent(hit.doc, doc -> new Scores()).bm25 = (double) hit.score;
-                }
+            for (ScoreDoc hit : await(nearest)) {
+                found.computeIfAbsent(hit.doc, doc -> new Scores());
+            }
+            if (both) {
                 scoreRest(searcher, words, found);
             }
             return read(searcher, question.vector(), found);
         });
+    }
+
+    private static ScoreDoc[] nearest(IndexSearcher searcher, Question question, Optional<Query> filter)
+            throws IOException {
+        if (question.vector().length == 0) {
+            return new ScoreDoc[0];
+        }
+        Query near = new KnnFloatVectorQuery(VECTOR, question.vector(), question.limit(), filter.orElse(null));
+        return searcher.search(near, question.limit()).scoreDocs;
+    }
+
+    private static ScoreDoc[] best(IndexSearcher searcher, Query words, int limit, Optional<Query> filter)
+            throws IOException {
+        Query allowed = words;
+        if (filter.isPresent()) {
+            allowed = new BooleanQuery.Builder()
+                    .add(words, Occur.MUST)
+                    .add(filter.get(), Occur.FILTER)
+                    .build();
+        }
+        // nobody asks how many there are: what cannot come in among the best is skipped from the start
+        return searcher.search(allowed, new TopScoreDocCollectorManager(limit, null, limit)).scoreDocs;
+    }
+
+    private static ScoreDoc[] await(FutureTask<ScoreDoc[]> search) throws IOException {
+        try {
+            return search.get();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new InterruptedIOException("interrupted while searching");
+        } catch (ExecutionException e) {
+            throw new IOException(e.getCause());
+        }
     }
 
     /** The keyword score of the candidates that only the dense side found. */
@@ -364,7 +431,7 @@ public final class LuceneIndex implements VectorIndex {
             Query section = new BooleanQuery.Builder()
                     .add(new TermQuery(new Term(DOCUMENT, documentId)), Occur.FILTER)
                     .add(IntPoint.newRangeQuery(CHUNK, from, to), Occur.FILTER)
-                    .add(filter(Filter.NONE), Occur.FILTER)
+                    .add(new TermQuery(new Term(QUARANTINED, "false")), Occur.FILTER)
                     .build();
             long most = Math.clamp(
                     (long) to - from + 1,
@@ -457,32 +524,41 @@ public final class LuceneIndex implements VectorIndex {
         return found;
     }
 
-    private static Query words(Map<String, Double> terms) {
+    private static Query words(IndexSearcher searcher, Map<String, Double> terms) throws IOException {
         BooleanQuery.Builder any = new BooleanQuery.Builder();
-        terms.entrySet().stream().limit(MOST_TERMS).forEach(each -> {
+        List<Map.Entry<String, Double>> first =
+                terms.entrySet().stream().limit(MOST_TERMS).toList();
+        for (Map.Entry<String, Double> each : first) {
             float boost = each.getValue().floatValue();
-            any.add(new BoostQuery(new TermQuery(new Term(TEXT, each.getKey())), boost), Occur.SHOULD);
-            any.add(new BoostQuery(new TermQuery(new Term(TITLE, each.getKey())), boost * TITLE_BOOST), Occur.SHOULD);
-        });
+            any.add(new BoostQuery(word(searcher, TEXT, each.getKey()), boost), Occur.SHOULD);
+            any.add(new BoostQuery(word(searcher, TITLE, each.getKey()), boost * TITLE_BOOST), Occur.SHOULD);
+        }
         return any.build();
     }
 
-    private static Query filter(Filter wanted) {
-        BooleanQuery.Builder filter =
-                new BooleanQuery.Builder().add(new TermQuery(new Term(QUARANTINED, "false")), Occur.FILTER);
+    /** With where it stands in each segment: the search and the scores of the rest both need it. */
+    private static Query word(IndexSearcher searcher, String field, String text) throws IOException {
+        Term term = new Term(field, text);
+        return new TermQuery(term, TermStates.build(searcher, term, true));
+    }
+
+    /** Empty when every passage will do. */
+    private static Optional<Query> filter(Filter wanted) {
+        BooleanQuery.Builder builder = new BooleanQuery.Builder();
         if (!wanted.collections().isEmpty()) {
-            filter.add(
+            builder.add(
                     new TermInSetQuery(
                             COLLECTION,
                             wanted.collections().stream().map(BytesRef::new).toList()),
                     Occur.FILTER);
         }
         wanted.fields()
-                .forEach((field, value) -> filter.add(new TermQuery(new Term(FILTER + field, value)), Occur.FILTER));
-        wanted.tags().forEach(tag -> filter.add(new TermQuery(new Term(TAG, tag)), Occur.FILTER));
+                .forEach((field, value) -> builder.add(new TermQuery(new Term(FILTER + field, value)), Occur.FILTER));
+        wanted.tags().forEach(tag -> builder.add(new TermQuery(new Term(TAG, tag)), Occur.FILTER));
         if (wanted.minSuccessRate() > 0) {
-            filter.add(DoublePoint.newRangeQuery(SUCCESS, wanted.minSuccessRate(), 1), Occur.FILTER);
+            builder.add(DoublePoint.newRangeQuery(SUCCESS, wanted.minSuccessRate(), 1), Occur.FILTER);
         }
-        return filter.build();
+        BooleanQuery filter = builder.build();
+        return filter.clauses().isEmpty() ? Optional.empty() : Optional.of(filter);
     }
 }

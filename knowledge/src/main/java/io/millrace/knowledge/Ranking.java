@@ -3,34 +3,37 @@ package io.millrace.knowledge;
 import io.millrace.knowledge.VectorIndex.Candidate;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Objects;
-import java.util.function.ToDoubleFunction;
+import java.util.stream.IntStream;
 
 /**
  * The order of candidates: fusion, support by neighbours, decay and boosts, diversity.
  *
- * <p><b>Fusion</b> is a weighted sum of z-scores over the candidates of both sides, each with its exact cosine and its exact BM25
- * score: unlike reciprocal ranks (Cormack et al. 2009) it keeps how far ahead a hit is. Weights per question, from the usual
- * predictors of query performance (Shtok et al. 2012: variance and gap of the scores, idf of the terms, overlap of the lists), were
- * tried and made it worse on at least one of five kinds of data; one weight is used.
+ * <p><b>Fusion</b> is a weighted sum of each candidate's exact BM25 score and the third power of its exact cosine, as they are: both say
+ * something on their own scale, and dividing them by their spread among the candidates (z-scores, as before) or taking their ranks only
+ * (Cormack et al. 2009) lets the weaker side speak as loud as the stronger one. The power is because near things are relevant far more
+ * often than things half as near. The weights are the same for every question; see {@code docs/decisions/013}.
  *
  * <p><b>Support</b> follows the cluster hypothesis (Diaz 2005, "Regularizing ad hoc retrieval scores"): a candidate's score moves a
  * little towards that of the candidates most similar to it. It costs {@code SUPPORTED²/2} dot products, about 0.3 ms.
  *
- * <p><b>Decay and boosts</b> multiply a positive score. For hybrid that is e<sup>z − best z</sup>: 1 for the best, so that a factor
+ * <p><b>Decay and boosts</b> multiply a positive score. For hybrid that is e<sup>sum − best sum</sup>: 1 for the best, so that a factor
  * means the same whatever the question.
  */
 final class Ranking {
-    /** Weight of the dense side. */
-    private static final double DENSE = 0.6;
+    /** Weights of the cosine's third power and of BM25, in the exponent: with these a boost of 1.3 is worth a third of the scores' spread. */
+    private static final double DENSE = 7.4;
+
+    private static final double SPARSE = 0.115;
 
     /** Candidates that are supported by each other. */
     private static final int SUPPORTED = 50;
 
     private static final int NEIGHBOURS = 10;
-    private static final double SUPPORT = 0.2;
+    private static final double SUPPORT = 0.35;
 
     private static final double VERIFIED = 1.5;
     private static final double SUCCESSFUL = 1.3;
@@ -80,12 +83,9 @@ final class Ranking {
     }
 
     private static double[] fused(List<Candidate> candidates) {
-        double[] dense = standardized(candidates, Ranking::cosine);
-        double[] sparse = standardized(candidates, Ranking::bm25);
-        double[] sum = new double[dense.length];
-        for (int i = 0; i < sum.length; i++) {
-            sum[i] = DENSE * dense[i] + (1 - DENSE) * sparse[i];
-        }
+        double[] sum = candidates.stream()
+                .mapToDouble(each -> DENSE * Math.pow(Math.max(0, cosine(each)), 3) + SPARSE * bm25(each))
+                .toArray();
         double[] supported = supported(candidates, sum);
         double best = Double.NEGATIVE_INFINITY;
         for (double score : supported) {
@@ -97,60 +97,41 @@ final class Ranking {
         return supported;
     }
 
-    private static double[] standardized(List<Candidate> candidates, ToDoubleFunction<Candidate> score) {
-        double[] values = candidates.stream().mapToDouble(score).toArray();
-        double mean = 0;
-        for (double value : values) {
-            mean += value / values.length;
-        }
-        double variance = 0;
-        for (double value : values) {
-            variance += (value - mean) * (value - mean) / values.length;
-        }
-        double deviation = variance == 0 ? 1 : Math.sqrt(variance);
-        for (int i = 0; i < values.length; i++) {
-            values[i] = (values[i] - mean) / deviation;
-        }
-        return values;
-    }
-
     private static double[] supported(List<Candidate> candidates, double[] scores) {
-        List<Integer> top = new ArrayList<>();
-        for (int i = 0; i < scores.length; i++) {
-            top.add(i);
-        }
-        top.sort(Comparator.comparingDouble((Integer i) -> scores[i]).reversed());
-        top = top.subList(0, Math.min(SUPPORTED, top.size()));
-        int n = top.size();
-        double[][] cosines = new double[n][n];
-        for (int a = 0; a < n; a++) {
-            for (int b = a + 1; b < n; b++) {
+        int[] top = IntStream.range(0, scores.length)
+                .boxed()
+                .sorted(Comparator.comparingDouble((Integer i) -> scores[i]).reversed())
+                .limit(SUPPORTED)
+                .mapToInt(Integer::intValue)
+                .toArray();
+        double[][] cosines = new double[top.length][top.length];
+        for (int a = 0; a < top.length; a++) {
+            for (int b = a + 1; b < top.length; b++) {
                 cosines[a][b] = Math.max(
                         0,
                         Vectors.cosine(
-                                candidates.get(top.get(a)).vector(),
-                                candidates.get(top.get(b)).vector()));
+                                candidates.get(top[a]).vector(),
+                                candidates.get(top[b]).vector()));
                 cosines[b][a] = cosines[a][b];
             }
         }
         double[] moved = scores.clone();
-        for (int a = 0; a < n; a++) {
-            double[] own = cosines[a];
-            List<Integer> near = new ArrayList<>();
-            for (int b = 0; b < n; b++) {
-                if (b != a) {
-                    near.add(b);
-                }
-            }
-            near.sort(Comparator.comparingDouble((Integer b) -> own[b]).reversed());
+        for (int a = 0; a < top.length; a++) {
+            double[] sorted = cosines[a].clone();
+            Arrays.sort(sorted);
+            // its own place in the row is 0
+            double least = Math.max(Double.MIN_VALUE, sorted[Math.max(0, sorted.length - NEIGHBOURS)]);
             double weights = 0;
             double sum = 0;
-            for (int b : near.subList(0, Math.min(NEIGHBOURS, near.size()))) {
-                weights += own[b];
-                sum += own[b] * scores[top.get(b)];
+            for (int b = 0; b < top.length; b++) {
+                if (cosines[a][b] >= least) {
+                    weights += cosines[a][b];
+                    sum += cosines[a][b] * scores[top[b]];
+                }
             }
-            int i = top.get(a);
-            moved[i] = weights == 0 ? scores[i] : (1 - SUPPORT) * scores[i] + SUPPORT * sum / weights;
+            if (weights > 0) {
+                moved[top[a]] = (1 - SUPPORT) * scores[top[a]] + SUPPORT * sum / weights;
+            }
         }
         return moved;
     }

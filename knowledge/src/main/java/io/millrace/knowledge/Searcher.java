@@ -402,6 +402,7 @@ public final class Searcher {
         return Hit.newBuilder()
                 .setPassageId(passage.getPassageId())
                 .setDocumentId(passage.getDocumentId())
+                .setSource(passage.getSource())
                 .setCollection(passage.getCollection())
                 .setTitle(passage.getTitle())
                 .setPath(passage.getPath())

@@ -2,6 +2,7 @@ package io.millrace.knowledge;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import org.apache.lucene.util.VectorUtil;
 
 /** Vectors as they stand on the log: little-endian float32. */
 public final class Vectors {
@@ -23,11 +24,7 @@ public final class Vectors {
 
     /** Cosine of two unit vectors. */
     public static double cosine(float[] a, float[] b) {
-        double dot = 0;
-        for (int i = 0; i < a.length; i++) {
-            dot += a[i] * b[i];
-        }
-        return dot;
+        return VectorUtil.dotProduct(a, b);
     }
 
     /** The vector of length 1 in the direction of one that is not zero. */

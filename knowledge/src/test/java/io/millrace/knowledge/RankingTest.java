@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 import io.millrace.knowledge.Ranking.Ranked;
 import io.millrace.knowledge.VectorIndex.Candidate;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -26,6 +27,26 @@ class RankingTest {
 
         assertThat(ranked.score()).isCloseTo(0.5 * left, within(1e-9));
         assertThat(ranked.factor()).isCloseTo(left, within(1e-9));
+    }
+
+    /** A z-score would change with the candidates that nobody sees, and with it the order. */
+    @Test
+    void shouldOrderTheBestAlikeHoweverManyWereAskedFor() {
+        List<Candidate> best = List.of(
+                candidate("near", 0, 0.8, 2.0, Facts.NONE),
+                candidate("worded", 1, 0.5, 14.0, Facts.NONE),
+                candidate("neither", 2, 0.5, 4.0, Facts.NONE));
+        List<Candidate> more = IntStream.range(0, 200)
+                .mapToObj(i -> candidate("far-" + i, 3, 0.1, i % 2 == 0 ? null : 0.5, Facts.NONE))
+                .toList();
+        List<Candidate> all = new ArrayList<>(best);
+        all.addAll(more);
+
+        List<Ranked> few = Ranking.rank(best, "hybrid", Aging.DEFAULT, NOW);
+        List<Ranked> many = Ranking.rank(all, "hybrid", Aging.DEFAULT, NOW);
+
+        assertThat(few).extracting(each -> each.candidate().passageId()).containsExactly("near", "worded", "neither");
+        assertThat(many.subList(0, 3)).isEqualTo(few);
     }
 
     @Test

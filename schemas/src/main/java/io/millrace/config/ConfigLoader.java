@@ -555,7 +555,9 @@ public final class ConfigLoader {
                 new Knowledge(
                         index.equals("qdrant") ? qdrantUrl : "",
                         secret(Settings.QDRANT_KEY_ENV),
-                        value(Settings.QDRANT_PREFIX, "")),
+                        value(Settings.QDRANT_PREFIX, ""),
+                        value(Settings.GARBAGE_EVERY, Duration.ofDays(7)),
+                        value(Settings.GARBAGE_AFTER, Duration.ofDays(180))),
                 new Cache(
                         value(Settings.CACHE_TTL, Duration.ofDays(1)),
                         value(Settings.CACHE_SEMANTIC, true),
@@ -570,6 +572,7 @@ public final class ConfigLoader {
                         value(Settings.BODY, 16L << 20),
                         value(Settings.QUERY_CHARS, 4096),
                         value(Settings.DOCUMENT_CHARS, 51_200),
+                        value(Settings.DOCUMENT_REQUESTS, 100),
                         value(Settings.IN_FLIGHT, 4096),
                         value(Settings.BACKLOG, 1024),
                         value(Settings.FREE_DISK, 1L << 30)),

@@ -222,8 +222,11 @@ public record MillraceConfig(
      * Where passages are searched.
      *
      * @param qdrantUrl of a Qdrant server's gRPC port; empty: the embedded index
+     * @param garbageEvery between two collections of documents of no use, 1 s..10 years
+     * @param garbageAfter how long an unused document stays unchanged before it is of no use, 0..10 years
      */
-    public record Knowledge(String qdrantUrl, Secret qdrantKey, String qdrantPrefix) {}
+    public record Knowledge(
+            String qdrantUrl, Secret qdrantKey, String qdrantPrefix, Duration garbageEvery, Duration garbageAfter) {}
 
     /**
      * @param ttl how long the response cache keeps an answer, 1 s..30 d
@@ -245,12 +248,19 @@ public record MillraceConfig(
      * @param bodyBytes largest request body
      * @param queryChars longest {@code query} of /query and /route, characters
      * @param documentChars longest document through the API, characters
+     * @param documentRequests requests a minute that write documents, by tenant and principal
      * @param inFlight accepted queries of a gateway without an answer; more get 503
      * @param streamBacklog events held for a slow reader before it is closed
      * @param freeDiskBytes what must be free on the disk of a data folder for a start, and for taking more
      */
     public record Limits(
-            long bodyBytes, int queryChars, int documentChars, int inFlight, int streamBacklog, long freeDiskBytes) {}
+            long bodyBytes,
+            int queryChars,
+            int documentChars,
+            int documentRequests,
+            int inFlight,
+            int streamBacklog,
+            long freeDiskBytes) {}
 
     /** The log of this configuration; {@code bootstrap} is where the broker really is. */
     public LogSettings log(String bootstrap) {
@@ -305,10 +315,10 @@ public record MillraceConfig(
                         new Decay(Duration.ofDays(90), 0.10, Duration.ofDays(180), 0.25),
                         new Rerank("", "", Secret.NONE, Duration.ofSeconds(1)),
                         new Expansion("", "", Secret.NONE, Duration.ofSeconds(4))),
-                new Knowledge("", Secret.NONE, ""),
+                new Knowledge("", Secret.NONE, "", Duration.ofDays(7), Duration.ofDays(180)),
                 new Cache(Duration.ofDays(1), true, 0.02),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
-                new Limits(16L * 1024 * 1024, 4_096, 51_200, 4_096, 1_024, 1L << 30),
+                new Limits(16L * 1024 * 1024, 4_096, 51_200, 100, 4_096, 1_024, 1L << 30),
                 DEFAULT_COLLECTIONS,
                 new Connect("", ""));
     }

@@ -103,6 +103,14 @@ public final class Settings {
             Setting.text("knowledge.qdrant-key-env", "", "Variable that holds its API key.");
     static final Setting<String> QDRANT_PREFIX =
             Setting.text("knowledge.qdrant-prefix", "", "Put before the names of the collections there.");
+    static final Setting<Duration> GARBAGE_EVERY = Setting.duration(
+            "knowledge.gc-every", "7d", S_1, YEARS_10, "How often documents of no use are looked for and deleted.");
+    static final Setting<Duration> GARBAGE_AFTER = Setting.duration(
+            "knowledge.gc-after",
+            "180d",
+            Duration.ZERO,
+            YEARS_10,
+            "How long a document that nobody uses stays unchanged before it is of no use.");
     static final Setting<Duration> CACHE_TTL = Setting.duration(
             "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
     static final Setting<Boolean> CACHE_SEMANTIC = Setting.flag(
@@ -134,6 +142,12 @@ public final class Settings {
             Setting.integer("limits.query-chars", 4096, 1, 1_000_000, "Longest query of /query and /route.");
     static final Setting<Integer> DOCUMENT_CHARS =
             Setting.integer("limits.document-chars", 51_200, 1, 10_000_000, "Longest document through the API.");
+    static final Setting<Integer> DOCUMENT_REQUESTS = Setting.integer(
+            "limits.document-requests",
+            100,
+            1,
+            1_000_000,
+            "Requests a minute that add or delete documents, by tenant and principal; more get 429. A batch is one.");
     static final Setting<Integer> IN_FLIGHT = Setting.integer(
             "limits.in-flight", 4096, 1, 100_000, "Queries without an answer that a gateway holds; more get 503.");
     static final Setting<Integer> BACKLOG = Setting.integer(
@@ -199,6 +213,8 @@ public final class Settings {
             QDRANT_URL,
             QDRANT_KEY_ENV,
             QDRANT_PREFIX,
+            GARBAGE_EVERY,
+            GARBAGE_AFTER,
             CACHE_TTL,
             CACHE_SEMANTIC,
             CACHE_MAX_ERROR,
@@ -210,6 +226,7 @@ public final class Settings {
             BODY,
             QUERY_CHARS,
             DOCUMENT_CHARS,
+            DOCUMENT_REQUESTS,
             IN_FLIGHT,
             BACKLOG,
             FREE_DISK,

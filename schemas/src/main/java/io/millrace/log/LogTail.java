@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeoutException;
 import java.util.stream.Collectors;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -25,6 +26,7 @@ import org.slf4j.LoggerFactory;
 public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(LogTail.class);
     private static final Duration POLL = Duration.ofMillis(100);
+    private static final long LOOK_MS = 5;
     private static final Duration BACKOFF = Duration.ofMillis(500);
 
     /** Where to begin. */
@@ -43,6 +45,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     private final Topic<V> topic;
     private final AvroCodec<V> codec;
     private final Map<String, Object> config;
+    private final List<TopicPartition> assignment;
     private final DeadLetters deadLetters;
     private final Handler<V> handler;
     private final CompletableFuture<Void> caughtUp = new CompletableFuture<>();
@@ -88,11 +91,10 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         this.config = ClientConfig.consumer(log.settings());
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
         this.handler = handler;
-        List<TopicPartition> assignment = new ArrayList<>();
-        partitions.forEach(
-                partition -> assignment.add(new TopicPartition(log.settings().name(topic), partition)));
-        this.thread =
-                Thread.ofPlatform().name("tail-" + step).daemon(true).unstarted(() -> run(assignment, from, offsets));
+        this.assignment = partitions.stream()
+                .map(partition -> new TopicPartition(log.settings().name(topic), partition))
+                .toList();
+        this.thread = Thread.ofPlatform().name("tail-" + step).daemon(true).unstarted(() -> run(from, offsets));
     }
 
     /** Starts reading; returns at once. */
@@ -111,8 +113,30 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         return positions;
     }
 
+    /**
+     * Waits until what is on the topic now is handled: for whoever has reason to think that the tail is behind. Costs a connection.
+     *
+     * @throws TimeoutException when it is not after this time
+     */
+    public void awaitEnd(Duration patience) throws InterruptedException, TimeoutException {
+        Map<TopicPartition, Long> ends;
+        try (KafkaConsumer<byte[], byte[]> asking = new KafkaConsumer<>(config)) {
+            ends = asking.endOffsets(assignment, patience);
+        } catch (org.apache.kafka.common.errors.TimeoutException e) {
+            throw new TimeoutException(step + ": the end of " + topic.name() + " is not known: " + e.getMessage());
+        }
+        long until = System.nanoTime() + patience.toNanos();
+        while (!ends.entrySet().stream()
+                .allMatch(end -> positions.getOrDefault(end.getKey().partition(), -1L) >= end.getValue())) {
+            if (System.nanoTime() - until > 0) {
+                throw new TimeoutException(step + " is behind the end of " + topic.name());
+            }
+            Thread.sleep(LOOK_MS);
+        }
+    }
+
     /** Whoever waits for these records must not wait for ever: a consumer that dies is replaced, and goes on where it was. */
-    private void run(List<TopicPartition> assignment, From from, Map<Integer, Long> offsets) {
+    private void run(From from, Map<Integer, Long> offsets) {
         Map<TopicPartition, Long> next = new HashMap<>();
         assignment.forEach(partition -> {
             Long offset = offsets.get(partition.partition());
@@ -123,7 +147,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         while (running) {
             try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config)) {
                 reading = consumer;
-                follow(consumer, assignment, from, next);
+                follow(consumer, from, next);
             } catch (WakeupException e) {
                 LOG.debug("{}: woken to stop", step);
             } catch (RuntimeException e) {
@@ -134,11 +158,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     }
 
     /** @param next offsets to go on at; kept up to date */
-    private void follow(
-            KafkaConsumer<byte[], byte[]> consumer,
-            List<TopicPartition> assignment,
-            From from,
-            Map<TopicPartition, Long> next) {
+    private void follow(KafkaConsumer<byte[], byte[]> consumer, From from, Map<TopicPartition, Long> next) {
         consumer.assign(assignment);
         List<TopicPartition> unread = new ArrayList<>(assignment);
         unread.removeAll(next.keySet());

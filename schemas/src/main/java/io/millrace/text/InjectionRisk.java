@@ -1,6 +1,7 @@
 package io.millrace.text;
 
 import java.util.List;
+import java.util.Locale;
 import java.util.regex.Pattern;
 
 /**
@@ -15,29 +16,37 @@ public final class InjectionRisk {
 
     private static final double ENOUGH = 3;
 
-    private static final List<Pattern> PHRASES = List.of(
-            phrase("ignore\\s+(?:all\\s+)?(?:previous|prior|above)\\s+instructions"),
-            phrase("disregard\\s+(?:the\\s+)?(?:above|previous|prior)"),
-            phrase("^\\s*new\\s+instructions\\s*:"),
-            phrase("^\\s*system\\s*:"),
-            phrase("<\\|im_start\\|>\\s*system"),
-            phrase("\\[INST\\]"),
-            phrase("override\\s+(?:your\\s+)?(?:previous\\s+)?instructions"),
-            phrase("forget\\s+(?:everything|all)\\s+(?:you(?:'ve|\\s+have)?\\s+been\\s+told|above|before)"),
-            phrase("you\\s+are\\s+now\\s+(?:a\\s+)?(?:different|new|another)\\s+(?:assistant|ai|model|persona)"),
-            phrase("your\\s+(?:new\\s+)?role\\s+is\\s+(?:now\\s+)?to"),
-            phrase("from\\s+now\\s+on,?\\s+you\\s+(?:are|will|must)"));
+    private static final List<Phrase> PHRASES = List.of(
+            phrase("ignore", "ignore\\s+(?:all\\s+)?(?:previous|prior|above)\\s+instructions"),
+            phrase("disregard", "disregard\\s+(?:the\\s+)?(?:above|previous|prior)"),
+            phrase("instructions", "^\\s*new\\s+instructions\\s*:"),
+            phrase("system", "^\\s*system\\s*:"),
+            phrase("im_start", "<\\|im_start\\|>\\s*system"),
+            phrase("[inst]", "\\[INST\\]"),
+            phrase("override", "override\\s+(?:your\\s+)?(?:previous\\s+)?instructions"),
+            phrase("forget", "forget\\s+(?:everything|all)\\s+(?:you(?:'ve|\\s+have)?\\s+been\\s+told|above|before)"),
+            phrase("now", "you\\s+are\\s+now\\s+(?:a\\s+)?(?:different|new|another)\\s+(?:assistant|ai|model|persona)"),
+            phrase("role", "your\\s+(?:new\\s+)?role\\s+is\\s+(?:now\\s+)?to"),
+            phrase("now", "from\\s+now\\s+on,?\\s+you\\s+(?:are|will|must)"));
 
     private InjectionRisk() {}
 
+    /**
+     * @param word that stands in every text that matches, in lower case: looking for it takes a hundredth of the time
+     */
+    private record Phrase(String word, Pattern pattern) {}
+
     /** The risk of a text. */
     public static double of(String text) {
-        long found =
-                PHRASES.stream().filter(phrase -> phrase.matcher(text).find()).count();
+        String lower = text.toLowerCase(Locale.ROOT);
+        long found = PHRASES.stream()
+                .filter(phrase -> lower.contains(phrase.word)
+                        && phrase.pattern.matcher(text).find())
+                .count();
         return Math.min(1, found / ENOUGH);
     }
 
-    private static Pattern phrase(String regex) {
-        return Pattern.compile(regex, Pattern.CASE_INSENSITIVE | Pattern.MULTILINE);
+    private static Phrase phrase(String word, String regex) {
+        return new Phrase(word, Pattern.compile(regex, Pattern.CASE_INSENSITIVE | Pattern.MULTILINE));
     }
 }

@@ -205,7 +205,7 @@ public final class Services implements AutoCloseable {
             services.add(new PassageWorker(log, embedder));
             services.add(
                     new SourceManager(log, folder, config.collections(), connect, documents, book, index::hasDocument));
-            services.add(garbage(endpoints, index));
+            services.add(garbage(config, endpoints, index));
         }
     }
 
@@ -312,6 +312,8 @@ public final class Services implements AutoCloseable {
         shared.push(intake);
         DiskSpace disk = new DiskSpace(folder, config.limits().freeDiskBytes());
         services.add(disk);
+        Sessions sessions = new Sessions(endpoints.redisUrl());
+        shared.push(sessions);
         Gateway made = new Gateway(
                 log,
                 config,
@@ -320,7 +322,8 @@ public final class Services implements AutoCloseable {
                         intake,
                         sources,
                         gaps,
-                        garbage(endpoints, searcher.index()),
+                        garbage(config, endpoints, searcher.index()),
+                        sessions,
                         new DocumentList(endpoints.jdbcUrl(), endpoints.user(), endpoints.password())),
                 new Gateway.Surroundings(
                         endpoints.jdbcUrl(),
@@ -341,6 +344,7 @@ public final class Services implements AutoCloseable {
             LogTable<SourceStatus> status,
             LogTable<QueryGap> asked,
             GarbageCollector garbage,
+            Sessions sessions,
             DocumentList stored)
             implements SearchPort {
         private static final int TOLD = 1_000;
@@ -349,7 +353,7 @@ public final class Services implements AutoCloseable {
         public Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception {
             List<GarbageCollector.Stale> stale = garbage.find(unchangedSince);
             if (!dryRun) {
-                garbage.delete(stale);
+                garbage.delete(stale, "asked");
             }
             return new Garbage(
                     stale.size(),
@@ -396,6 +400,24 @@ public final class Services implements AutoCloseable {
         }
 
         @Override
+        public Optional<Session> session(SessionName name) {
+            return sessions.summary(name.tenant(), name.principal(), name.id())
+                    .map(summary -> new Session(
+                            Instant.ofEpochMilli(summary.at().first()),
+                            Instant.ofEpochMilli(summary.at().last()),
+                            summary.turns(),
+                            summary.passages(),
+                            summary.tokens(),
+                            summary.queries(),
+                            summary.metadata()));
+        }
+
+        @Override
+        public void clearSession(SessionName name) {
+            sessions.clear(name.tenant(), name.principal(), name.id());
+        }
+
+        @Override
         public Progress writtenUntilNow() {
             return intake.writtenUntilNow();
         }
@@ -419,10 +441,16 @@ public final class Services implements AutoCloseable {
         return sourceStatus;
     }
 
-    private GarbageCollector garbage(Endpoints endpoints, VectorIndex index) {
+    private GarbageCollector garbage(MillraceConfig config, Endpoints endpoints, VectorIndex index) {
         LogTable<SourceStatus> sources = sourceStatus();
         return new GarbageCollector(
-                log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password(), () -> sourceIds(sources), index);
+                log,
+                endpoints.jdbcUrl(),
+                endpoints.user(),
+                endpoints.password(),
+                () -> sourceIds(sources),
+                index,
+                config.knowledge());
     }
 
     /** Half of them would have documents deleted that are declared. */
@@ -430,7 +458,10 @@ public final class Services implements AutoCloseable {
         if (!sources.isReady()) {
             throw new IllegalStateException("the sources are not read yet");
         }
-        return sources.all().stream().map(SourceStatus::getSourceId).collect(Collectors.toSet());
+        return sources.all().stream()
+                .filter(status -> status.getAddedAt() > 0)
+                .map(SourceStatus::getSourceId)
+                .collect(Collectors.toSet());
     }
 
     /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */

@@ -57,11 +57,13 @@ class RebuildIT {
                     && sql(standalone, "SELECT count(*) FROM interactions WHERE NOT synthetic")
                             .equals("1"));
             counts = counts(standalone);
+            assertThat(sql(standalone, "SELECT sum(uses) FROM document_usage")).isNotEqualTo("null");
 
             assertThatThrownBy(() -> rebuild(Rebuild.What.INDEX, new ArrayList<>()))
                     .isInstanceOf(UserException.class);
 
             // as an operator's slip would
+            execute(standalone, "UPDATE document_usage SET uses = 100");
             execute(standalone, "DELETE FROM documents WHERE path < '5'");
             execute(standalone, "UPDATE interactions SET outcome = 'invented'");
             execute(
@@ -118,7 +120,8 @@ class RebuildIT {
         return sql(standalone, """
                 SELECT (SELECT count(*) FROM documents) || ' ' || (SELECT count(*) FROM feedback) || ' '
                     || (SELECT count(*) FROM interactions WHERE NOT synthetic) || ' '
-                    || (SELECT count(*) FROM decisions WHERE NOT synthetic)
+                    || (SELECT count(*) FROM decisions WHERE NOT synthetic) || ' '
+                    || (SELECT coalesce(sum(uses), 0) FROM document_usage)
                 """);
     }
 

@@ -143,6 +143,98 @@ class SourcesIT {
         }
     }
 
+    /** Connect cancels a task that does not stop within five seconds; what such a task still writes was once found for ever. */
+    @Test
+    void shouldTakeNothingThatAStoppedTaskOfARemovedSourceStillWrites() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("late"));
+        Files.writeString(docs.resolve("here.md"), "# Here\n\nThe mill cellar of Tarmstedt holds forty barrels.\n");
+        assertThat(run("add", "late", docs.toString()).code()).isZero();
+        String ours = values(Topics.raw("late")).stream()
+                .filter(value -> value.contains("forty barrels"))
+                .findFirst()
+                .orElseThrow();
+        String definition = JSON.readTree(ours).path("definition").asText();
+        assertThat(definition).isNotEmpty();
+
+        assertThat(run("remove", "late").code()).isZero();
+        double before = metric("millrace_sources_late_total");
+        write(Topics.raw("late"), ours);
+        await(() -> metric("millrace_sources_late_total") == before + 1);
+        assertThat(found("mill cellar of Tarmstedt forty barrels")).doesNotContain("here.md");
+        assertThat(sql("SELECT count(*) FROM documents WHERE source = 'late'")).isEqualTo("0");
+
+        // and again, when a source of that name is back
+        Files.move(docs.resolve("here.md"), docs.resolve("there.md"));
+        assertThat(run("add", "late", docs.toString()).code()).isZero();
+        write(Topics.raw("late"), ours);
+        await(() -> metric("millrace_sources_late_total") == before + 2);
+        assertThat(found("mill cellar of Tarmstedt forty barrels"))
+                .contains("there.md")
+                .doesNotContain("here.md");
+        assertThat(JSON.readTree(values(Topics.raw("late")).getLast())
+                        .path("definition")
+                        .asText())
+                .isEqualTo(definition);
+        run("remove", "late");
+    }
+
+    /** As Connect does it. */
+    private static void write(Topic<?> topic, String value) throws Exception {
+        standalone
+                .services()
+                .log()
+                .producer()
+                .sendRaw(
+                        topic,
+                        JSON.readTree(value).path("path").asText().getBytes(StandardCharsets.UTF_8),
+                        value.getBytes(StandardCharsets.UTF_8))
+                .get();
+    }
+
+    private static double metric(String name) throws Exception {
+        return get("/metrics")
+                .lines()
+                .filter(line -> line.startsWith(name + " "))
+                .mapToDouble(line -> Double.parseDouble(line.substring(name.length() + 1)))
+                .sum();
+    }
+
+    @Test
+    void shouldRefuseASourceThatHasTheNameOfAProjectAndLeaveItsDocuments() throws Exception {
+        HttpResponse<String> posted = send(
+                "POST",
+                "/documents?wait=true",
+                "{\"project\":\"ledger\",\"relative_path\":\"a.md\",\"content\":\"The toll of Bremervörde is two groats.\"}");
+        assertThat(posted.statusCode()).as(posted.body()).isEqualTo(200);
+        Path docs = Files.createDirectories(folder.resolve("ledger"));
+        Files.writeString(docs.resolve("b.md"), "# B\n\nThe bridge of Bremervörde has six arches.\n");
+
+        Ran refused = run("add", "ledger", docs.toString(), "--json");
+
+        assertThat(refused.code()).isEqualTo(1);
+        assertThat(JSON.readTree(refused.out()).path("error").asText())
+                .isEqualTo("id: ledger is a project with 1 documents that were posted to /documents; choose another"
+                        + " id, or delete them");
+        assertThat(run("remove", "ledger").code()).isZero();
+        assertThat(found("toll of Bremervörde two groats")).contains("a.md");
+        assertThat(found("bridge of Bremervörde six arches")).doesNotContain("b.md");
+
+        // its client still has it; when it gives it up, the source can have the name
+        Files.writeString(
+                data.resolve("knowledge-sources.yaml"),
+                "sources:\n  - id: ledger\n    type: local_dir\n    path: " + docs + "\n");
+        await(() -> source("ledger").path("state").asText().equals("failed"));
+        assertThat(send("DELETE", "/documents?project=ledger&relative_path=a.md&wait=true", "")
+                        .statusCode())
+                .isEqualTo(200);
+        await(() -> found("bridge of Bremervörde six arches").contains("b.md"));
+        assertThat(send("POST", "/documents", "{\"project\":\"ledger\",\"content\":\"x\"}")
+                        .statusCode())
+                .isEqualTo(409);
+        assertThat(run("remove", "ledger").code()).isZero();
+        assertThat(found("bridge of Bremervörde six arches")).doesNotContain("b.md");
+    }
+
     @Test
     void shouldFollowARepositoryByItsCommits() throws Exception {
         Path repository = folder.resolve("repository");
@@ -282,6 +374,38 @@ class SourcesIT {
         assertThat(found("crown wheel drives the stone nut")).contains("good.md");
         assertThat(text("Who repaired the shaft?")).contains("Hedwig Aumann");
         run("remove", "bad");
+    }
+
+    @Test
+    void shouldTellInOneLineWhatCannotBeReachedWhileTheRestGoesOn() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("fine"));
+        Files.writeString(docs.resolve("fine.md"), "# Fine\n\nThe mill pond of Rehna freezes in February.\n");
+        Path noRepository = Files.createDirectories(folder.resolve("no-repository"));
+        declare("""
+                  - {id: no-folder, type: local_dir, path: "%1$s/nowhere"}
+                  - {id: no-repository, type: git, url: "%2$s"}
+                  - {id: no-branch, type: git, url: "https://127.0.0.1:1/none.git", branch: main}
+                  - {id: no-site, type: url, url: "http://127.0.0.1:1/", allow: [127.0.0.1]}
+                  - {id: fine, type: local_dir, path: "%3$s"}
+                """.formatted(folder, noRepository, docs));
+
+        for (String id : List.of("no-folder", "no-repository", "no-branch", "no-site")) {
+            await(() -> source(id).path("state").asText().equals("failed"));
+            String error = source(id).path("error").asText();
+            assertThat(error).as(id).isNotBlank();
+            assertThat(error.lines()).as(error).hasSize(1);
+        }
+        assertThat(source("no-folder").path("error").asText())
+                .isEqualTo("there is no folder " + folder.resolve("nowhere"));
+        assertThat(source("no-repository").path("error").asText()).contains(noRepository + " cannot be reached");
+        assertThat(source("no-site").path("error").asText()).startsWith("http://127.0.0.1:1/: ");
+        await(() -> source("fine").path("state").asText().equals("idle"));
+        assertThat(found("mill pond of Rehna freezes")).contains("fine.md");
+        Ran listed = run("list");
+        assertThat(listed.code()).isEqualTo(1);
+        assertThat(listed.out()).contains("no-folder").contains("fine                 local_dir idle");
+        declare("");
+        await(() -> source("fine").isMissingNode());
     }
 
     @Test

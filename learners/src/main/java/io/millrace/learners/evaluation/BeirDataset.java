@@ -13,12 +13,16 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A test collection in the layout of BEIR (Thakur et al. 2021): {@code corpus.jsonl} with {@code _id}, {@code title}, {@code text};
- * {@code queries.jsonl} with {@code _id}, {@code text}; {@code qrels/<split>.tsv} with query id, document id and grade.
+ * {@code queries.jsonl} with {@code _id}, {@code text}; {@code qrels/<split>.tsv} with query id, document id and grade, with or without
+ * a line of names above them, or in TREC's four columns.
  *
  * @param documents in file order
  * @param queries text by id; only those with at least one relevant document
@@ -27,6 +31,8 @@ import java.util.Set;
 public record BeirDataset(
         List<Document> documents, Map<String, String> queries, Map<String, Map<String, Double>> judgements) {
     private static final ObjectMapper JSON = new ObjectMapper();
+    private static final Pattern TABS = Pattern.compile("\t");
+    private static final Pattern SPACES = Pattern.compile("\\s+");
 
     public BeirDataset {
         documents = List.copyOf(documents);
@@ -60,9 +66,8 @@ public record BeirDataset(
             if (!ids.add(id)) {
                 throw new DataException(corpus, number, "_id " + id + " was there before");
             }
-            String title = node.path("title").asText("");
-            String text = field(corpus, number, node, "text");
-            documents.add(new Document(id, title, text));
+            documents.add(
+                    new Document(id, optional(corpus, number, node, "title"), field(corpus, number, node, "text")));
         });
         Path asked = folder.resolve("queries.jsonl");
         Map<String, String> texts = new LinkedHashMap<>();
@@ -76,24 +81,30 @@ public record BeirDataset(
         Path judged = folder.resolve("qrels").resolve(split + ".tsv");
         Map<String, Map<String, Double>> judgements = new LinkedHashMap<>();
         lines(judged, (line, number) -> {
-            String[] columns = line.split("\t", -1);
-            if (number == 1 && columns[0].equals("query-id")) {
+            Judgement judgement = judgement(judged, number, line);
+            if (judgement == null) {
                 return;
             }
-            if (columns.length != 3) {
+            if (!texts.containsKey(judgement.query)) {
                 throw new DataException(
-                        judged, number, "has " + columns.length + " columns and not query-id, corpus-id, score");
+                        judged, number, "query-id " + judgement.query + " is not in " + asked.getFileName());
             }
-            if (!texts.containsKey(columns[0])) {
-                throw new DataException(judged, number, "query-id " + columns[0] + " is not in " + asked.getFileName());
-            }
-            if (!ids.contains(columns[1])) {
+            // one that is not there cannot be found, and its absence from a ranking means nothing only when it is not
+            // relevant
+            if (!ids.contains(judgement.document) && judgement.grade > 0) {
                 throw new DataException(
-                        judged, number, "corpus-id " + columns[1] + " is not in " + corpus.getFileName());
+                        judged, number, "corpus-id " + judgement.document + " is not in " + corpus.getFileName());
             }
-            judgements
-                    .computeIfAbsent(columns[0], id -> new LinkedHashMap<>())
-                    .put(columns[1], grade(judged, number, columns[2]));
+            Double other = judgements
+                    .computeIfAbsent(judgement.query, id -> new LinkedHashMap<>())
+                    .put(judgement.document, judgement.grade);
+            if (other != null && other != judgement.grade) {
+                throw new DataException(
+                        judged,
+                        number,
+                        "query-id " + judgement.query + " and corpus-id " + judgement.document
+                                + " had another score before");
+            }
         });
         judgements.values().removeIf(grades -> grades.values().stream().noneMatch(grade -> grade > 0));
         texts.keySet().retainAll(judgements.keySet());
@@ -115,8 +126,10 @@ public record BeirDataset(
         try (BufferedReader lines = Files.newBufferedReader(file)) {
             for (String line = lines.readLine(); line != null; line = lines.readLine()) {
                 number++;
-                if (!line.isBlank()) {
-                    reader.read(line, number);
+                // some editors put a byte order mark before the first line
+                String read = number == 1 && line.startsWith("\uFEFF") ? line.substring(1) : line;
+                if (!read.isBlank()) {
+                    reader.read(read, number);
                 }
             }
         } catch (NoSuchFileException e) {
@@ -126,6 +139,30 @@ public record BeirDataset(
         } catch (IOException e) {
             throw new DataException(file, number, "cannot be read: " + e.getMessage());
         }
+    }
+
+    private record Judgement(String query, String document, double grade) {}
+
+    /** Of BEIR's three columns, or of TREC's four: query, 0, document, grade. Nothing for a line of names at the top. */
+    private static @Nullable Judgement judgement(Path file, int number, String line) {
+        String[] columns = (line.indexOf('\t') >= 0 ? TABS : SPACES).split(line.strip(), -1);
+        if (columns.length != 3 && columns.length != 4) {
+            throw new DataException(
+                    file, number, "has " + columns.length + " columns and not query-id, corpus-id, score");
+        }
+        String score = columns[columns.length - 1].strip();
+        try {
+            return new Judgement(columns[0].strip(), columns[columns.length - 2].strip(), Double.parseDouble(score));
+        } catch (NumberFormatException e) {
+            if (number == 1 && !score.isEmpty() && Character.isLetter(score.charAt(0)) && isName(columns[0])) {
+                return null;
+            }
+            throw new DataException(file, number, "score " + score + " is not a number");
+        }
+    }
+
+    private static boolean isName(String column) {
+        return column.toLowerCase(Locale.ROOT).startsWith("query") || column.equalsIgnoreCase("qid");
     }
 
     private static JsonNode object(Path file, int number, String line) {
@@ -155,11 +192,8 @@ public record BeirDataset(
         return node.path(name).textValue();
     }
 
-    private static double grade(Path file, int number, String text) {
-        try {
-            return Double.parseDouble(text.strip());
-        } catch (NumberFormatException e) {
-            throw new DataException(file, number, "score " + text + " is not a number");
-        }
+    private static String optional(Path file, int number, JsonNode node, String name) {
+        JsonNode value = node.path(name);
+        return value.isMissingNode() || value.isNull() ? "" : field(file, number, node, name);
     }
 }

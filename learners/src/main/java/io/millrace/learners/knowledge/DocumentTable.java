@@ -1,15 +1,12 @@
 package io.millrace.learners.knowledge;
 
 import io.millrace.log.Log;
-import io.millrace.log.LogRecord;
-import io.millrace.log.LogTail;
 import io.millrace.log.Topics;
 import io.millrace.schema.Document;
 import io.millrace.service.Service;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutionException;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,33 +16,18 @@ import org.jspecify.annotations.Nullable;
 public final class DocumentTable implements Service {
     private final Map<String, Entry> byId = new ConcurrentHashMap<>();
     private final Map<String, Map<String, String>> bySource = new ConcurrentHashMap<>();
-    /** Offsets of our own writes that the tail has yet to reach. */
-    private final Map<String, Long> ahead = new HashMap<>();
-
-    private final LogTail<Document> tail;
+    private final WrittenTable<Document> written;
 
     /** A document as it is on the log. */
     public record Entry(String source, String path, String checksum, boolean quarantined) {}
 
     public DocumentTable(Log log) {
-        this.tail = new LogTail<>("documents-table", Topics.DOCUMENTS, LogTail.From.BEGINNING, log, this::read);
+        this.written = new WrittenTable<>("documents-table", Topics.DOCUMENTS, log, this::apply);
     }
 
-    private synchronized void read(LogRecord<Document> record) {
-        Long own = ahead.get(record.key());
-        if (own != null) {
-            if (record.offset() < own) {
-                return;
-            }
-            ahead.remove(record.key());
-        }
-        apply(record.key(), record.value());
-    }
-
-    /** Says what was written, before the tail reads it; what the tail reads of the time before does not undo it. */
-    synchronized void wrote(String id, @Nullable Document document, long offset) {
-        ahead.put(id, offset);
-        apply(id, document);
+    /** Says what was written, before it is read. */
+    void wrote(String id, @Nullable Document document, long offset) {
+        written.wrote(id, document, offset);
     }
 
     private void apply(String id, @Nullable Document document) {
@@ -71,11 +53,7 @@ public final class DocumentTable implements Service {
 
     /** Waits until what was on the log at the start is here. */
     public void await() throws InterruptedException {
-        try {
-            tail.caughtUp().get();
-        } catch (ExecutionException e) {
-            throw new IllegalStateException("the documents cannot be read", e.getCause());
-        }
+        written.await();
     }
 
     /** Documents of a source: path by id. */
@@ -95,16 +73,16 @@ public final class DocumentTable implements Service {
 
     @Override
     public void start() {
-        tail.start();
+        written.start();
     }
 
     @Override
     public boolean isReady() {
-        return tail.caughtUp().isDone() && !tail.caughtUp().isCompletedExceptionally();
+        return written.isReady();
     }
 
     @Override
     public void close() {
-        tail.close();
+        written.close();
     }
 }

@@ -41,6 +41,7 @@ public final class Normalizer implements Service {
     private final Log log;
     private final DocumentTable documents;
     private final SourceBook book;
+    private final Declarations declarations;
     private final Extractor extractor = new Extractor();
     private final LogWorker<RawDocument> fromApi;
     private final LogWorker<RawDocument> fromSources;
@@ -53,9 +54,33 @@ public final class Normalizer implements Service {
         this.log = log;
         this.documents = documents;
         this.book = book;
+        this.declarations = new Declarations(log);
         RawJson json = new RawJson(log.settings(), Set.copyOf(collections));
-        this.fromApi = new LogWorker<>(STEP, Topics.RAW_API, log, 32, this::normalize);
-        this.fromSources = new LogWorker<>("normalizer-sources", json.topics(), log, 32, json::decode, this::normalize);
+        this.fromApi = new LogWorker<>(STEP, Topics.RAW_API, log, 32, this::fromApi);
+        this.fromSources =
+                new LogWorker<>("normalizer-sources", json.topics(), log, 32, json::decode, this::fromSource);
+    }
+
+    private void fromApi(LogRecord<RawDocument> record) throws ExecutionException, InterruptedException {
+        RawDocument raw = record.required();
+        if (!declarations.isDeclared(raw.getSource())) {
+            normalize(record);
+        } else if (!raw.getDeleted()) {
+            bury(record, raw.getSource() + " became a knowledge source before this was read");
+        }
+    }
+
+    private void fromSource(LogRecord<RawDocument> record) throws ExecutionException, InterruptedException {
+        RawDocument raw = record.required();
+        if (raw.getManifest() != null && raw.getDeleted()) {
+            // what comes after this is late; that it is must be known here
+            declarations.catchUp();
+            normalize(record);
+        } else if (declarations.isCurrent(raw.getSource(), raw.getDefinition())) {
+            normalize(record);
+        } else {
+            log.metrics().counter("millrace.sources.late").increment();
+        }
     }
 
     private void normalize(LogRecord<RawDocument> record) throws ExecutionException, InterruptedException {
@@ -221,6 +246,7 @@ public final class Normalizer implements Service {
 
     @Override
     public void start() {
+        declarations.start();
         fromApi.start();
         fromSources.start();
     }
@@ -240,6 +266,7 @@ public final class Normalizer implements Service {
     public void close() {
         fromApi.close();
         fromSources.close();
+        declarations.close();
         extractor.close();
     }
 }

@@ -1,14 +1,11 @@
 package io.millrace.learners.knowledge;
 
 import io.millrace.log.Log;
-import io.millrace.log.LogRecord;
-import io.millrace.log.LogTail;
 import io.millrace.log.Topics;
 import io.millrace.schema.Passage;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutionException;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,34 +15,19 @@ import org.jspecify.annotations.Nullable;
 final class PassageTable implements AutoCloseable {
     private final Map<String, Map<String, String>> byDocument = new ConcurrentHashMap<>();
     private final Map<String, String> documents = new ConcurrentHashMap<>();
-    /** Offsets of our own writes that the tail has yet to reach. */
-    private final Map<String, Long> ahead = new HashMap<>();
-
-    private final LogTail<Passage> tail;
+    private final WrittenTable<Passage> written;
 
     PassageTable(Log log) {
-        this.tail = new LogTail<>("passages-table", Topics.PASSAGES, LogTail.From.BEGINNING, log, this::read);
+        this.written = new WrittenTable<>("passages-table", Topics.PASSAGES, log, this::apply);
     }
 
     void start() {
-        tail.start();
+        written.start();
     }
 
-    private synchronized void read(LogRecord<Passage> record) {
-        Long own = ahead.get(record.key());
-        if (own != null) {
-            if (record.offset() < own) {
-                return;
-            }
-            ahead.remove(record.key());
-        }
-        apply(record.key(), record.value());
-    }
-
-    /** Says what was written, before the tail reads it; what the tail reads of the time before does not undo it. */
-    synchronized void wrote(String id, @Nullable Passage passage, long offset) {
-        ahead.put(id, offset);
-        apply(id, passage);
+    /** Says what was written, before it is read. */
+    void wrote(String id, @Nullable Passage passage, long offset) {
+        written.wrote(id, passage, offset);
     }
 
     private void apply(String id, @Nullable Passage passage) {
@@ -69,11 +51,7 @@ final class PassageTable implements AutoCloseable {
     }
 
     void await() throws InterruptedException {
-        try {
-            tail.caughtUp().get();
-        } catch (ExecutionException e) {
-            throw new IllegalStateException("the passages cannot be read", e.getCause());
-        }
+        written.await();
     }
 
     /** Version by passage id. */
@@ -83,6 +61,6 @@ final class PassageTable implements AutoCloseable {
 
     @Override
     public void close() {
-        tail.close();
+        written.close();
     }
 }

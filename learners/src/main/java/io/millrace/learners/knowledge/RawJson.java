@@ -60,12 +60,14 @@ final class RawJson {
     private RawDocument read(String source, JsonNode json, long timestamp) throws IOException {
         RawDocument.Builder raw = RawDocument.newBuilder()
                 .setEnvelope(Envelope.newBuilder().setOccurredAt(timestamp).build())
-                .setSource(source);
+                .setSource(source)
+                .setDefinition(json.path("definition").asText(""));
         String type = json.path("type").asText();
         switch (type) {
             case "document" -> document(raw, json);
             case "deleted" -> raw.setPath(path(json)).setDeleted(true);
             case "manifest" -> raw.setManifest(texts(json.path("paths")));
+            case "removed" -> raw.setManifest(List.of()).setDeleted(true);
             case "report" -> raw.setReport(report(json));
             default -> throw new UndecodableException("type is '" + type + "'");
         }

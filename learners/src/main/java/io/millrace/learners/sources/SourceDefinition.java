@@ -117,9 +117,8 @@ public record SourceDefinition(
             settings.put("max.bytes", String.valueOf(maxBytes));
             settings.put("allow", String.join("\n", allow));
             settings.put("work.dir", work.toString());
-            // what Connect may remember of an earlier source of this name is of another definition
-            settings.put("definition", fingerprint() + "-" + addedAt);
         }
+        settings.put(at + "definition", definition(addedAt));
         settings.put("name", connector(log, id));
         settings.putIfAbsent("tasks.max", "1");
         settings.put(at + "source", id);
@@ -132,6 +131,16 @@ public record SourceDefinition(
         settings.put("value.converter", "org.apache.kafka.connect.json.JsonConverter");
         settings.put("value.converter.schemas.enable", "false");
         return settings;
+    }
+
+    /**
+     * What tells records of this source from those of an earlier one of the same id, and from those that were made by other rules and
+     * are sent again: what Connect remembers is of one definition. A connector of others goes on where it was whatever its rules are.
+     *
+     * @param addedAt another number for a source that was removed and added again
+     */
+    String definition(long addedAt) {
+        return kind == Kind.CONNECTOR ? String.valueOf(addedAt) : fingerprint() + "-" + addedAt;
     }
 
     /** Changes when all documents have to be sent again. */

@@ -60,10 +60,11 @@ public final class SourceManager implements Service {
 
     private static final Logger LOG = LoggerFactory.getLogger(SourceManager.class);
     private static final String GROUP = "normalizer-sources";
+    private static final String REMOVING = "removing";
     private static final long TICK_MS = 250;
     private static final long LOOK_NANOS = TimeUnit.SECONDS.toNanos(1);
     private static final long RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
-    private static final byte[] NOTHING_LEFT = "{\"type\":\"manifest\",\"paths\":[]}".getBytes(StandardCharsets.UTF_8);
+    private static final byte[] REMOVED = "{\"type\":\"removed\"}".getBytes(StandardCharsets.UTF_8);
 
     private final Log log;
     private final Path file;
@@ -84,8 +85,8 @@ public final class SourceManager implements Service {
     private final Map<String, Map<String, String>> configured = new HashMap<>();
     private final Map<String, String> refused = new HashMap<>();
     private final Map<String, Long> retryAt = new HashMap<>();
-    /** Documents of removed sources that searches may still find, by source. */
-    private final Map<String, Set<String>> leaving = new HashMap<>();
+    /** Removed sources whose documents are not all gone. */
+    private final Map<String, Removal> leaving = new HashMap<>();
 
     private final Set<String> topics = new HashSet<>();
     /** Checksum by document of what is known to be in the index, by source. */
@@ -103,6 +104,14 @@ public final class SourceManager implements Service {
     private long lookedAt;
     private volatile boolean ready;
     private volatile boolean closed;
+
+    /**
+     * A source on its way out.
+     *
+     * @param mark offset of the record that has the normalizer delete all
+     * @param documents that it had, and searches may still find
+     */
+    private record Removal(long mark, Set<String> documents) {}
 
     /**
      * @param folder holds the file, and the copies of repositories
@@ -189,9 +198,10 @@ public final class SourceManager implements Service {
         removed.remove(FILE_KEY);
         removed.removeAll(sources.keySet());
         // back before it had gone: all of it is read again
-        sources.keySet().stream()
-                .filter(id -> leaving.remove(id) != null)
-                .forEach(id -> added.put(id, System.currentTimeMillis()));
+        sources.keySet().stream().filter(this::isRemoving).forEach(id -> {
+            leaving.remove(id);
+            added.put(id, System.currentTimeMillis());
+        });
         boolean wanted = !removed.isEmpty() || sources.values().stream().anyMatch(SourceDefinition::enabled);
         if (wanted || !configured.isEmpty()) {
             connect(removed);
@@ -203,6 +213,11 @@ public final class SourceManager implements Service {
             tell(source.id(), status(source));
         }
         tellFile();
+    }
+
+    private boolean isRemoving(String id) {
+        SourceStatus last = told.get(id);
+        return last != null && last.getState().equals(REMOVING);
     }
 
     private void reload() {
@@ -263,6 +278,11 @@ public final class SourceManager implements Service {
         Status status = running.get(name);
         boolean sync = toSync.remove(id);
         try {
+            String clash = clash(id);
+            if (!clash.isEmpty()) {
+                refused.put(id, clash);
+                return;
+            }
             if (!source.enabled()) {
                 configured.remove(id);
                 if (status != null) {
@@ -281,6 +301,8 @@ public final class SourceManager implements Service {
                     new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
                 }
                 retryAt.put(id, System.nanoTime());
+                // the normalizer takes nothing of a definition that is not on the log
+                tell(id, status(source));
                 connect.put(base, name, wanted);
                 configured.put(id, wanted);
                 refused.remove(id);
@@ -296,11 +318,26 @@ public final class SourceManager implements Service {
         }
     }
 
+    /** Another number whenever a source begins anew. */
     private long addedAt(String id) {
         return added.computeIfAbsent(id, fresh -> {
             SourceStatus status = told.get(fresh);
-            return status == null ? System.currentTimeMillis() : status.getAddedAt();
+            return status == null || status.getAddedAt() == 0 ? System.currentTimeMillis() : status.getAddedAt();
         });
+    }
+
+    /**
+     * What stands against a source of this id, or empty. A source deletes what it does not have: documents that clients sent under the
+     * same name would go.
+     */
+    private String clash(String id) {
+        SourceStatus status = told.get(id);
+        int theirs =
+                status == null || status.getAddedAt() == 0 ? documents.of(id).size() : 0;
+        return theirs == 0
+                ? ""
+                : "id: " + id + " is a project with " + theirs + " documents that were posted to /documents; choose"
+                        + " another id, or delete them";
     }
 
     private void forget(URI base, String id) throws InterruptedException {
@@ -322,24 +359,7 @@ public final class SourceManager implements Service {
         if (last == null || running.containsKey(name)) {
             return;
         }
-        Set<String> here = leaving.get(id);
-        if (here == null) {
-            here = new HashSet<>(documents.of(id).keySet());
-            leaving.put(id, here);
-            new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
-            log.producer()
-                    .sendRaw(Topics.raw(id), "$manifest".getBytes(StandardCharsets.UTF_8), NOTHING_LEFT)
-                    .get(30, TimeUnit.SECONDS);
-        }
-        here.removeIf(document -> documents.entry(document) == null && !isIndexed.test(document, null));
-        int left = here.size();
-        if (left > 0) {
-            tell(
-                    id,
-                    SourceStatus.newBuilder(last)
-                            .setState("removing")
-                            .setDocuments(left)
-                            .build());
+        if (last.getAddedAt() > 0 && !isGone(id, last)) {
             return;
         }
         // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
@@ -349,6 +369,36 @@ public final class SourceManager implements Service {
         book.forget(id);
         told.remove(id);
         log.producer().tombstone(Topics.SOURCE_STATUS, id).get(30, TimeUnit.SECONDS);
+    }
+
+    private boolean isGone(String id, SourceStatus last)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        Removal removal = leaving.get(id);
+        if (removal == null) {
+            Set<String> here = documents.of(id).keySet();
+            // before the mark: whatever comes after that is late, and the normalizer must know it
+            tell(id, removing(last, here.size()));
+            new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
+            long mark = log.producer()
+                    .sendRaw(Topics.raw(id), "$removed".getBytes(StandardCharsets.UTF_8), REMOVED)
+                    .get(30, TimeUnit.SECONDS)
+                    .offset();
+            topics.add(id);
+            removal = new Removal(mark, new HashSet<>(here));
+            leaving.put(id, removal);
+        }
+        // a record before the mark may have become a document since
+        removal.documents.addAll(documents.of(id).keySet());
+        removal.documents.removeIf(document -> documents.entry(document) == null && !isIndexed.test(document, null));
+        tell(id, removing(last, removal.documents.size()));
+        return removal.documents.isEmpty() && positions().getOrDefault(id, 0L) > removal.mark;
+    }
+
+    private static SourceStatus removing(SourceStatus last, int left) {
+        return SourceStatus.newBuilder(last)
+                .setState(REMOVING)
+                .setDocuments(left)
+                .build();
     }
 
     /** Raw records that the normalizer has yet to read, by source. */
@@ -361,15 +411,11 @@ public final class SourceManager implements Service {
                 ends.put(partition, OffsetSpec.latest());
                 ids.put(partition, id);
             }
-            Map<TopicPartition, OffsetAndMetadata> committed = admin.listConsumerGroupOffsets(
-                            log.settings().group(GROUP))
-                    .partitionsToOffsetAndMetadata()
-                    .get(10, TimeUnit.SECONDS);
+            Map<String, Long> next = positions();
             Map<String, Long> found = new HashMap<>();
             admin.listOffsets(ends).all().get(10, TimeUnit.SECONDS).forEach((partition, end) -> {
-                OffsetAndMetadata at = committed.get(partition);
-                long next = at == null ? 0 : at.offset();
-                found.put(Objects.requireNonNull(ids.get(partition)), Math.max(0, end.offset() - next));
+                String id = Objects.requireNonNull(ids.get(partition));
+                found.put(id, Math.max(0, end.offset() - next.getOrDefault(id, 0L)));
             });
             return found;
         } catch (ExecutionException e) {
@@ -378,10 +424,28 @@ public final class SourceManager implements Service {
         }
     }
 
+    /** The next offset that the normalizer has to read, by source. */
+    private Map<String, Long> positions() throws InterruptedException, ExecutionException, TimeoutException {
+        Map<TopicPartition, OffsetAndMetadata> committed = admin.listConsumerGroupOffsets(
+                        log.settings().group(GROUP))
+                .partitionsToOffsetAndMetadata()
+                .get(10, TimeUnit.SECONDS);
+        Map<String, Long> next = new HashMap<>();
+        for (String id : topics) {
+            OffsetAndMetadata at =
+                    committed.get(new TopicPartition(log.settings().name(Topics.raw(id)), 0));
+            if (at != null) {
+                next.put(id, at.offset());
+            }
+        }
+        return next;
+    }
+
     private SourceStatus status(SourceDefinition source) {
         SourceBook.Page page = book.of(source.id());
         SourceReport scan = page.report();
-        Map<String, String> paths = documents.of(source.id());
+        boolean owned = clash(source.id()).isEmpty();
+        Map<String, String> paths = owned ? documents.of(source.id()) : Map.of();
         Map<String, String> inIndex = indexed.computeIfAbsent(source.id(), id -> new HashMap<>());
         inIndex.keySet().retainAll(paths.keySet());
         int searchable = 0;
@@ -422,7 +486,8 @@ public final class SourceManager implements Service {
                 .setQuarantined(quarantined)
                 .setLag(lag)
                 .setFailures(page.failures())
-                .setAddedAt(addedAt(source.id()))
+                .setAddedAt(owned ? addedAt(source.id()) : 0)
+                .setDefinition(owned ? source.definition(addedAt(source.id())) : "")
                 .build();
     }
 

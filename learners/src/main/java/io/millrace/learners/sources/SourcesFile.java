@@ -180,12 +180,11 @@ public final class SourcesFile {
             if (node instanceof MappingNode entry) {
                 int before = errors.size();
                 SourceDefinition source = new Entry(entry).read();
+                if (source != null && !ids.add(source.id())) {
+                    error(entry, "id " + source.id() + " is used twice");
+                }
                 if (source != null && errors.size() == before) {
-                    if (ids.add(source.id())) {
-                        sources.add(source);
-                    } else {
-                        error(entry, "id " + source.id() + " is used twice");
-                    }
+                    sources.add(source);
                 }
             } else {
                 error(node, "a source must hold keys and values");

@@ -39,16 +39,48 @@ class BeirDatasetTest {
     @CsvSource(
             delimiter = '|',
             value = {
+                "q\t2\t3%nq\t1\t0                                           | no line of names",
+                "query_id\tdoc_id\trelevance%nq\t2\t3%nq\t1\t0            | other names",
+                "q 0 2 3%nq 0 1 0                                           | TREC's columns",
+                "query-id\tcorpus-id\tscore%r%nq\t2\t3%r%nq\t1\t0%r%n   | lines of Windows",
+                "\uFEFFquery-id\tcorpus-id\tscore%nq\t2\t3.0%nq\t1\t-1  | a byte order mark, other numbers",
+                "q\t2\t3%nq\t1\t0%nq\tgone\t0                             | one that is not there and not relevant",
+            })
+    void shouldReadJudgementsAsTheyAreFound(String content, String what) throws IOException {
+        write("qrels/test.tsv", content.replace("%r%n", "\r\n").formatted());
+
+        BeirDataset data = BeirDataset.read(folder, "test");
+
+        assertThat(data.queries()).as(what).containsOnlyKeys("q");
+        assertThat(data.judgements().get("q")).as(what).containsEntry("2", 3.0);
+    }
+
+    @Test
+    void shouldReadDocumentsWithoutATitleOrAText() throws IOException {
+        write(
+                "corpus.jsonl",
+                "{\"_id\":1,\"title\":null,\"text\":\"one\",\"metadata\":{}}\n{\"_id\":2,\"title\":\"two\",\"text\":\"\"}\n");
+
+        assertThat(BeirDataset.read(folder, "test").documents())
+                .containsExactly(new BeirDataset.Document("1", "", "one"), new BeirDataset.Document("2", "two", ""));
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
                 "corpus.jsonl   | {\"_id\":\"1\",\"text\":\"a\"}%n{oops      | corpus.jsonl:2: is not JSON",
                 "corpus.jsonl   | [1]                                        | corpus.jsonl:1: is not a JSON object",
                 "corpus.jsonl   | {\"text\":\"a\"}                           | corpus.jsonl:1: has no _id",
                 "corpus.jsonl   | {\"_id\":\"1\"}                            | corpus.jsonl:1: text is missing",
                 "corpus.jsonl   | {\"_id\":1,\"text\":\"\"}%n{\"_id\":\"1\",\"text\":\"\"} | corpus.jsonl:2: _id 1 was there before",
                 "queries.jsonl  | {\"_id\":\"q\",\"text\":5}                 | queries.jsonl:1: text is missing or not a string",
-                "qrels/test.tsv | q 1 1                                      | test.tsv:1: has 1 columns",
+                "qrels/test.tsv | q\t1                                       | test.tsv:1: has 2 columns",
                 "qrels/test.tsv | q\t9\t1                                    | test.tsv:1: corpus-id 9 is not in corpus.jsonl",
                 "qrels/test.tsv | z\t1\t1                                    | test.tsv:1: query-id z is not in queries.jsonl",
                 "qrels/test.tsv | q\t1\thigh                                 | test.tsv:1: score high is not a number",
+                "qrels/test.tsv | q\t1\t1%nq\t1\t2                           | test.tsv:2: query-id q and corpus-id 1 had another score before",
+                "corpus.jsonl   | {\"_id\":\"1\",\"text\":\"\",\"title\":[]}     | corpus.jsonl:1: title is missing or not a string",
                 "qrels/test.tsv | q\t1\t0                                    | test.tsv: judges no document as relevant"
             })
     void shouldNameFileAndLineWhenSomethingIsWrong(String file, String content, String message) throws IOException {

@@ -262,9 +262,7 @@ public final class RetrievalWorker implements Service {
         float[] searched =
                 text.equals(query.getText()) ? vector : cache.embed(searcher.embedder(), query.getVariant(), text);
         Evidence evidence = progressive.gather(query, text, searched, turn);
-        if (query.getApi().equals("context")) {
-            sessions.sent(query, evidence.note().getUsed());
-        }
+        sessions.sent(query, evidence.note().getUsed(), evidence.note().getTokensAfter());
         Searcher.Result found = evidence.found();
         List<String> degraded = new ArrayList<>(found.degraded());
         if (cache.isDown() || !turn.known()) {

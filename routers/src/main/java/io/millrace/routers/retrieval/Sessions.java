@@ -1,28 +1,24 @@
 package io.millrace.routers.retrieval;
 
-import io.lettuce.core.ClientOptions;
 import io.lettuce.core.Limit;
 import io.lettuce.core.Range;
-import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisException;
-import io.lettuce.core.RedisURI;
 import io.lettuce.core.ScoredValue;
-import io.lettuce.core.SocketOptions;
 import io.lettuce.core.ZAddArgs;
-import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.api.sync.RedisCommands;
+import io.lettuce.core.codec.StringCodec;
 import io.millrace.id.Ids;
+import io.millrace.routers.redis.RedisLink;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Query;
+import io.vertx.core.json.JsonObject;
 import java.time.Duration;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.concurrent.TimeUnit;
-import org.jspecify.annotations.Nullable;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * What was asked and sent before in a session, in Redis, until nobody has asked for an hour. A session belongs to a tenant and a principal: another
@@ -32,9 +28,7 @@ import org.slf4j.LoggerFactory;
  * the first time. Redis down makes every question the first of its session, and is said in {@code degraded}.
  */
 public final class Sessions implements AutoCloseable {
-    private static final Logger LOG = LoggerFactory.getLogger(Sessions.class);
     private static final Duration TIMEOUT = Duration.ofMillis(300);
-    private static final Duration CONNECT = Duration.ofSeconds(1);
     private static final long KEEP_SECONDS = 3_600;
 
     /** Ids that are remembered as sent: what a context window can hold, and more. */
@@ -43,26 +37,11 @@ public final class Sessions implements AutoCloseable {
     /** Turns whose questions are kept: a follow-up refers to the one before, and queries of one session may overtake each other. */
     private static final long MOST_TEXTS = 20;
 
-    /** After a failure Redis is left alone this long. */
-    private static final long REST_NANOS = TimeUnit.SECONDS.toNanos(1);
-
-    private final @Nullable RedisClient client;
-    private @Nullable StatefulRedisConnection<String, String> connection;
-    private volatile long restUntil = System.nanoTime();
+    private final RedisLink<String> link;
 
     /** @param url {@code redis://…}; empty: there are no sessions */
     public Sessions(String url) {
-        if (url.isEmpty()) {
-            client = null;
-            return;
-        }
-        RedisURI uri = RedisURI.create(url);
-        uri.setTimeout(TIMEOUT);
-        client = RedisClient.create(uri);
-        client.setOptions(ClientOptions.builder()
-                .disconnectedBehavior(ClientOptions.DisconnectedBehavior.REJECT_COMMANDS)
-                .socketOptions(SocketOptions.builder().connectTimeout(CONNECT).build())
-                .build());
+        link = new RedisLink<>(url, StringCodec.UTF8, TIMEOUT, "sessions are not known");
     }
 
     /**
@@ -83,14 +62,14 @@ public final class Sessions implements AutoCloseable {
         if (query.getSessionId().isEmpty()) {
             return Turn.NONE;
         }
-        RedisClient redis = client;
-        if (redis == null || System.nanoTime() - restUntil < 0) {
-            return Turn.UNKNOWN;
-        }
         try {
-            return open(connection(redis).sync(), name(query), query);
+            Turn turn = link.get()
+                    .map(redis -> open(redis.sync(), name(query), query))
+                    .orElse(Turn.UNKNOWN);
+            return turn;
         } catch (RedisException e) {
-            return failed(e);
+            link.failed(e);
+            return Turn.UNKNOWN;
         }
     }
 
@@ -102,6 +81,11 @@ public final class Sessions implements AutoCloseable {
         if (query.getStore()) {
             redis.hset(texts(name), id, query.getText());
             forgetOldTexts(redis, name);
+            Map<String, String> metadata = metadata(query);
+            if (!metadata.isEmpty()) {
+                redis.del(metadata(name));
+                redis.hset(metadata(name), metadata);
+            }
         }
         List<String> last = redis.zrevrangebyscore(turns(name), earlier, Limit.create(0, 1));
         String before = last.isEmpty() ? null : redis.hget(texts(name), last.getFirst());
@@ -111,6 +95,17 @@ public final class Sessions implements AutoCloseable {
         return new Turn(rank == null ? 1 : rank.intValue() + 1, Optional.ofNullable(before), sent, true);
     }
 
+    private static Map<String, String> metadata(Query query) {
+        if (!query.getApi().equals("context") || query.getBody().isEmpty()) {
+            return Map.of();
+        }
+        Map<String, String> metadata = new HashMap<>();
+        new JsonObject(query.getBody())
+                .getJsonObject("metadata", new JsonObject())
+                .forEach(entry -> metadata.put(entry.getKey(), String.valueOf(entry.getValue())));
+        return metadata;
+    }
+
     private static void forgetOldTexts(RedisCommands<String, String> redis, String name) {
         List<String> old = redis.zrange(turns(name), -2 * MOST_TEXTS, -MOST_TEXTS - 1);
         if (!old.isEmpty()) {
@@ -118,41 +113,113 @@ public final class Sessions implements AutoCloseable {
         }
     }
 
-    /** Remembers what was sent to the client of the query. */
-    void sent(Query query, List<String> passageIds) {
-        RedisClient redis = client;
-        if (redis == null
-                || query.getSessionId().isEmpty()
-                || passageIds.isEmpty()
-                || System.nanoTime() - restUntil < 0) {
+    /**
+     * Remembers what was sent to the client of the query. A client that collects context has it; a model that answers forgets it.
+     *
+     * @param tokens of the passages
+     */
+    void sent(Query query, List<String> passageIds, int tokens) {
+        if (query.getSessionId().isEmpty() || passageIds.isEmpty()) {
             return;
         }
-        String name = name(query);
-        long at = query.getEnvelope().getOccurredAt();
         try {
-            RedisCommands<String, String> commands = connection(redis).sync();
-            @SuppressWarnings({"unchecked", "rawtypes"})
-            ScoredValue<String>[] members = passageIds.stream()
-                    .map(id -> ScoredValue.just((double) at, id))
-                    .toArray(ScoredValue[]::new);
-            commands.zadd(sent(name), ZAddArgs.Builder.nx(), members);
-            commands.zremrangebyrank(sent(name), 0, -MOST_SENT - 1);
-            keep(commands, name);
+            link.get().ifPresent(redis -> sent(redis.sync(), name(query), query, passageIds, tokens));
         } catch (RedisException e) {
-            failed(e);
+            link.failed(e);
         }
+    }
+
+    private static void sent(
+            RedisCommands<String, String> redis, String name, Query query, List<String> passageIds, int tokens) {
+        redis.hset(sizes(name), query.getInteractionId(), passageIds.size() + " " + tokens);
+        if (query.getApi().equals("context")) {
+            double at = query.getEnvelope().getOccurredAt();
+            @SuppressWarnings({"unchecked", "rawtypes"})
+            ScoredValue<String>[] members =
+                    passageIds.stream().map(id -> ScoredValue.just(at, id)).toArray(ScoredValue[]::new);
+            redis.zadd(sent(name), ZAddArgs.Builder.nx(), members);
+            redis.zremrangebyrank(sent(name), 0, -MOST_SENT - 1);
+        }
+        keep(redis, name);
+    }
+
+    /**
+     * A session as a whole.
+     *
+     * @param at times of the first and the last query, milliseconds
+     * @param turns queries
+     * @param passages in the contexts of all turns
+     * @param tokens of these contexts
+     * @param queries the last ones, oldest first; without those that may not be stored
+     * @param metadata as the last turn that had some gave it
+     */
+    public record Summary(
+            Times at, int turns, long passages, long tokens, List<String> queries, Map<String, String> metadata) {
+        /** Milliseconds since the epoch. */
+        public record Times(long first, long last) {}
+    }
+
+    /**
+     * A session that was used in the last hour.
+     *
+     * @throws RedisException when the sessions are not known now
+     */
+    public Optional<Summary> summary(String tenant, String principal, String id) {
+        String name = name(tenant, principal, id);
+        RedisCommands<String, String> redis = connected();
+        List<ScoredValue<String>> turns = redis.zrangeWithScores(turns(name), 0, -1);
+        if (turns.isEmpty()) {
+            return Optional.empty();
+        }
+        Map<String, String> texts = redis.hgetall(texts(name));
+        long passages = 0;
+        long tokens = 0;
+        for (String size : redis.hvals(sizes(name))) {
+            int blank = size.indexOf(' ');
+            passages += Long.parseLong(size.substring(0, blank));
+            tokens += Long.parseLong(size.substring(blank + 1));
+        }
+        return Optional.of(new Summary(
+                new Summary.Times((long) turns.getFirst().getScore(), (long)
+                        turns.getLast().getScore()),
+                turns.size(),
+                passages,
+                tokens,
+                turns.stream()
+                        .flatMap(turn -> Optional.ofNullable(texts.get(turn.getValue())).stream())
+                        .toList(),
+                redis.hgetall(metadata(name))));
+    }
+
+    /**
+     * Forgets a session.
+     *
+     * @throws RedisException when Redis does not do it
+     */
+    public void clear(String tenant, String principal, String id) {
+        String name = name(tenant, principal, id);
+        connected().del(turns(name), texts(name), sent(name), sizes(name), metadata(name));
+    }
+
+    private RedisCommands<String, String> connected() {
+        return link.get().orElseThrow(() -> new RedisException("Redis is away")).sync();
     }
 
     private static void keep(RedisCommands<String, String> redis, String name) {
         redis.expire(turns(name), KEEP_SECONDS);
         redis.expire(texts(name), KEEP_SECONDS);
         redis.expire(sent(name), KEEP_SECONDS);
+        redis.expire(sizes(name), KEEP_SECONDS);
+        redis.expire(metadata(name), KEEP_SECONDS);
     }
 
     private static String name(Query query) {
         Envelope envelope = query.getEnvelope();
-        return "millrace:session:"
-                + Ids.checksum(String.join("\n", envelope.getTenant(), envelope.getPrincipal(), query.getSessionId()));
+        return name(envelope.getTenant(), envelope.getPrincipal(), query.getSessionId());
+    }
+
+    private static String name(String tenant, String principal, String id) {
+        return "millrace:session:" + Ids.checksum(String.join("\n", tenant, principal, id));
     }
 
     private static String turns(String name) {
@@ -167,25 +234,16 @@ public final class Sessions implements AutoCloseable {
         return name + ":sent";
     }
 
-    private Turn failed(RedisException error) {
-        LOG.warn("Redis does not answer, sessions are not known: {}", error.toString());
-        restUntil = System.nanoTime() + REST_NANOS;
-        return Turn.UNKNOWN;
+    private static String sizes(String name) {
+        return name + ":sizes";
     }
 
-    private synchronized StatefulRedisConnection<String, String> connection(RedisClient redis) {
-        StatefulRedisConnection<String, String> open = connection;
-        if (open == null) {
-            open = redis.connect();
-            connection = open;
-        }
-        return open;
+    private static String metadata(String name) {
+        return name + ":metadata";
     }
 
     @Override
     public void close() {
-        if (client != null) {
-            client.shutdown(Duration.ZERO, Duration.ofSeconds(1));
-        }
+        link.close();
     }
 }

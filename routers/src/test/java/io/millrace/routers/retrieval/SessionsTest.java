@@ -47,6 +47,7 @@ class SessionsTest {
         return Query.newBuilder()
                 .setEnvelope(Envelope.newBuilder().setOccurredAt(clock++).build())
                 .setInteractionId(Ids.next())
+                .setApi("context")
                 .setSessionId(session)
                 .setText(text)
                 .build();
@@ -58,7 +59,7 @@ class SessionsTest {
         try (Sessions sessions = new Sessions(url)) {
             Query first = query(session, "How do I roll back?");
             assertThat(sessions.open(first)).isEqualTo(new Turn(1, Optional.empty(), Set.of(), true));
-            sessions.sent(first, List.of("a", "b"));
+            sessions.sent(first, List.of("a", "b"), 12);
 
             Turn second = sessions.open(query(session, "and then?"));
 
@@ -78,9 +79,9 @@ class SessionsTest {
             Query first = query(session, "one");
             Query second = query(session, "two");
             sessions.open(first);
-            sessions.sent(first, List.of("a"));
+            sessions.sent(first, List.of("a"), 12);
             Turn seen = sessions.open(second);
-            sessions.sent(second, List.of("b"));
+            sessions.sent(second, List.of("b"), 12);
             sessions.open(query(session, "three"));
 
             assertThat(sessions.open(second)).isEqualTo(seen);
@@ -141,7 +142,7 @@ class SessionsTest {
             long began = System.nanoTime();
             for (int i = 0; i < 50; i++) {
                 assertThat(sessions.open(query("s", "x"))).isEqualTo(Turn.UNKNOWN);
-                sessions.sent(query("s", "x"), List.of("a"));
+                sessions.sent(query("s", "x"), List.of("a"), 12);
             }
             assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(3));
         }

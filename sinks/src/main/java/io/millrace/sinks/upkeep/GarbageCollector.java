@@ -1,22 +1,27 @@
 package io.millrace.sinks.upkeep;
 
+import io.millrace.config.MillraceConfig;
+import io.millrace.id.Ids;
 import io.millrace.knowledge.VectorIndex;
 import io.millrace.log.Log;
 import io.millrace.log.Topics;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Passage;
 import io.millrace.schema.RawDocument;
+import io.millrace.schema.TelemetryEvent;
 import io.millrace.service.Service;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ExecutionException;
@@ -29,19 +34,20 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Finds documents that are of no use, and has them deleted, once a week: those that were never part of an answer's evidence or of what
- * a search found, have had no good feedback and have not changed for 180 days, and those that only repeat another one. Documents of a
+ * Finds documents that are of no use, and has them deleted, once a week or as configured: those that were never part of an answer's evidence or of what
+ * a search found, have had no good feedback and have not changed for 180 days or as configured, and those that only repeat another one. Documents of a
  * declared source stay: a source is deleted from where it is, and would say that it is there.
  *
  * <p>It asks Postgres and the index, and while these projections are behind it only finds less. What it wants deleted it says on {@code raw.api}: the
  * normalizer alone writes documents.
  */
 public final class GarbageCollector implements Service {
-    /** How long a document may be of no use. */
-    public static final Duration KEPT = Duration.ofDays(180);
-
     private static final Logger LOG = LoggerFactory.getLogger(GarbageCollector.class);
-    private static final long LOOK_MINUTES = 60;
+    /** How often it is looked whether it is time. */
+    private static final Duration LOOK = Duration.ofHours(1);
+
+    private static final String UNUSED = "unused";
+    private static final Duration FIRST_LOOK = Duration.ofMinutes(1);
     /** What was used most, and was there first, comes first: of two that say the same it is the one to keep. */
     private static final String CANDIDATES = """
             SELECT d.document_id, d.source, d.path, d.collection, d.updated_at, u.document_id IS NOT NULL AS used
@@ -52,7 +58,7 @@ public final class GarbageCollector implements Service {
     /** A row comes back for the one process whose turn it is; the first start only sets the clock. */
     private static final String TURN = """
             INSERT INTO upkeep (name, begun_at) VALUES ('garbage', now())
-            ON CONFLICT (name) DO UPDATE SET begun_at = now() WHERE upkeep.begun_at < now() - interval '7 days'
+            ON CONFLICT (name) DO UPDATE SET begun_at = now() WHERE upkeep.begun_at < now() - ? * interval '1 millisecond'
             RETURNING (xmax <> 0) AS again
             """;
 
@@ -62,6 +68,7 @@ public final class GarbageCollector implements Service {
     private final String password;
     private final Supplier<Set<String>> sources;
     private final Duplicates duplicates;
+    private final MillraceConfig.Knowledge config;
     private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
             Thread.ofPlatform().name("garbage").daemon().factory());
 
@@ -82,15 +89,23 @@ public final class GarbageCollector implements Service {
     /**
      * @param sources ids of the declared sources; throws while they are not known
      * @param index that the normalizer's documents end in
+     * @param config how often it is done, and what has been of no use long enough
      */
     public GarbageCollector(
-            Log log, String url, String user, String password, Supplier<Set<String>> sources, VectorIndex index) {
+            Log log,
+            String url,
+            String user,
+            String password,
+            Supplier<Set<String>> sources,
+            VectorIndex index,
+            MillraceConfig.Knowledge config) {
         this.log = log;
         this.url = url;
         this.user = user;
         this.password = password;
         this.sources = sources;
         this.duplicates = new Duplicates(index);
+        this.config = config;
     }
 
     /**
@@ -105,7 +120,7 @@ public final class GarbageCollector implements Service {
         List<Stale> stale = new ArrayList<>();
         for (Candidate each : candidates) {
             if (!each.used() && each.updatedAt().isBefore(before)) {
-                stale.add(each.stale("unused"));
+                stale.add(each.stale(UNUSED));
             }
         }
         Set<String> going = stale.stream().map(Stale::documentId).collect(Collectors.toCollection(HashSet::new));
@@ -143,8 +158,12 @@ public final class GarbageCollector implements Service {
         }
     }
 
-    /** Asks for their deletion; returns when the log has it. */
-    public void delete(List<Stale> stale) throws InterruptedException, ExecutionException {
+    /**
+     * Asks for their deletion, and tells it as the event {@code garbage_collected}; returns when the log has both.
+     *
+     * @param why timer or asked
+     */
+    public void delete(List<Stale> stale, String why) throws InterruptedException, ExecutionException {
         for (Stale each : stale) {
             RawDocument gone = RawDocument.newBuilder()
                     .setEnvelope(Envelope.newBuilder()
@@ -158,16 +177,34 @@ public final class GarbageCollector implements Service {
                     .send(Topics.RAW_API, each.source() + "/" + each.path(), gone)
                     .get();
         }
+        long unused =
+                stale.stream().filter(each -> each.reason().equals(UNUSED)).count();
+        TelemetryEvent event = TelemetryEvent.newBuilder()
+                .setEnvelope(Envelope.newBuilder()
+                        .setOccurredAt(System.currentTimeMillis())
+                        .build())
+                .setEventId(Ids.next())
+                .setSource("millrace")
+                .setEventType("garbage_collected")
+                .setAttributes(Map.of(
+                        "why", why, "unused", String.valueOf(unused), "repeats", String.valueOf(stale.size() - unused)))
+                .build();
+        log.producer().send(Topics.TELEMETRY, event.getSource(), event).get();
         LOG.info("{} documents of no use go", stale.size());
     }
 
     private void look() {
         try {
             if (isTurn()) {
-                delete(find(Instant.now().minus(KEPT)));
+                try {
+                    delete(find(Instant.now().minus(config.garbageAfter())), "timer");
+                } catch (SQLException | ExecutionException | RuntimeException e) {
+                    giveBackTurn();
+                    throw e;
+                }
             }
         } catch (SQLException | ExecutionException | RuntimeException e) {
-            LOG.warn("documents of no use could not be looked for; tried again in an hour: {}", e.toString());
+            LOG.warn("documents of no use could not be looked for; tried again: {}", e.toString());
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
@@ -175,9 +212,19 @@ public final class GarbageCollector implements Service {
 
     private boolean isTurn() throws SQLException {
         try (Connection connection = DriverManager.getConnection(url, user, password);
-                PreparedStatement turn = connection.prepareStatement(TURN);
-                ResultSet row = turn.executeQuery()) {
-            return row.next() && row.getBoolean(1);
+                PreparedStatement turn = connection.prepareStatement(TURN)) {
+            turn.setLong(1, config.garbageEvery().toMillis());
+            try (ResultSet row = turn.executeQuery()) {
+                return row.next() && row.getBoolean(1);
+            }
+        }
+    }
+
+    /** So that the next look finds that it is time. */
+    private void giveBackTurn() throws SQLException {
+        try (Connection connection = DriverManager.getConnection(url, user, password);
+                Statement update = connection.createStatement()) {
+            update.executeUpdate("UPDATE upkeep SET begun_at = 'epoch' WHERE name = 'garbage'");
         }
     }
 
@@ -188,7 +235,12 @@ public final class GarbageCollector implements Service {
 
     @Override
     public void start() {
-        timer.scheduleWithFixedDelay(this::look, 1, LOOK_MINUTES, TimeUnit.MINUTES);
+        timer.scheduleWithFixedDelay(
+                this::look, least(FIRST_LOOK).toMillis(), least(LOOK).toMillis(), TimeUnit.MILLISECONDS);
+    }
+
+    private Duration least(Duration look) {
+        return look.compareTo(config.garbageEvery()) < 0 ? look : config.garbageEvery();
     }
 
     @Override

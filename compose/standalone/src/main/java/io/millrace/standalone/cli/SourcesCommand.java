@@ -215,24 +215,27 @@ public final class SourcesCommand implements Callable<Integer> {
         }
     }
 
+    /** What commands about one source take. */
+    abstract static class OfOne implements Callable<Integer> {
+        @Mixin
+        Instance instance = new Instance();
+
+        @Parameters(paramLabel = "ID")
+        String id = "";
+
+        @Option(names = "--dry-run", description = "Say what would be done, and change nothing.")
+        boolean dryRun;
+
+        @Option(names = "--json", description = "Print JSON.")
+        boolean json;
+    }
+
     /** {@code millrace sources sync}. */
     @Command(
             name = "sync",
             description = "Read a source now, and wait until it is searchable.",
             mixinStandardHelpOptions = true)
-    static final class SyncCommand implements Callable<Integer> {
-        @Mixin
-        private Instance instance = new Instance();
-
-        @Parameters(paramLabel = "ID")
-        private String id = "";
-
-        @Option(names = "--dry-run", description = "Say what the source is, and change nothing.")
-        private boolean dryRun;
-
-        @Option(names = "--json", description = "Print JSON.")
-        private boolean json;
-
+    static final class SyncCommand extends OfOne {
         @Override
         public Integer call() throws InterruptedException {
             JsonNode source = find(Instance.good(instance.get("/sources")), id)
@@ -249,19 +252,7 @@ public final class SourcesCommand implements Callable<Integer> {
 
     /** {@code millrace sources remove}. */
     @Command(name = "remove", description = "Remove a source with its documents.", mixinStandardHelpOptions = true)
-    static final class RemoveCommand implements Callable<Integer> {
-        @Mixin
-        private Instance instance = new Instance();
-
-        @Parameters(paramLabel = "ID")
-        private String id = "";
-
-        @Option(names = "--dry-run", description = "Say what would go, and change nothing.")
-        private boolean dryRun;
-
-        @Option(names = "--json", description = "Print JSON.")
-        private boolean json;
-
+    static final class RemoveCommand extends OfOne {
         @Override
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);

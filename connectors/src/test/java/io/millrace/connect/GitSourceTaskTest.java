@@ -1,0 +1,173 @@
+package io.millrace.connect;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.millrace.connect.Passes.Pass;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.eclipse.jgit.api.Git;
+import org.eclipse.jgit.api.ResetCommand;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Against repositories that are made here. */
+class GitSourceTaskTest {
+    @TempDir
+    Path temp;
+
+    private Path folder = Path.of("");
+    private Git git = new Git(new org.eclipse.jgit.internal.storage.dfs.InMemoryRepository(
+            new org.eclipse.jgit.internal.storage.dfs.DfsRepositoryDescription("none")));
+    private Passes passes = new Passes(GitSourceTask::new, "");
+
+    @BeforeEach
+    void start() throws Exception {
+        folder = temp.resolve("origin");
+        git = Git.init().setDirectory(folder.toFile()).setInitialBranch("main").call();
+        passes = new Passes(GitSourceTask::new, folder.toString())
+                .set(SourceSettings.WORK, temp.resolve("work").toString());
+    }
+
+    @AfterEach
+    void stop() {
+        git.close();
+    }
+
+    private void write(String path, String text) throws Exception {
+        Files.createDirectories(folder.resolve(path).getParent());
+        Files.writeString(folder.resolve(path), text);
+    }
+
+    private void commit() throws Exception {
+        git.add().addFilepattern(".").call();
+        git.add().addFilepattern(".").setUpdate(true).call();
+        git.commit()
+                .setMessage("a commit")
+                .setAuthor("Test", "test@example.org")
+                .setCommitter("Test", "test@example.org")
+                .setSign(false)
+                .call();
+    }
+
+    @Test
+    void shouldSendTheDifferenceBetweenTwoCommitsAlsoAfterARestart() throws Exception {
+        write("a.md", "one");
+        write("b.md", "two");
+        commit();
+        Pass first = passes.run();
+        assertThat(first.found()).containsOnlyKeys("a.md", "b.md");
+        assertThat(first.everything()).hasValue(List.of("a.md", "b.md"));
+        assertThat(passes.run().found()).isEmpty();
+
+        passes.restart();
+        write("a.md", "one, again");
+        Files.move(folder.resolve("b.md"), folder.resolve("c.md"));
+        commit();
+        Pass second = passes.run();
+
+        assertThat(second.found()).containsOnlyKeys("a.md", "c.md").containsEntry("a.md", "one, again");
+        assertThat(second.gone()).containsExactly("b.md");
+        assertThat(second.everything()).isEmpty();
+    }
+
+    /** A forced push: the commit that was sent last is on no branch any more. */
+    @Test
+    void shouldSendWhatARewrittenHistoryChanges() throws Exception {
+        write("a.md", "one");
+        commit();
+        write("b.md", "two");
+        commit();
+        passes.run();
+        git.reset().setMode(ResetCommand.ResetType.HARD).setRef("HEAD~1").call();
+        write("c.md", "three");
+        commit();
+
+        Pass pass = passes.run();
+
+        assertThat(pass.found()).containsOnlyKeys("c.md");
+        assertThat(pass.gone()).containsExactly("b.md");
+    }
+
+    /** As after a forced push when the copy was lost, too: nothing tells the difference, so all is sent and listed. */
+    @Test
+    void shouldSendAllAndListItWhenTheLastCommitIsNowhere() throws Exception {
+        write("a.md", "one");
+        write("b.md", "two");
+        commit();
+        passes.run();
+        git.close();
+        delete(folder);
+        delete(temp.resolve("work"));
+        git = Git.init().setDirectory(folder.toFile()).setInitialBranch("main").call();
+        write("a.md", "one");
+        commit();
+        passes.restart();
+
+        Pass pass = passes.run();
+
+        assertThat(pass.found()).containsOnlyKeys("a.md");
+        assertThat(pass.everything()).hasValue(List.of("a.md"));
+    }
+
+    @Test
+    void shouldFailInOneLineAndDeleteNothingWhenTheBranchIsGone() throws Exception {
+        write("a.md", "one");
+        commit();
+        git.branchCreate().setName("docs").call();
+        passes.set(SourceSettings.BRANCH, "docs").run();
+        git.branchDelete().setBranchNames("docs").setForce(true).call();
+
+        assertThatThrownBy(passes::run)
+                .isInstanceOf(Scan.ScanException.class)
+                .hasMessage("the repository has no branch docs");
+
+        git.branchCreate().setName("docs").call();
+        Pass back = passes.run();
+        assertThat(back.found()).isEmpty();
+        assertThat(back.gone()).isEmpty();
+    }
+
+    @Test
+    void shouldFailInOneLineWhenThereIsNoRepositoryOrNoCommit() throws Exception {
+        assertThatThrownBy(passes::run)
+                .isInstanceOf(Scan.ScanException.class)
+                .hasMessage("the repository has no commit");
+        passes.set(SourceSettings.LOCATION, temp.resolve("nowhere").toString());
+        assertThatThrownBy(passes::run)
+                .isInstanceOf(Scan.ScanException.class)
+                .hasMessageContaining("nowhere cannot be reached")
+                .satisfies(error ->
+                        assertThat(String.valueOf(error.getMessage()).lines()).hasSize(1));
+    }
+
+    @Test
+    void shouldDeleteAFileThatBecomesALinkAndSkipBinaries() throws Exception {
+        write("a.md", "one");
+        write("b.md", "two");
+        Files.write(folder.resolve("logo.bin"), new byte[] {0, 1, 2});
+        commit();
+        assertThat(passes.run().skipped()).containsEntry("logo.bin", "binary, no text");
+        Files.delete(folder.resolve("b.md"));
+        Files.createSymbolicLink(folder.resolve("b.md"), Path.of("a.md"));
+        commit();
+
+        Pass pass = passes.run();
+
+        assertThat(pass.gone()).containsExactly("b.md");
+        assertThat(pass.found()).isEmpty();
+        // told with every pass, although only the first looks at it
+        assertThat(pass.skipped()).containsEntry("logo.bin", "binary, no text");
+    }
+
+    private static void delete(Path folder) throws Exception {
+        try (var walk = Files.walk(folder)) {
+            for (Path each : walk.sorted(java.util.Comparator.reverseOrder()).toList()) {
+                Files.delete(each);
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+package io.millrace.connect;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.sun.net.httpserver.HttpServer;
+import io.millrace.connect.Passes.Pass;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** Against a web server of its own. */
+class UrlSourceTaskTest {
+    /** What is at a path: status, content type, body and ETag, or where it redirects to. */
+    private record Page(int status, String type, String body, String etag, String location) {}
+
+    private final Map<String, Page> site = new ConcurrentHashMap<>();
+    /** Path and status, in order. */
+    private final List<String> asked = new CopyOnWriteArrayList<>();
+
+    private HttpServer server = start();
+    private String base = "";
+    private Passes passes = new Passes(UrlSourceTask::new, "");
+
+    private HttpServer start() {
+        try {
+            HttpServer made = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+            made.createContext("/", exchange -> {
+                String path = exchange.getRequestURI().getPath();
+                Page page = site.getOrDefault(path, new Page(404, "text/plain", "", "", ""));
+                int status = page.status();
+                if (!page.etag().isEmpty()
+                        && page.etag().equals(exchange.getRequestHeaders().getFirst("If-None-Match"))) {
+                    status = 304;
+                }
+                asked.add(path + " " + status);
+                exchange.getResponseHeaders().add("Content-Type", page.type());
+                if (!page.etag().isEmpty()) {
+                    exchange.getResponseHeaders().add("ETag", page.etag());
+                }
+                if (!page.location().isEmpty()) {
+                    exchange.getResponseHeaders().add("Location", page.location());
+                }
+                byte[] body = status == 200 ? page.body().getBytes(StandardCharsets.UTF_8) : new byte[0];
+                exchange.sendResponseHeaders(status, body.length == 0 ? -1 : body.length);
+                exchange.getResponseBody().write(body);
+                exchange.close();
+            });
+            made.start();
+            return made;
+        } catch (IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        }
+    }
+
+    @BeforeEach
+    void open() {
+        base = "http://127.0.0.1:" + server.getAddress().getPort();
+        passes = new Passes(UrlSourceTask::new, base + "/").set(SourceSettings.ALLOW, "127.0.0.1");
+    }
+
+    @AfterEach
+    void close() {
+        passes.restart();
+        server.stop(0);
+    }
+
+    private void html(String path, String body, String etag) {
+        site.put(path, new Page(200, "text/html; charset=utf-8", "<html><body>" + body + "</body></html>", etag, ""));
+    }
+
+    private static String link(String path) {
+        return "<a href='" + path + "'>link</a>";
+    }
+
+    @Test
+    void shouldVisitEachPageOfALoopOfLinksOnceAndOnlyAsDeepAsItMay() throws Exception {
+        html("/", "top" + link("/a"), "");
+        html("/a", "a" + link("/b") + link("/") + link("/a"), "");
+        html("/b", "b" + link("/a") + link("/c"), "");
+        html("/c", "c", "");
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "2").run();
+
+        assertThat(pass.found()).containsOnlyKeys(base + "/", base + "/a", base + "/b");
+        assertThat(asked).containsExactlyInAnyOrder("/ 200", "/a 200", "/b 200");
+        assertThat(pass.everything()).hasValue(List.of(base + "/", base + "/a", base + "/b"));
+    }
+
+    @Test
+    void shouldEndALoopOfRedirectsAndRefuseThoseToPrivateAddresses() throws Exception {
+        html("/", "top" + link("/round") + link("/inside") + link("/file"), "");
+        site.put("/round", new Page(302, "text/html", "", "", "/round"));
+        site.put("/inside", new Page(302, "text/html", "", "", "http://127.0.0.2:9/secret"));
+        site.put("/file", new Page(302, "text/html", "", "", "file:///etc/hostname"));
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "1").run();
+
+        assertThat(pass.found()).containsOnlyKeys(base + "/");
+        assertThat(pass.skipped())
+                .containsEntry(base + "/round", "more than 5 redirects")
+                .containsEntry(
+                        base + "/inside",
+                        "redirects to http://127.0.0.2:9/secret, 127.0.0.2 has the private address 127.0.0.2;"
+                                + " put it into allow if that is meant")
+                .containsEntry(base + "/file", "redirects to file:///etc/hostname, which is neither http nor https");
+        // what an error hides is not gone
+        assertThat(pass.everything()).isEmpty();
+    }
+
+    @Test
+    void shouldFailWhenTheOnlyPageIsOnAPrivateAddress() {
+        passes.set(SourceSettings.ALLOW, "");
+
+        assertThatThrownBy(passes::run)
+                .isInstanceOf(Scan.ScanException.class)
+                .hasMessageContaining("127.0.0.1 has the private address 127.0.0.1");
+        assertThat(asked).isEmpty();
+    }
+
+    @Test
+    void shouldAskWithTheETagAndFollowTheLinksOfWhatDidNotChange() throws Exception {
+        html("/", "top" + link("/a"), "\"1\"");
+        html("/a", "a", "");
+        passes.set(SourceSettings.DEPTH, "1").run();
+        passes.restart();
+        asked.clear();
+
+        Pass second = passes.run();
+
+        assertThat(asked).containsExactly("/ 304", "/a 200");
+        // without an ETag the checksum tells
+        assertThat(second.found()).isEmpty();
+        assertThat(second.unchanged()).containsExactlyInAnyOrder(base + "/", base + "/a");
+        assertThat(second.everything()).hasValue(List.of(base + "/", base + "/a"));
+        site.remove("/a");
+        assertThat(passes.run().gone()).containsExactly(base + "/a");
+    }
+
+    /** Only so many links are remembered; those behind the rest were deleted when such a page had not changed. */
+    @Test
+    void shouldLoseNothingBehindAPageWithVeryManyLinks() throws Exception {
+        List<String> links = new ArrayList<>();
+        for (int i = 0; i < 600; i++) {
+            links.add("/p" + i);
+            html("/p" + i, "page " + i, "");
+        }
+        html("/", links.stream().map(UrlSourceTaskTest::link).collect(Collectors.joining()), "\"1\"");
+        assertThat(passes.set(SourceSettings.DEPTH, "1").run().found()).hasSize(601);
+        passes.restart();
+
+        Pass second = passes.run();
+
+        assertThat(second.found()).isEmpty();
+        assertThat(second.everything().orElseThrow())
+                .hasSize(601)
+                .containsAll(
+                        IntStream.range(0, 600).mapToObj(i -> base + "/p" + i).toList());
+    }
+
+    @Test
+    void shouldReadTheItemsOfFeedsAndKeepThoseThatFallOff() throws Exception {
+        passes.set(SourceSettings.LOCATION, base + "/rss\n" + base + "/atom");
+        site.put("/rss", new Page(200, "application/rss+xml", rss("/one", "/two"), "", ""));
+        site.put(
+                "/atom",
+                new Page(
+                        200,
+                        "application/atom+xml",
+                        "<feed xmlns='http://www.w3.org/2005/Atom'><link href='/self' rel='self'/><entry><link"
+                                + " rel='alternate' href='" + base + "/three'/></entry></feed>",
+                        "",
+                        ""));
+        html("/one", "1", "");
+        html("/two", "2", "");
+        html("/three", "3", "");
+        assertThat(passes.run().found()).containsOnlyKeys(base + "/one", base + "/two", base + "/three");
+
+        site.put("/rss", new Page(200, "application/rss+xml", rss("/two"), "", ""));
+        Pass second = passes.run();
+
+        assertThat(second.gone()).isEmpty();
+        assertThat(second.everything()).isEmpty();
+        site.put("/rss", new Page(200, "application/rss+xml", "<other/>", "", ""));
+        assertThat(passes.run().skipped()).containsEntry(base + "/rss", "XML that is no feed");
+    }
+
+    private String rss(String... items) {
+        return "<rss><channel>"
+                + java.util.Arrays.stream(items)
+                        .map(item -> "<item><link>" + base + item + "</link></item>")
+                        .collect(Collectors.joining())
+                + "</channel></rss>";
+    }
+
+    @Test
+    void shouldTakeNothingAwayWhenTheSiteIsAwayOrBroken() throws Exception {
+        html("/", "top" + link("/a"), "");
+        html("/a", "a", "");
+        passes.set(SourceSettings.DEPTH, "1").run();
+        passes.restart();
+        site.put("/a", new Page(500, "text/html", "", "", ""));
+
+        Pass broken = passes.run();
+        assertThat(broken.skipped()).containsEntry(base + "/a", "HTTP 500");
+        assertThat(broken.gone()).isEmpty();
+        assertThat(broken.everything()).isEmpty();
+
+        server.stop(0);
+        assertThatThrownBy(passes::run).isInstanceOf(Scan.ScanException.class).hasMessageStartingWith(base + "/: ");
+    }
+
+    @Test
+    void shouldSkipWhatIsTooLargeOrNoText() throws Exception {
+        html("/", "top" + link("/large") + link("/image"), "");
+        site.put("/large", new Page(200, "text/plain", "x".repeat(2_000), "", ""));
+        site.put("/image", new Page(200, "image/png", "png", "", ""));
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "1")
+                .set(SourceSettings.MAX_BYTES, "1000")
+                .run();
+
+        assertThat(pass.skipped())
+                .containsEntry(base + "/large", "more than the 1000 bytes of max_bytes")
+                .containsEntry(base + "/image", "image/png is no text");
+    }
+}

@@ -1,0 +1,159 @@
+package io.millrace.learners.sources;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
+
+import io.millrace.config.ConfigException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class SourcesFileTest {
+    private static final List<String> COLLECTIONS = List.of("codebase-context", "nixos-docs");
+    private static final Path FILE = Path.of("/data/knowledge-sources.yaml");
+
+    private static List<SourceDefinition> parse(String text) {
+        return SourcesFile.parse(FILE, text, COLLECTIONS);
+    }
+
+    private static List<String> errors(String text) {
+        ConfigException wrong = catchThrowableOfType(ConfigException.class, () -> parse(text));
+        assertThat(wrong).as("it was taken: %s", text).isNotNull();
+        return wrong.errors();
+    }
+
+    @Test
+    void shouldReadASourceWithItsDefaults() {
+        SourceDefinition source = parse("""
+                sources:
+                  - id: notes
+                    type: local_dir
+                    path: notes
+                """).getFirst();
+
+        assertThat(source.id()).isEqualTo("notes");
+        assertThat(source.locations()).containsExactly("/data/notes");
+        assertThat(source.collection()).isEqualTo("codebase-context");
+        assertThat(source.trust()).isEqualTo("imported");
+        assertThat(source.schedule()).isEqualTo(Duration.ofSeconds(2));
+        assertThat(source.enabled()).isTrue();
+        assertThat(source.localOnly()).isFalse();
+        assertThat(source.maxBytes()).isEqualTo(8 << 20);
+        assertThat(source.firstLine()).isEqualTo(2);
+    }
+
+    @Test
+    void shouldTellEveryErrorWithFileAndLine() {
+        List<String> errors = errors("""
+                sources:
+                  - id: Wrong Id
+                    type: local_dir
+                    path: x
+                    collection: nowhere
+                    colour: red
+                  - id: two
+                    type: ftp
+                  - id: three
+                    type: url
+                    urls: ["not an address"]
+                    depth: 11
+                    trust: perhaps
+                    schedule: soon
+                  - id: four
+                    type: git
+                  - id: three
+                    type: local_dir
+                    path: y
+                """);
+
+        assertThat(errors).allSatisfy(error -> assertThat(error).startsWith("/data/knowledge-sources.yaml:"));
+        assertThat(String.join("\n", errors))
+                .contains(":2: id Wrong Id must be lower-case letters, digits, dots and dashes")
+                .contains(":5: there is no collection nowhere; there are codebase-context, nixos-docs")
+                .contains(":6: colour is no key of a local_dir source; there are")
+                .contains(":8: there is no type ftp; there are git, url, local_dir, connector")
+                .contains(":11: ")
+                .contains(":12: depth")
+                .contains(":13: trust is perhaps; it may be trusted, imported or generated")
+                .contains(":14: schedule")
+                .contains(":15: url is missing: the repository")
+                .contains(":17: ")
+                .doesNotContain("null");
+        assertThat(errors).hasSize(10);
+    }
+
+    @Test
+    void shouldRefuseTheNameOfTheApisTopic() {
+        assertThat(errors("sources:\n  - {id: api, type: local_dir, path: x}\n").getFirst())
+                .contains(":2: id api")
+                .endsWith("and not api");
+    }
+
+    @Test
+    void shouldTellWhereYamlIsBroken() {
+        assertThat(errors("sources:\n  - id: [a\n").getFirst()).startsWith("/data/knowledge-sources.yaml:");
+        assertThat(errors("- id: a\n").getFirst()).startsWith("/data/knowledge-sources.yaml");
+        assertThat(errors("sources: notes\n").getFirst()).startsWith("/data/knowledge-sources.yaml:1");
+    }
+
+    @Test
+    void shouldBeNoSourcesWhenThereIsNothing(@TempDir Path folder) throws Exception {
+        assertThat(parse("")).isEmpty();
+        assertThat(parse("sources: []\n")).isEmpty();
+        Path file = folder.resolve(SourcesFile.NAME);
+        assertThat(SourcesFile.read(file, COLLECTIONS)).isEmpty();
+        Files.writeString(file, "sources:\n  - {id: a, type: local_dir, path: x}\n");
+        assertThat(SourcesFile.read(file, COLLECTIONS)).hasSize(1);
+    }
+
+    /** People's comments and order stay. */
+    @Test
+    void shouldAddAndRemoveAnEntryAndTouchNothingElse() {
+        String before = """
+                # mine
+                sources:
+                  - id: one   # the first
+                    type: local_dir
+                    path: /one
+                  # about two
+                  - id: two
+                    type: local_dir
+                    path: /two
+                """;
+        String added = SourcesFile.with(before, Map.of("id", "three", "type", "local_dir", "path", "/three"));
+
+        assertThat(added).startsWith(before);
+        assertThat(parse(added).stream().map(SourceDefinition::id)).containsExactly("one", "two", "three");
+        String removed = SourcesFile.without(added, parse(added).getFirst());
+        assertThat(parse(removed).stream().map(SourceDefinition::id)).containsExactly("two", "three");
+        assertThat(removed).startsWith("# mine\n").contains("# about two").doesNotContain("/one");
+        String empty = removed;
+        while (!parse(empty).isEmpty()) {
+            empty = SourcesFile.without(empty, parse(empty).getFirst());
+        }
+        assertThat(parse(SourcesFile.with(
+                                empty, Map.of("id", "new", "type", "git", "url", "https://example.org/x.git")))
+                        .getFirst()
+                        .id())
+                .isEqualTo("new");
+    }
+
+    /** What a stopped reader still writes must not pass for what is read now. */
+    @Test
+    void shouldHaveAnotherDefinitionWhenAddedAgainOrReadByOtherRules() {
+        SourceDefinition source =
+                parse("sources:\n  - {id: a, type: local_dir, path: /x}\n").getFirst();
+        SourceDefinition tagged = parse("sources:\n  - {id: a, type: local_dir, path: /x, tags: [t]}\n")
+                .getFirst();
+        SourceDefinition slower = parse("sources:\n  - {id: a, type: local_dir, path: /x, schedule: 5m}\n")
+                .getFirst();
+
+        assertThat(source.definition(1)).isEqualTo(source.definition(1)).isNotEqualTo(source.definition(2));
+        assertThat(tagged.definition(1)).isNotEqualTo(source.definition(1));
+        assertThat(slower.definition(1)).isEqualTo(source.definition(1));
+    }
+}

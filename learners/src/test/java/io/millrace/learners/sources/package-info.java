@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.learners.sources;
+
+import org.jspecify.annotations.NullMarked;
