@@ -25,9 +25,12 @@ final class Acks {
 
     static Problem refusal(Throwable error) {
         Throwable cause = error instanceof CompletionException && error.getCause() != null ? error.getCause() : error;
-        return cause instanceof RecordTooLargeException
-                ? Problem.field(413, "too_large", "body", "the log does not take records of this size")
-                : logAway();
+        return switch (cause) {
+            case Problem problem -> problem;
+            case RecordTooLargeException tooLarge ->
+                Problem.field(413, "too_large", "body", "the log does not take records of this size");
+            default -> logAway();
+        };
     }
 
     static Problem logAway() {

@@ -21,52 +21,71 @@ final class ChatHandler implements Handler<HttpServerRequest> {
     private final Queries queries;
     private final QueryDesk desk;
     private final LoopInbox inbox;
+    private final Room room;
     private final long mostBytes;
     private final Vertx vertx;
 
-    /** @param mostBytes largest body */
-    ChatHandler(Vertx vertx, Queries queries, QueryDesk desk, LoopInbox inbox, long mostBytes) {
+    /**
+     * @param room for bodies on their way in
+     * @param mostBytes largest body
+     */
+    ChatHandler(Vertx vertx, Queries queries, QueryDesk desk, LoopInbox inbox, Room room, long mostBytes) {
         this.vertx = vertx;
         this.queries = queries;
         this.desk = desk;
         this.inbox = inbox;
+        this.room = room;
         this.mostBytes = mostBytes;
     }
 
     @Override
     public void handle(HttpServerRequest request) {
         try {
-            Headers.requireJson(request.getHeader(HttpHeaders.CONTENT_TYPE));
+            Headers.requireJson(request);
         } catch (Problem problem) {
             Errors.OPENAI.write(request.response(), problem, "");
             return;
         }
-        // a body that breaks off has nobody left to be answered
-        request.exceptionHandler(error -> LOG.debug("a request broke off", error));
+        Room.Share memory = room.share();
+        request.exceptionHandler(error -> {
+            memory.close();
+            LOG.debug("a request broke off", error);
+            // mostly there is nobody left to be answered
+            if (!request.response().closed() && !request.response().headWritten()) {
+                refuse(request, Problem.invalid("body", "the body cannot be read: " + error.getMessage()));
+            }
+        });
         Buffer body = Buffer.buffer();
         request.handler(part -> {
-            if (body.length() + part.length() <= mostBytes) {
+            try {
+                long length = (long) body.length() + part.length();
+                if (length > mostBytes) {
+                    throw Problem.field(413, "too_large", "body", "the body is larger than " + mostBytes + " bytes");
+                }
+                if (length > Room.SMALL_BYTES) {
+                    memory.hold(length);
+                }
                 body.appendBuffer(part);
-            } else {
-                refuse(request);
+            } catch (Problem problem) {
+                memory.close();
+                refuse(request, problem);
             }
         });
         request.endHandler(nothing -> {
+            // the query takes its own from here
+            memory.close();
             if (!request.response().headWritten()) {
                 accept(request, body);
             }
         });
     }
 
-    private void refuse(HttpServerRequest request) {
+    private void refuse(HttpServerRequest request, Problem problem) {
         // what still comes is thrown away for a moment: a connection that is cut at once takes the answer with it
         request.handler(part -> {});
         request.endHandler(nothing -> {});
         request.response().putHeader(HttpHeaders.CONNECTION, "close");
-        Errors.OPENAI.write(
-                request.response(),
-                Problem.field(413, "too_large", "body", "the body is larger than " + mostBytes + " bytes"),
-                "");
+        Errors.OPENAI.write(request.response(), problem, "");
         vertx.setTimer(CUT_AFTER_MS, timer -> request.connection().close());
     }
 

@@ -28,17 +28,19 @@ final class Exchange {
     private final Client client;
     private final LoopInbox inbox;
     private final Exchanges home;
+    private final Room.Share memory;
     private final AtomicReference<Sending> sending = new AtomicReference<>(Sending.QUEUED);
     private final long startedNanos = System.nanoTime();
     private boolean done;
     private int attempt;
     private int next;
 
-    Exchange(Query query, Client client, LoopInbox inbox, Exchanges home) {
+    Exchange(Query query, Client client, LoopInbox inbox, Exchanges home, Room.Share memory) {
         this.query = query;
         this.client = client;
         this.inbox = inbox;
         this.home = home;
+        this.memory = memory;
     }
 
     Query query() {
@@ -129,6 +131,7 @@ final class Exchange {
             return;
         }
         done = true;
+        memory.close();
         home.ended(this, outcome);
         client.ended(outcome);
     }

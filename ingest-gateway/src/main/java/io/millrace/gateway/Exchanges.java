@@ -4,6 +4,7 @@ import com.github.benmanes.caffeine.cache.Cache;
 import com.github.benmanes.caffeine.cache.Caffeine;
 import io.millrace.gateway.Exchange.Sending;
 import io.millrace.id.Ids;
+import io.millrace.log.ClientConfig;
 import io.millrace.log.Topics;
 import io.millrace.log.Vocabulary.CommandKind;
 import io.millrace.log.Vocabulary.FailureReason;
@@ -17,6 +18,7 @@ import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.kafka.common.utils.Utils;
 
 /** The queries that this gateway waits for: written to the log, found again when a reply comes, given up when none does. */
 final class Exchanges {
@@ -26,12 +28,16 @@ final class Exchanges {
     /** Ids are remembered this long past their end, since the projection may lag behind. */
     private static final Duration REMEMBERED = Duration.ofMinutes(10);
 
+    /** Room in a record for what is added to a query: passages, context, decisions, a cached answer. */
+    private static final int EVIDENCE_BYTES = 4 * 1024 * 1024;
+
     private static final long MOST_REMEMBERED = 50_000;
 
     private final Wire wire;
     private final String gatewayId;
     private final int limit;
     private final Traffic traffic;
+    private final Room room;
     private final Map<String, Exchange> live = new ConcurrentHashMap<>();
     private final AtomicInteger inFlight = new AtomicInteger();
     private final Cache<String, Boolean> ended = Caffeine.newBuilder()
@@ -42,11 +48,12 @@ final class Exchanges {
     private volatile boolean listening;
 
     /** @param limit most exchanges at once */
-    Exchanges(Wire wire, String gatewayId, int limit, Traffic traffic) {
+    Exchanges(Wire wire, String gatewayId, int limit, Traffic traffic, Room room) {
         this.wire = wire;
         this.gatewayId = gatewayId;
         this.limit = limit;
         this.traffic = traffic;
+        this.room = room;
         traffic.watchInFlight(inFlight);
     }
 
@@ -64,7 +71,7 @@ final class Exchanges {
                         exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(stopping, Optional.empty()))));
     }
 
-    /** Sends a query and waits for what comes; throws a 503 when too many are waiting, or replies are not read yet. */
+    /** Sends a query and waits for what comes; throws a 503 when too many or too large ones are waiting, or replies are not read yet. */
     Exchange open(Query query, Client client, LoopInbox inbox) {
         if (!listening) {
             traffic.refused("starting");
@@ -75,7 +82,17 @@ final class Exchanges {
             traffic.refused(FailureReason.OVERLOADED);
             throw Problem.unavailable(FailureReason.OVERLOADED, limit + " queries are in flight already");
         }
-        Exchange exchange = new Exchange(query, client, inbox, this);
+        Room.Share memory = room.share();
+        try {
+            memory.hold((long) query.getText().length() + query.getBody().length());
+            requireFits(query);
+        } catch (Problem problem) {
+            memory.close();
+            inFlight.decrementAndGet();
+            traffic.refused(problem.code());
+            throw problem;
+        }
+        Exchange exchange = new Exchange(query, client, inbox, this, memory);
         live.put(query.getInteractionId(), exchange);
         wire.send(
                         Topics.QUERIES,
@@ -94,6 +111,20 @@ final class Exchanges {
                     }
                 });
         return exchange;
+    }
+
+    /** What retrieval and routing make of it must fit into a record too. */
+    private static void requireFits(Query query) {
+        long most = ClientConfig.MAX_RECORD_BYTES - EVIDENCE_BYTES;
+        // a character takes three bytes at most
+        if (3L * (query.getText().length() + query.getBody().length()) > most
+                && (long) Utils.utf8Length(query.getText()) + Utils.utf8Length(query.getBody()) > most) {
+            throw Problem.field(
+                    413,
+                    "too_large",
+                    "body",
+                    "the body and its last message must have at most " + most + " bytes together");
+        }
     }
 
     private void refuse(Exchange exchange, Throwable error) {
@@ -128,7 +159,11 @@ final class Exchanges {
                     exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(Acks.logAway(), Optional.empty())));
                 }
             } else if (now > exchange.query().getDeadlineAt() + GRACE.toMillis()) {
-                Problem late = Problem.of(504, FailureReason.DEADLINE_EXCEEDED, "no answer came before the deadline");
+                Problem late = Problem.of(
+                        504,
+                        FailureReason.DEADLINE_EXCEEDED,
+                        "no answer came before the deadline; GET /interactions/"
+                                + exchange.query().getInteractionId() + " says what it waited for");
                 exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(late, Optional.empty())));
             }
         }

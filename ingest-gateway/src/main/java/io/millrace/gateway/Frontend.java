@@ -30,6 +30,11 @@ import org.slf4j.LoggerFactory;
 /** The HTTP server on one event loop. */
 final class Frontend extends VerticleBase {
     private static final Logger LOG = LoggerFactory.getLogger(Frontend.class);
+    private static final String ROOM = "room";
+
+    /** What a body is taken for that comes in chunks and does not say its length. */
+    private static final long CHUNKED_BYTES = 1 << 20;
+
     private static final int HEADER_BYTES = 32 * 1024;
     private static final int IDLE_SECONDS = 3_660;
     private static final String CHAT = "/v1/chat/completions";
@@ -43,6 +48,7 @@ final class Frontend extends VerticleBase {
     record Shared(
             MillraceConfig config,
             Contract contract,
+            Room room,
             Queries queries,
             QueryDesk desk,
             InteractionHandler interactions,
@@ -70,6 +76,7 @@ final class Frontend extends VerticleBase {
                 shared.queries,
                 shared.desk,
                 inbox,
+                shared.room,
                 shared.config.limits().bodyBytes());
         Router router = router(inbox);
         MillraceConfig.Listen listen = shared.config.listen();
@@ -80,7 +87,10 @@ final class Frontend extends VerticleBase {
                 .setHandle100ContinueAutomatically(true)
                 .setCompressionSupported(false));
         server.requestHandler(request -> {
-            if (request.method().equals(HttpMethod.POST) && isChat(request.path())) {
+            if (request.authority() == null) {
+                Errors.PROBLEM.write(
+                        request.response(), Problem.invalid("Host", "the header Host is missing or malformed"), "");
+            } else if (request.method().equals(HttpMethod.POST) && isChat(request.path())) {
                 chat.handle(request);
             } else {
                 router.handle(request);
@@ -111,6 +121,7 @@ final class Frontend extends VerticleBase {
         for (String prefix : PREFIXES) {
             root.route(prefix + "/*").handler(context -> reroute(context, prefix));
         }
+        root.route().handler(this::takeRoom);
         root.route().subRouter(api);
         root.errorHandler(404, context -> fail(context, refused(404)));
         root.errorHandler(405, context -> fail(context, refused(405)));
@@ -118,6 +129,29 @@ final class Frontend extends VerticleBase {
         root.errorHandler(500, this::failed);
         root.route().failureHandler(this::failed);
         return root;
+    }
+
+    /** Before its body is read. */
+    private void takeRoom(RoutingContext context) {
+        HttpServerRequest request = context.request();
+        String declared = request.getHeader(HttpHeaders.CONTENT_LENGTH);
+        boolean chunked = request.headers().contains(HttpHeaders.TRANSFER_ENCODING);
+        long bytes = declared == null ? chunked ? CHUNKED_BYTES : 0 : Long.parseLong(declared);
+        // what is larger than a body may be is refused by its size
+        if (bytes > Room.SMALL_BYTES && bytes <= shared.config.limits().bodyBytes()) {
+            Room.Share memory = shared.room.share();
+            memory.hold(bytes);
+            context.put(ROOM, memory);
+        }
+        context.next();
+    }
+
+    /** When its body has been read, or never will be. */
+    private static void giveRoomBack(RoutingContext context) {
+        Room.Share memory = context.remove(ROOM);
+        if (memory != null) {
+            memory.close();
+        }
     }
 
     private static void reroute(RoutingContext context, String prefix) {
@@ -190,8 +224,9 @@ final class Frontend extends VerticleBase {
     private void checkBody(RoutingContext context) {
         boolean bare = SourcesHandler.isSync(context.request().path())
                 && context.body().length() <= 0;
+        giveRoomBack(context);
         if (context.request().method().equals(HttpMethod.POST) && !bare) {
-            Headers.requireJson(context.request().getHeader(HttpHeaders.CONTENT_TYPE));
+            Headers.requireJson(context.request());
             io.vertx.core.buffer.Buffer body = context.body().buffer();
             Contract.requireJsonObject(body == null ? new byte[0] : body.getBytes());
         }
@@ -205,6 +240,10 @@ final class Frontend extends VerticleBase {
             return;
         }
         Problem problem = Contract.problem(failure);
+        if (problem.status() == 500 && !context.request().isEnded()) {
+            // no handler of ours runs before the whole body is there
+            problem = Problem.invalid("body", "the body cannot be read: " + failure.getMessage());
+        }
         if (problem.status() == 500) {
             LOG.error(
                     "{} {} failed",
@@ -231,6 +270,7 @@ final class Frontend extends VerticleBase {
     }
 
     private static void fail(RoutingContext context, Problem problem) {
+        giveRoomBack(context);
         String path = context.request().path();
         Errors errors = path != null && path.startsWith("/v1/") ? Errors.OPENAI : Errors.PROBLEM;
         errors.write(context.response(), problem, "");

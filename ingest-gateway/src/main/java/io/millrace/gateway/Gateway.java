@@ -85,6 +85,7 @@ public final class Gateway implements Service {
     private final String id = Ids.next();
     private final int partition = Math.floorMod(id.hashCode(), Topics.REPLY_PARTITIONS);
     private final Traffic traffic;
+    private final Room room;
     private final Exchanges exchanges;
     private final Queries queries;
     private final InteractionStore store;
@@ -95,11 +96,12 @@ public final class Gateway implements Service {
     private volatile int port;
 
     /**
+     * @param disk where the log is kept; the caller's
      * @param log its meter registry must be, or hold, a {@link PrometheusMeterRegistry}
      * @throws IllegalArgumentException when the address to listen on is not a loopback address, or there are no Prometheus metrics
      */
-    public Gateway(Log log, MillraceConfig config, SearchPort search, Surroundings around) {
-        this(log.metrics(), new LogWire(log, 4 * config.limits().inFlight()), config, search, around);
+    public Gateway(Log log, MillraceConfig config, SearchPort search, Surroundings around, DiskSpace disk) {
+        this(log.metrics(), new LogWire(log, disk, 4 * config.limits().inFlight()), config, search, around);
     }
 
     Gateway(MeterRegistry metrics, Wire wire, MillraceConfig config, SearchPort search, Surroundings around) {
@@ -110,7 +112,8 @@ public final class Gateway implements Service {
         this.metrics = prometheus(metrics);
         this.wire = wire;
         this.traffic = new Traffic(metrics, config);
-        this.exchanges = new Exchanges(wire, id, config.limits().inFlight(), traffic);
+        this.room = new Room(Runtime.getRuntime().maxMemory());
+        this.exchanges = new Exchanges(wire, id, config.limits().inFlight(), traffic, room);
         this.queries = new Queries(config, id, partition);
         this.store = new InteractionStore(around.jdbcUrl(), around.user(), around.password());
     }
@@ -166,6 +169,7 @@ public final class Gateway implements Service {
             Frontend.Shared shared = new Frontend.Shared(
                     config,
                     contract,
+                    room,
                     queries,
                     new QueryDesk(
                             exchanges,

@@ -5,7 +5,6 @@ import io.vertx.core.http.HttpHeaders;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
 import java.util.regex.Pattern;
-import org.jspecify.annotations.Nullable;
 
 /** The headers that are ours. */
 final class Headers {
@@ -83,7 +82,12 @@ final class Headers {
     }
 
     /** Refuses a body that does not say it is JSON: a browser can send other types across origins without asking. */
-    static void requireJson(@Nullable String contentType) {
+    static void requireJson(HttpServerRequest request) {
+        String encoding = request.getHeader(HttpHeaders.CONTENT_ENCODING);
+        if (encoding != null && !encoding.trim().equalsIgnoreCase("identity")) {
+            throw Problem.field(415, "unsupported_media_type", "Content-Encoding", "the body must not be compressed");
+        }
+        String contentType = request.getHeader(HttpHeaders.CONTENT_TYPE);
         int end = contentType == null ? -1 : contentType.indexOf(';');
         String type = contentType == null ? "" : end < 0 ? contentType : contentType.substring(0, end);
         if (!type.trim().equalsIgnoreCase("application/json")) {

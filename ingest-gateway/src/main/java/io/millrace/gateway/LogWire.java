@@ -36,6 +36,7 @@ final class LogWire implements Wire {
     private static final Duration RETRY = Duration.ofMillis(500);
 
     private final Log log;
+    private final DiskSpace disk;
     private final ThreadPoolExecutor sender;
     private final Thread opener;
     private final CompletableFuture<Void> opened = new CompletableFuture<>();
@@ -45,9 +46,13 @@ final class LogWire implements Wire {
     private Consumer<Reply> onReply = reply -> {};
     private Consumer<BackendStatus> onState = state -> {};
 
-    /** @param backlog most records that wait for the sending thread */
-    LogWire(Log log, int backlog) {
+    /**
+     * @param disk where the log is kept
+     * @param backlog most records that wait for the sending thread
+     */
+    LogWire(Log log, DiskSpace disk, int backlog) {
         this.log = log;
+        this.disk = disk;
         this.sender = new ThreadPoolExecutor(
                 1,
                 1,
@@ -63,6 +68,10 @@ final class LogWire implements Wire {
             Topic<V> topic, String key, V value, BooleanSupplier wanted) {
         CompletableFuture<Void> done = new CompletableFuture<>();
         try {
+            // what ends something takes next to nothing
+            if (!topic.equals(Topics.COMMANDS)) {
+                disk.require();
+            }
             sender.execute(() -> {
                 if (!wanted.getAsBoolean()) {
                     done.completeExceptionally(new CancellationException("given up before it was sent"));
@@ -76,7 +85,7 @@ final class LogWire implements Wire {
                     }
                 });
             });
-        } catch (RejectedExecutionException e) {
+        } catch (Problem | RejectedExecutionException e) {
             done.completeExceptionally(e);
         }
         return done;

@@ -108,6 +108,9 @@ public final class LuceneIndex implements VectorIndex {
     /** A title counts as much as the text: more was measured to be worse on titles, less on abstracts. */
     private static final float TITLE_BOOST = 1.0f;
 
+    /** Terms of a question that are searched for, each in two fields: Lucene takes 1,024 clauses, and a pasted text has more words. */
+    private static final int MOST_TERMS = 256;
+
     static {
         Records.trust();
     }
@@ -523,7 +526,9 @@ public final class LuceneIndex implements VectorIndex {
 
     private static Query words(IndexSearcher searcher, Map<String, Double> terms) throws IOException {
         BooleanQuery.Builder any = new BooleanQuery.Builder();
-        for (Map.Entry<String, Double> each : terms.entrySet()) {
+        List<Map.Entry<String, Double>> first =
+                terms.entrySet().stream().limit(MOST_TERMS).toList();
+        for (Map.Entry<String, Double> each : first) {
             float boost = each.getValue().floatValue();
             any.add(new BoostQuery(word(searcher, TEXT, each.getKey()), boost), Occur.SHOULD);
             any.add(new BoostQuery(word(searcher, TITLE, each.getKey()), boost * TITLE_BOOST), Occur.SHOULD);

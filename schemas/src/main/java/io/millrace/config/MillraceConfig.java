@@ -252,7 +252,7 @@ public record MillraceConfig(
      * @param documentRequests requests a minute that write documents, by tenant and principal
      * @param inFlight accepted queries of a gateway without an answer; more get 503
      * @param streamBacklog events held for a slow reader before it is closed
-     * @param freeDiskBytes what must be free on the disk of a data folder for a start
+     * @param freeDiskBytes what must be free on the disk of a data folder for a start, and for taking more
      */
     public record Limits(
             long bodyBytes,

@@ -165,7 +165,11 @@ public final class Settings {
             "",
             "Folder of further connectors for our worker, one folder each; empty: connectors in the data folder.");
     static final Setting<Long> FREE_DISK = Setting.size(
-            "limits.free-disk", "1GiB", 1 << 20, 1L << 40, "What must be free on the data folder's disk for a start.");
+            "limits.free-disk",
+            "1GiB",
+            1 << 20,
+            1L << 40,
+            "What must be free on the data folder's disk for a start, and for taking more.");
     static final Setting<List<String>> COLLECTIONS =
             Setting.names("collections", MillraceConfig.DEFAULT_COLLECTIONS, "Names of the knowledge collections.");
 

@@ -22,6 +22,9 @@ public final class ClientConfig {
     /** How long a reader for whom nobody waits lets records gather, milliseconds. */
     public static final int BATCH_WAIT_MS = 100;
 
+    /** Largest record. Bodies of 16 MiB are accepted over HTTP, a query holds its text beside its body, and evidence comes on top. */
+    public static final int MAX_RECORD_BYTES = 32 * 1024 * 1024;
+
     /**
      * Requests of a producer under way to a broker. With one, what comes meanwhile gathers for the next and nobody waits on an idle
      * connection: a linger that adapts. Five, the default, sends a request for nearly every record.
@@ -45,8 +48,7 @@ public final class ClientConfig {
         config.put(ProducerConfig.LINGER_MS_CONFIG, 0);
         config.put(ProducerConfig.BATCH_SIZE_CONFIG, 64 * 1024);
         config.put(ProducerConfig.MAX_IN_FLIGHT_REQUESTS_PER_CONNECTION, IN_FLIGHT);
-        // Bodies of 16 MiB are accepted over HTTP, and JSON escaping and context come on top.
-        config.put(ProducerConfig.MAX_REQUEST_SIZE_CONFIG, 32 * 1024 * 1024);
+        config.put(ProducerConfig.MAX_REQUEST_SIZE_CONFIG, MAX_RECORD_BYTES);
         config.put(ProducerConfig.REQUEST_TIMEOUT_MS_CONFIG, 5_000);
         config.put(ProducerConfig.DELIVERY_TIMEOUT_MS_CONFIG, 15_000);
         // A gateway must answer 503 rather than hold its caller while there is no broker.

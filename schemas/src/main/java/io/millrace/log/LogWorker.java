@@ -284,15 +284,17 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
                 handler.handle(decoder.decode(record, key));
                 return true;
             } catch (UndecodableException e) {
-                return bury(record, e, 1);
+                if (bury(record, e, 1)) {
+                    return true;
+                }
             } catch (SchemaRegistry.RegistryUnavailableException | RetryLaterException e) {
                 LOG.warn("{}: waiting: {}", step, e.getMessage());
             } catch (InterruptedException e) {
                 return false;
-            } catch (Exception e) {
+            } catch (Exception | LinkageError | StackOverflowError | AssertionError e) {
                 failures++;
-                if (failures == TRIES) {
-                    return bury(record, e, failures);
+                if (failures >= TRIES && bury(record, e, failures)) {
+                    return true;
                 }
             }
             try {
@@ -305,12 +307,13 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         return false;
     }
 
+    /** Whether the log took the letter. */
     private boolean bury(ConsumerRecord<byte[], byte[]> record, Throwable error, int attempts) {
         try {
             deadLetters.bury(record, step, error, attempts);
             return true;
         } catch (RuntimeException e) {
-            LOG.error("{}: a dead letter could not be written; the record will be read again", step, e);
+            LOG.error("{}: a dead letter could not be written; the record is tried again", step, e);
             return false;
         }
     }

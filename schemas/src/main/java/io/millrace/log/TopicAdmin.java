@@ -125,7 +125,7 @@ public final class TopicAdmin {
     /** Broker settings of a topic. */
     static Map<String, String> configOf(Topic<?> topic) {
         Map<String, String> config = new HashMap<>();
-        config.put(TopicConfig.MAX_MESSAGE_BYTES_CONFIG, String.valueOf(32 * 1024 * 1024));
+        config.put(TopicConfig.MAX_MESSAGE_BYTES_CONFIG, String.valueOf(ClientConfig.MAX_RECORD_BYTES));
         if (topic.keep() == Topic.Keep.COMPACT) {
             config.put(TopicConfig.CLEANUP_POLICY_CONFIG, TopicConfig.CLEANUP_POLICY_COMPACT);
         } else {

@@ -14,8 +14,13 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
-/** A process under test, its output in a file. */
+/**
+ * A process under test, its output in a file. It does not outlive us: beside it runs a shell that reads from a pipe which only we hold. When the
+ * kernel closes that, after a kill -9 of this process, the shell kills the other.
+ */
 public final class Program implements AutoCloseable {
+    private static final String LIFELINE = "trap '' INT TERM HUP; read -r _; kill -s KILL \"$0\"";
+
     private static final Duration STOP_WITHIN = Duration.ofSeconds(15);
 
     private final String name;
@@ -29,7 +34,7 @@ public final class Program implements AutoCloseable {
     }
 
     /**
-     * Starts it.
+     * Starts it, and what ends it with us.
      *
      * @param output where both its streams go; overwritten
      * @param variables on top of this process's environment
@@ -39,7 +44,14 @@ public final class Program implements AutoCloseable {
             ProcessBuilder builder =
                     new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(output.toFile());
             builder.environment().putAll(variables);
-            return new Program(name, output, builder.start());
+            Process process = builder.start();
+            Process lifeline = new ProcessBuilder("/bin/sh", "-c", LIFELINE, String.valueOf(process.pid()))
+                    .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+                    .redirectError(ProcessBuilder.Redirect.DISCARD)
+                    .start();
+            // its pid may be another's soon
+            process.onExit().thenRun(lifeline::destroyForcibly);
+            return new Program(name, output, process);
         } catch (IOException e) {
             throw new UncheckedIOException(name + " does not start", e);
         }

@@ -5,6 +5,7 @@ import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.millrace.config.MillraceConfig;
+import io.millrace.gateway.DiskSpace;
 import io.millrace.gateway.Gateway;
 import io.millrace.gateway.SearchPort;
 import io.millrace.knowledge.Aging;
@@ -173,7 +174,7 @@ public final class Services implements AutoCloseable {
             services.add(new ArchiveSink(log, folder.resolve("archive")));
         }
         if (roles.contains("gateway")) {
-            gateway(config, endpoints, view);
+            gateway(config, endpoints, folder, view);
         }
     }
 
@@ -322,7 +323,7 @@ public final class Services implements AutoCloseable {
                         services.add(new DispatchWorker(log, config, backend, cancellations, claims, responses)));
     }
 
-    private void gateway(MillraceConfig config, Endpoints endpoints, Supplier<Map<String, Object>> view) {
+    private void gateway(MillraceConfig config, Endpoints endpoints, Path folder, Supplier<Map<String, Object>> view) {
         Map<String, String> told = Map.of(
                 "kafka", endpoints.bootstrapServers(),
                 "registry", endpoints.registryUrl(),
@@ -334,6 +335,8 @@ public final class Services implements AutoCloseable {
         services.add(gaps);
         Intake intake = new Intake(log.settings(), visible);
         shared.push(intake);
+        DiskSpace disk = new DiskSpace(folder, config.limits().freeDiskBytes());
+        services.add(disk);
         Sessions sessions = new Sessions(endpoints.redisUrl());
         shared.push(sessions);
         Gateway made = new Gateway(
@@ -354,7 +357,8 @@ public final class Services implements AutoCloseable {
                         view,
                         () -> List.copyOf(services),
                         told,
-                        endpoints.redisUrl()));
+                        endpoints.redisUrl()),
+                disk);
         services.add(made);
         gateway = made;
     }

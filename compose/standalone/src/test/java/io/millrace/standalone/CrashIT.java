@@ -3,8 +3,13 @@ package io.millrace.standalone;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.millrace.bench.crash.CrashRun;
+import io.millrace.bench.process.Program;
+import java.io.BufferedReader;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
+import java.util.Map;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -41,6 +46,43 @@ class CrashIT {
                     .as("most go on as if nothing had happened")
                     .isGreaterThan(verdict.accepted() / 2);
             assertThat(verdict.client().get("answered")).isGreaterThan(verdict.accepted() / 2L);
+        }
+    }
+
+    /** A test whose JVM is killed: its services must not go on without it. */
+    @Test
+    void shouldTakeTheServicesAlongWhenTheTestIsKilled() throws Exception {
+        Path output = folder.resolve("service.log");
+        Process test = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        Killed.class.getName(),
+                        output.toString())
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start();
+        long pid;
+        try (BufferedReader said = test.inputReader()) {
+            pid = Long.parseLong(String.valueOf(said.readLine()));
+            ProcessHandle service = ProcessHandle.of(pid).orElseThrow();
+            assertThat(service.isAlive()).isTrue();
+
+            test.destroyForcibly().waitFor();
+
+            Awaitility.await("the service ends").atMost(Duration.ofSeconds(8)).until(() -> !service.isAlive());
+        } finally {
+            test.destroyForcibly();
+        }
+    }
+
+    /** Starts a service, says its pid, and waits to be killed. */
+    static final class Killed {
+        private Killed() {}
+
+        public static void main(String[] arguments) throws InterruptedException {
+            Program service = Program.start("service", Path.of(arguments[0]), Map.of(), List.of("sleep", "300"));
+            System.out.println(service.pid());
+            Thread.sleep(Duration.ofMinutes(5));
         }
     }
 }

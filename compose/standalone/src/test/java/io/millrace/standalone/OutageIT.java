@@ -8,6 +8,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import io.millrace.bench.stub.StubUpstream;
 import io.millrace.bench.stub.StubUpstream.Mode;
+import io.millrace.log.ClientConfig;
+import io.millrace.log.LogSettings;
+import io.millrace.log.Topics;
 import io.millrace.standalone.Stack.Trace;
 import java.io.IOException;
 import java.net.http.HttpResponse;
@@ -17,9 +20,16 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalInt;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.Stream;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.config.TopicConfig;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
@@ -440,9 +450,66 @@ class OutageIT {
         await("ready", () -> stack.get("/health/ready").statusCode() == 200);
     }
 
-    /** Last, since an index that is closed stays closed until its process starts again. */
+    /** The record with the evidence is too large for the topic, and the one without is not. */
     @Test
     @Order(10)
+    void shouldGoOnWithoutEvidenceWhenTheLogDoesNotTakeIt() throws Exception {
+        long letters = retrievalLetters();
+        largestRetrieval(OptionalInt.of(1_400));
+        try {
+            HttpResponse<String> response = stack.query("Who keeps the blue gate?", "");
+
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+            Trace trace = stack.trace(response);
+            assertThat(trace.interaction().getDegraded()).containsExactly("retrieval");
+            assertThat(trace.interaction().getContextScore()).isNull();
+            assertThat(trace.decisions().getFirst().getInputs().getDegraded()).containsExactly("retrieval");
+            assertThat(trace.reasons()).containsExactly("confidence_unknown");
+            assertThat(stack.sql("SELECT record -> 'degraded' ->> 0 FROM interactions WHERE interaction_id = '"
+                            + id(response) + "'"))
+                    .isEqualTo("retrieval");
+            JsonNode health = stack.json("/health/detailed");
+            assertThat(health.path("status").asText()).isEqualTo("degraded");
+            assertThat(health.at("/services/retrieval/details/retrieval").asText())
+                    .contains("RecordTooLarge");
+        } finally {
+            largestRetrieval(OptionalInt.empty());
+        }
+
+        await("the evidence is back", () -> {
+            HttpResponse<String> response = stack.query("Who keeps the blue gate?", "");
+            return stack.trace(response).interaction().getDegraded().isEmpty();
+        });
+        await(
+                "healthy",
+                () -> stack.json("/health/detailed").path("status").asText().equals("healthy"));
+        assertThat(retrievalLetters()).isEqualTo(letters);
+    }
+
+    private static long retrievalLetters() {
+        return stack.letters().stream()
+                .filter(letter -> letter.getStep().equals("retrieval"))
+                .count();
+    }
+
+    /** Empty for what it was. */
+    private static void largestRetrieval(OptionalInt bytes) throws Exception {
+        LogSettings settings = stack.log().settings();
+        ConfigResource topic = new ConfigResource(ConfigResource.Type.TOPIC, settings.name(Topics.RETRIEVALS));
+        AlterConfigOp change = new AlterConfigOp(
+                new ConfigEntry(
+                        TopicConfig.MAX_MESSAGE_BYTES_CONFIG,
+                        String.valueOf(bytes.orElse(ClientConfig.MAX_RECORD_BYTES))),
+                AlterConfigOp.OpType.SET);
+        try (Admin admin = Admin.create(
+                Map.<String, Object>of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, settings.bootstrapServers()))) {
+            admin.incrementalAlterConfigs(Map.of(topic, List.of(change))).all().get();
+        }
+    }
+
+    /** Last, since an index that is closed stays closed until its process starts again. */
+    @Test
+    @Order(11)
     void shouldGoOnWithoutEvidenceWhenTheIndexIsBroken() throws Exception {
         stack.group("main").searcher().orElseThrow().index().close();
 

@@ -10,9 +10,12 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Writes a tick to every partition each 250 ms, so that deadlines pass without traffic. Several clocks do no harm. */
 public final class Clock implements Service {
+    private static final Logger LOG = LoggerFactory.getLogger(Clock.class);
     /** A quarter of the shortest lease and grace that ride on it. */
     public static final Duration PERIOD = Duration.ofMillis(250);
 
@@ -33,7 +36,16 @@ public final class Clock implements Service {
 
     @Override
     public void start() {
-        timer.scheduleAtFixedRate(this::tick, 0, PERIOD.toMillis(), TimeUnit.MILLISECONDS);
+        timer.scheduleAtFixedRate(this::tickOn, 0, PERIOD.toMillis(), TimeUnit.MILLISECONDS);
+    }
+
+    /** A timer whose task threw once stops for ever, and with it all deadlines. */
+    private void tickOn() {
+        try {
+            tick();
+        } catch (RuntimeException e) {
+            LOG.error("a tick failed; the next one follows", e);
+        }
     }
 
     private void tick() {

@@ -10,6 +10,7 @@ import io.millrace.knowledge.Vectors;
 import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
+import io.millrace.log.SchemaRegistry.RegistryUnavailableException;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.cache.SemanticCache;
@@ -33,12 +34,16 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import org.apache.kafka.common.errors.RetriableException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** Retrieval: embeds the question, searches, and says how well the evidence answers it. Evidence that fails never fails the query. */
 public final class RetrievalWorker implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(RetrievalWorker.class);
+
+    /** Of a text that is longer, its beginning and its end are searched for. The embedding model reads a quarter of it. */
+    private static final int MOST_SEARCHED_CHARS = 4_096;
 
     private final Log log;
     private final Searcher searcher;
@@ -112,48 +117,94 @@ public final class RetrievalWorker implements Service {
         return Map.copyOf(details);
     }
 
+    /** Evidence for the query, or none: whatever goes wrong here costs the evidence and not the query. */
     private void retrieve(LogRecord<Query> record) throws InterruptedException, ExecutionException {
         Query query = record.required();
         long began = System.nanoTime();
-        Retrieval.Builder retrieval = Retrieval.newBuilder().setMode("off");
-        Looked looked = look(query);
-        ResponseCache.Look look = looked.answer;
-        if (!query.getRetrieval().equals("off") && look.found().isEmpty()) {
-            Future<Retrieval.Builder> search = searches.submit(() -> search(query, looked.vector));
-            try {
-                retrieval = search.get(patience.toMillis(), TimeUnit.MILLISECONDS);
-                troubles = Map.of();
-            } catch (TimeoutException e) {
-                search.cancel(true);
-                degrade(query, retrieval, "timeout", e);
-            } catch (ExecutionException e) {
-                Throwable cause = e.getCause() == null ? e : e.getCause();
-                degrade(
-                        query,
-                        retrieval,
-                        switch (cause) {
-                            case Embedder.EmbeddingException model -> "embedder";
-                            case DocumentCatalog.CatalogException database -> "postgres";
-                            default -> "index";
-                        },
-                        cause);
-            }
+        Retrieval.Builder found;
+        try {
+            found = System.currentTimeMillis() < query.getDeadlineAt() ? gather(query) : tooLate();
+        } catch (RuntimeException | LinkageError | StackOverflowError | AssertionError e) {
+            found = without(query, "retrieval", e);
         }
+        try {
+            send(query, found, began);
+        } catch (ExecutionException | RuntimeException e) {
+            if (!isRefused(e)) {
+                throw e;
+            }
+            send(query, without(query, "retrieval", e), began);
+        }
+    }
+
+    /** Nobody waits any more: after an outage those who still do come first. Routing says that it is too late. */
+    private static Retrieval.Builder tooLate() {
+        return Retrieval.newBuilder().setMode("off").setDegraded(List.of("timeout"));
+    }
+
+    /** With as much of a long text as is worth searching for: a pasted log has its question before it or after it. */
+    private static Query asked(Query query) {
+        String text = query.getText();
+        return text.length() <= MOST_SEARCHED_CHARS
+                ? query
+                : Query.newBuilder(query)
+                        .setText(text.substring(0, MOST_SEARCHED_CHARS / 2)
+                                + "\n"
+                                + text.substring(text.length() - MOST_SEARCHED_CHARS / 2))
+                        .build();
+    }
+
+    private Retrieval.Builder gather(Query query) throws InterruptedException {
+        Query asked = asked(query);
+        Looked looked = look(asked);
+        ResponseCache.Look look = looked.answer;
+        if (query.getRetrieval().equals("off") || look.found().isPresent()) {
+            return Retrieval.newBuilder()
+                    .setMode("off")
+                    .setCached(look.found().orElse(null))
+                    .setCacheTicket(look.ticket());
+        }
+        Future<Retrieval.Builder> search = searches.submit(() -> search(asked, looked.vector));
+        try {
+            Retrieval.Builder found = search.get(patience.toMillis(), TimeUnit.MILLISECONDS);
+            troubles = Map.of();
+            // what was answered without its evidence must not be answered so again
+            return found.setCacheTicket(found.getDegraded().isEmpty() ? look.ticket() : "");
+        } catch (TimeoutException e) {
+            search.cancel(true);
+            return without(query, "timeout", e);
+        } catch (ExecutionException e) {
+            Throwable cause = e.getCause() == null ? e : e.getCause();
+            return without(
+                    query,
+                    switch (cause) {
+                        case Embedder.EmbeddingException model -> "embedder";
+                        case DocumentCatalog.CatalogException database -> "postgres";
+                        default -> "index";
+                    },
+                    cause);
+        }
+    }
+
+    private void send(Query query, Retrieval.Builder found, long began)
+            throws InterruptedException, ExecutionException {
         Envelope envelope = Envelope.newBuilder(query.getEnvelope())
                 .setOccurredAt(System.currentTimeMillis())
                 .build();
-        retrieval
-                .setEnvelope(envelope)
-                .setCached(look.found().orElse(null))
-                // what was answered without its evidence must not be answered so again
-                .setCacheTicket(
-                        retrieval.hasDegraded() && !retrieval.getDegraded().isEmpty() ? "" : look.ticket())
+        Retrieval retrieval = found.setEnvelope(envelope)
                 .setInteractionId(query.getInteractionId())
-                .setQuery(confined(query, retrieval.hasHits() ? retrieval.getHits() : List.of()))
-                .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)));
+                .setQuery(confined(query, found.hasHits() ? found.getHits() : List.of()))
+                .setTimings(List.of(new Feature("total", (System.nanoTime() - began) / 1e6)))
+                .build();
         log.producer()
-                .send(Topics.RETRIEVALS, query.getInteractionId(), retrieval.build())
+                .send(Topics.RETRIEVALS, query.getInteractionId(), retrieval)
                 .get();
+    }
+
+    /** Whether it is the record that the log does not take; an absent log is waited for. */
+    private static boolean isRefused(Exception error) {
+        Throwable cause = error instanceof ExecutionException && error.getCause() != null ? error.getCause() : error;
+        return !(cause instanceof RetriableException) && !(cause instanceof RegistryUnavailableException);
     }
 
     /** The query, kept on the machine when its evidence may not leave it. */
@@ -202,10 +253,10 @@ public final class RetrievalWorker implements Service {
         }
     }
 
-    private void degrade(Query query, Retrieval.Builder retrieval, String part, Throwable error) {
+    private Retrieval.Builder without(Query query, String part, Throwable error) {
         LOG.warn("{} goes on without evidence: {}", query.getInteractionId(), error.toString());
-        retrieval.setDegraded(List.of(part));
         troubles = Map.of(part, "failed: queries go on without evidence: " + error);
+        return Retrieval.newBuilder().setMode("off").setDegraded(List.of(part));
     }
 
     private Retrieval.Builder search(Query query, Optional<float[]> made) throws InterruptedException {
