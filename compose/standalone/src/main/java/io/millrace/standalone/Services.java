@@ -535,7 +535,9 @@ public final class Services implements AutoCloseable {
             }
             if (System.nanoTime() - began > READY_WITHIN.toNanos()) {
                 throw new UserException("these did not become ready within " + READY_WITHIN.toSeconds() + " s: "
-                        + waiting.stream().map(Service::name).toList());
+                        + waiting.stream()
+                                .map(service -> service.name() + " " + service.details())
+                                .toList());
             }
             try {
                 Thread.sleep(10);
