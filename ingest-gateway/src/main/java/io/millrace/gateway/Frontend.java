@@ -142,6 +142,8 @@ final class Frontend extends VerticleBase {
             Room.Share memory = shared.room.share();
             memory.hold(bytes);
             context.put(ROOM, memory);
+            // a client that hangs up in the middle of its body
+            context.addEndHandler(ended -> giveRoomBack(context));
         }
         context.next();
     }

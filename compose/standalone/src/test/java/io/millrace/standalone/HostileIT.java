@@ -120,6 +120,16 @@ class HostileIT {
         }
     }
 
+    /** Sends a part of a body, and hangs up. */
+    private static void abandon(String path, int sent) throws IOException {
+        URI at = URI.create(url);
+        String head = "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+                + (3 << 20) + "\r\n\r\n";
+        try (Socket socket = new Socket(at.getHost(), at.getPort())) {
+            socket.getOutputStream().write((head + "x".repeat(sent)).getBytes(StandardCharsets.UTF_8));
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"/query", "/v1/chat/completions"})
     void shouldBlameTheClientWhenItsRequestIsNoHttp(String path) throws Exception {
@@ -240,7 +250,14 @@ class HostileIT {
             assertThat(each.join().statusCode()).isIn(400, 503);
         }
 
-        // what a refused one took is given back
+        // what a refused one took is given back, and what one took that was never sent whole
+        for (int i = 0; i < 10; i++) {
+            abandon("/documents", 2 << 20);
+            abandon("/v1/chat/completions", 2 << 20);
+        }
+        Awaitility.await("room again")
+                .atMost(Duration.ofSeconds(20))
+                .until(() -> chat("x".repeat(3 << 20)).join().statusCode() == 200);
         for (int i = 0; i < 3; i++) {
             HttpResponse<String> after = chat("x".repeat(3 << 20)).join();
             assertThat(after.statusCode()).as(after.body()).isEqualTo(200);

@@ -123,6 +123,12 @@ public final class CacheFeedback implements Service {
         worker.start();
     }
 
+    /** What is said meanwhile waits in the log. */
+    @Override
+    public boolean isEssential() {
+        return false;
+    }
+
     @Override
     public boolean isReady() {
         return worker.isReady();
