@@ -7,7 +7,10 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.id.Ids;
 import io.millrace.log.Log;
 import io.millrace.log.Topics;
+import io.millrace.schema.BackendStatus;
+import io.millrace.schema.Completion;
 import io.millrace.schema.Query;
+import io.millrace.schema.Reply;
 import io.millrace.service.Service;
 import io.vertx.core.DeploymentOptions;
 import io.vertx.core.ThreadingModel;
@@ -210,11 +213,32 @@ public final class Gateway implements Service {
             throw refused(e.getCause() == null ? e : e.getCause());
         }
         started.setPeriodic(SWEEP_MS, timer -> exchanges.sweep(System.currentTimeMillis()));
-        wire.open(partition, exchanges::deliver, backends::learn).thenRun(() -> {
-            exchanges.listening();
-            ready = true;
-            LOG.info("the gateway reads partition {} of replies", partition);
-        });
+        wire.open(partition, new Wire.Reader() {
+                    @Override
+                    public void reply(Reply reply) {
+                        exchanges.deliver(reply);
+                    }
+
+                    @Override
+                    public boolean awaits(String interactionId) {
+                        return exchanges.awaits(interactionId);
+                    }
+
+                    @Override
+                    public void completed(Completion completion) {
+                        exchanges.completed(completion);
+                    }
+
+                    @Override
+                    public void state(BackendStatus state) {
+                        backends.learn(state);
+                    }
+                })
+                .thenRun(() -> {
+                    exchanges.listening();
+                    ready = true;
+                    LOG.info("the gateway reads partition {} of replies", partition);
+                });
     }
 
     private IllegalStateException refused(Throwable cause) {
