@@ -117,6 +117,11 @@ final class SourceSettings {
         return locations().getFirst();
     }
 
+    /** The location for people, without the user and password of a URL. */
+    String shown() {
+        return location().replaceAll("://[^@/]*@", "://");
+    }
+
     String collection() {
         return config.getString(COLLECTION);
     }
