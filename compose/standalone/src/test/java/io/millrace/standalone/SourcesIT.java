@@ -602,6 +602,59 @@ class SourcesIT {
         await(() -> source("lines").isMissingNode());
     }
 
+    /** Most connectors that are in use have no service files, and people put them there while everything runs. */
+    @Test
+    void shouldFindAConnectorWithoutServiceFilesThatComesWhileTheWorkerRuns() throws Exception {
+        Path lines = folder.resolve("hoisted.txt");
+        Files.writeString(lines, "The lighthouse cat of Timmendorf is called Bosun.\n");
+        String wanted = """
+                  - id: hoisted
+                    type: connector
+                    class: org.apache.kafka.connect.file.FileStreamSourceConnector
+                    config:
+                      file: "%s"
+                      topic: unused
+                      transforms: hoist
+                      transforms.hoist.type: org.apache.kafka.connect.transforms.HoistField$Value
+                      transforms.hoist.field: story
+                    fields: {path: offset.position, content: value.story, title: partition.filename}
+                """.formatted(lines);
+        Path jar = data.resolve("connectors/file/connect-file.jar");
+        Path away = Files.move(jar, folder.resolve("connect-file.jar"));
+        try {
+            declare(wanted);
+            await(() -> source("hoisted").path("error").asText().contains("FileStreamSourceConnector"));
+
+            Path bare = Files.createDirectories(data.resolve("connectors/bare/lib"));
+            withoutServiceFiles(away, bare.resolve("connect-file.jar"));
+
+            await(() -> text("Who is the lighthouse cat of Timmendorf?").contains("Bosun"));
+            assertThat(search("lighthouse cat of Timmendorf")
+                            .at("/0/payload/title")
+                            .asText())
+                    .isEqualTo(lines.toString());
+            await(() -> source("hoisted").path("state").asText().equals("idle"));
+        } finally {
+            declare("");
+            await(() -> source("hoisted").isMissingNode());
+            Files.delete(data.resolve("connectors/bare/lib/connect-file.jar"));
+            Files.move(away, jar);
+        }
+    }
+
+    private static void withoutServiceFiles(Path jar, Path to) throws IOException {
+        try (java.util.zip.ZipFile from = new java.util.zip.ZipFile(jar.toFile());
+                ZipOutputStream out = new ZipOutputStream(Files.newOutputStream(to))) {
+            for (ZipEntry entry : java.util.Collections.list(from.entries())) {
+                if (!entry.getName().startsWith("META-INF/services/")) {
+                    out.putNextEntry(new ZipEntry(entry.getName()));
+                    from.getInputStream(entry).transferTo(out);
+                    out.closeEntry();
+                }
+            }
+        }
+    }
+
     @Test
     void shouldTellEveryErrorOfTheFileWithItsLineAndChangeNothing() throws Exception {
         Path docs = Files.createDirectories(folder.resolve("kept"));
