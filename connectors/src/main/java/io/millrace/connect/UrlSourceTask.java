@@ -44,8 +44,10 @@ public final class UrlSourceTask extends KnowledgeTask {
 
     private @Nullable Fetcher fetcher;
 
-    /** Pages that links led to in the last whole pass; null before there was one. */
-    private @Nullable Set<String> linked;
+    /** Pages that links led to in the last whole pass and since. */
+    private Set<String> linked = Set.of();
+
+    private boolean told;
 
     @Override
     Scan scan(SourceSettings settings, OffsetStorageReader offsets) throws Scan.ScanException {
@@ -154,9 +156,8 @@ public final class UrlSourceTask extends KnowledgeTask {
             Deque<String> known = left;
             if (known == null) {
                 known = new ArrayDeque<>();
-                Set<String> before = linked;
-                if (complete && before != null) {
-                    before.stream().filter(page -> !visited.contains(page)).forEach(known::add);
+                if (complete) {
+                    linked.stream().filter(page -> !visited.contains(page)).forEach(known::add);
                 }
                 left = known;
             }
@@ -325,14 +326,15 @@ public final class UrlSourceTask extends KnowledgeTask {
          */
         @Override
         public Optional<Iterable<String>> everything() {
-            if (!complete) {
-                return Optional.empty();
-            }
-            boolean first = linked == null;
             Set<String> now = new LinkedHashSet<>(pages);
             now.removeAll(items);
+            if (!complete) {
+                now.addAll(linked);
+            }
             linked = now;
-            return first && !feeds ? Optional.of(pages) : Optional.empty();
+            boolean all = complete && !feeds && !told;
+            told |= all;
+            return all ? Optional.of(pages) : Optional.empty();
         }
 
         @Override

@@ -329,7 +329,7 @@ class RetrievalIT {
         JsonNode late = query(question.replace("heavy", "so heavy"));
         assertThat(Duration.ofNanos(System.nanoTime() - asked)).isBetween(Duration.ofSeconds(4), Duration.ofSeconds(7));
         assertThat(late.at("/results/searched_for")).isEmpty();
-        assertThat(late.at("/results/degraded").toString()).contains("expander");
+        assertThat(recorded(late).at("/interaction/degraded").toString()).contains("expander");
         rewordingMillis = 0;
 
         reworded = "1. vexillary sluicegate dampens hydrological surges\n2. counterweights of the sluicegate";

@@ -159,7 +159,7 @@ class SourcesIT {
         assertThat(run("remove", "late").code()).isZero();
         double before = metric("millrace_sources_late_total");
         write(Topics.raw("late"), ours);
-        await(() -> metric("millrace_sources_late_total") == before + 1);
+        await(() -> metric("millrace_sources_late_total") >= before + 1);
         assertThat(found("mill cellar of Tarmstedt forty barrels")).doesNotContain("here.md");
         assertThat(sql("SELECT count(*) FROM documents WHERE source = 'late'")).isEqualTo("0");
 
@@ -167,7 +167,7 @@ class SourcesIT {
         Files.move(docs.resolve("here.md"), docs.resolve("there.md"));
         assertThat(run("add", "late", docs.toString()).code()).isZero();
         write(Topics.raw("late"), ours);
-        await(() -> metric("millrace_sources_late_total") == before + 2);
+        await(() -> metric("millrace_sources_late_total") >= before + 2);
         assertThat(found("mill cellar of Tarmstedt forty barrels"))
                 .contains("there.md")
                 .doesNotContain("here.md");
@@ -540,7 +540,9 @@ class SourcesIT {
     /** As when the list of phrases grew after a document was taken. */
     @Test
     void shouldLeaveOutAtReadWhatWasNotKnownToBePoisonWhenItCame() throws Exception {
-        add("organ.md", "The organ pump of Tützpatz is trodden by Wendelin Raps on Sundays.");
+        post("/documents?wait=true", """
+                {"project":"organs","relative_path":"organ.md",
+                 "content":"The organ pump of Tützpatz is trodden by Wendelin Raps on Sundays."}""");
         await(() -> found("organ pump of Tützpatz").contains("organ.md"));
         var producer = standalone.services().log().producer();
         var passage = new java.util.concurrent.atomic.AtomicReference<io.millrace.schema.Passage>();
@@ -564,7 +566,7 @@ class SourcesIT {
                 .build();
         producer.send(Topics.PASSAGES, poisoned.getPassageId(), poisoned).get();
 
-        await(() -> found("organ pump of Tützpatz").isEmpty());
+        await(() -> !found("organ pump of Tützpatz").contains("organ.md"));
         for (String mode : List.of("keyword", "semantic", "hybrid", "tree", "auto")) {
             assertThat(post("/search", "{\"query\":\"organ pump of Tützpatz\",\"mode\":\"" + mode + "\"}"))
                     .as(mode)
@@ -602,6 +604,51 @@ class SourcesIT {
         await(() -> source("lines").isMissingNode());
     }
 
+    @Test
+    void shouldFilterDocumentsOfSourcesByLanguageVersionAndTags() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("programs"));
+        Files.writeString(docs.resolve("winch.py"), "def winch():\n    return 'the winch of Prerow pulls boats'\n");
+        Files.writeString(docs.resolve("winch.nix"), "{ winch = \"the winch of Prerow pulls boats\"; }\n");
+        Files.writeString(docs.resolve("winch.md"), "# Winch\n\nThe winch of Prerow pulls boats.\n");
+
+        Ran added = run(
+                "add",
+                "winches",
+                docs.toString(),
+                "--tag",
+                "boats",
+                "--metadata",
+                "version=3",
+                "--metadata",
+                "framework=oak");
+
+        assertThat(added.code()).as(added.out()).isZero();
+        await(() ->
+                sql("SELECT count(*) FROM documents WHERE source = 'winches'").equals("3"));
+        for (String mode : List.of("keyword", "semantic", "hybrid", "tree", "auto", "sql")) {
+            String question = mode.equals("sql") ? "SELECT path FROM documents" : "winch of Prerow pulls boats";
+            for (Map.Entry<String, List<String>> expected : Map.of(
+                            "\"language\":\"nix\",\"version\":\"3\"", List.of("winch.nix"),
+                            "\"language\":\"python\",\"tags\":[\"boats\"]", List.of("winch.py"),
+                            "\"framework\":\"oak\"", List.of("winch.md", "winch.nix", "winch.py"),
+                            "\"framework\":\"oak\",\"version\":\"4\"", List.<String>of())
+                    .entrySet()) {
+                String answer = post(
+                        "/search",
+                        "{\"query\":\"" + question + "\",\"mode\":\"" + mode + "\",\"filters\":{" + expected.getKey()
+                                + "}}");
+                List<String> paths = new ArrayList<>();
+                JSON.readTree(answer)
+                        .path("results")
+                        .forEach(hit -> paths.add(hit.at("/payload/path").asText()));
+                assertThat(paths)
+                        .as(mode + " " + expected.getKey() + " " + answer)
+                        .containsExactlyInAnyOrderElementsOf(expected.getValue());
+            }
+        }
+        run("remove", "winches");
+    }
+
     /** Most connectors that are in use have no service files, and people put them there while everything runs. */
     @Test
     void shouldFindAConnectorWithoutServiceFilesThatComesWhileTheWorkerRuns() throws Exception {
@@ -617,7 +664,8 @@ class SourcesIT {
                       transforms: hoist
                       transforms.hoist.type: org.apache.kafka.connect.transforms.HoistField$Value
                       transforms.hoist.field: story
-                    fields: {path: offset.position, content: value.story, title: partition.filename}
+                    fields: {path: offset.position, content: value.story, title: partition.filename, category: value.story}
+                    metadata: {version: "7"}
                 """.formatted(lines);
         Path jar = data.resolve("connectors/file/connect-file.jar");
         Path away = Files.move(jar, folder.resolve("connect-file.jar"));
@@ -634,6 +682,9 @@ class SourcesIT {
                             .asText())
                     .isEqualTo(lines.toString());
             await(() -> source("hoisted").path("state").asText().equals("idle"));
+            assertThat(post("/search", """
+                            {"query":"lighthouse cat","filters":{"version":"7",
+                             "category":"The lighthouse cat of Timmendorf is called Bosun."}}""")).contains("\"total\":1");
         } finally {
             declare("");
             await(() -> source("hoisted").isMissingNode());

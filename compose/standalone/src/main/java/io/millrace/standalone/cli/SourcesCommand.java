@@ -108,6 +108,12 @@ public final class SourcesCommand implements Callable<Integer> {
         @Option(names = "--tag", description = "Repeatable.")
         private List<String> tags = new ArrayList<>();
 
+        @Option(
+                names = "--metadata",
+                paramLabel = "NAME=VALUE",
+                description = "Of all its documents, to filter by: version=25.05; repeatable.")
+        private Map<String, String> metadata = new LinkedHashMap<>();
+
         @Option(names = "--schedule", description = "How often it is read: 30s, 5m, 1h, …")
         private @Nullable String schedule;
 
@@ -176,6 +182,7 @@ public final class SourcesCommand implements Callable<Integer> {
             put(entry, "fetch", fetch);
             put(entry, "exclude", exclude);
             put(entry, "tags", tags);
+            put(entry, "metadata", metadata.isEmpty() ? null : metadata);
             put(entry, "schedule", schedule);
             put(entry, "trust", trust);
             put(entry, "local_only", localOnly ? true : null);
