@@ -63,6 +63,7 @@ class RetrievalIT {
         Files.writeString(config, """
                 routing: {deadline: 20s}
                 dispatch: {probe: 100ms}
+                cache: {variant-b: 0.5}
                 retrieval: {context-tokens: 128, rerank-url: "http://127.0.0.1:%d/rerank", rerank-timeout: 300ms,
                             expand-url: "http://127.0.0.1:%d/v1/chat/completions"}
                 backends:
@@ -466,6 +467,68 @@ class RetrievalIT {
                 200);
         assertThat(again.path("turn_number").asInt()).isEqualTo(1);
         assertThat(again.path("context_ids")).isEqualTo(first.path("context_ids"));
+    }
+
+    @Test
+    void shouldRememberEmbeddingsByVariantUntilTheEpochMoves() throws Exception {
+        String question = "{\"query\":\"Who keeps the swing bridge of Malchow?\",\"session_id\":\"s-variant\"}";
+        String variant = recorded(query(question)).at("/interaction/variant").asText();
+        assertThat(variant).isIn("a", "b");
+        double hits = embeddings("hit");
+        double misses = embeddings("miss");
+
+        // sticky, and so remembered
+        assertThat(recorded(query(question)).at("/interaction/variant").asText())
+                .isEqualTo(variant);
+        assertThat(embeddings("hit")).isGreaterThan(hits);
+        assertThat(embeddings("miss")).isEqualTo(misses);
+
+        HttpResponse<String> other = named(question, "third");
+        assertThat(recorded(JSON.readTree(other.body()))
+                        .at("/interaction/variant")
+                        .asText())
+                .isEqualTo("third");
+        assertThat(embeddings("miss")).isEqualTo(misses + 1);
+        HttpResponse<String> wrong = named(question, "No Name");
+        assertThat(wrong.statusCode()).isEqualTo(400);
+        assertThat(JSON.readTree(wrong.body()).path("field").asText()).isEqualTo("x-millrace-variant");
+
+        assertThat(send("DELETE", "/cache").statusCode()).isEqualTo(200);
+        query(question);
+        assertThat(embeddings("miss")).isEqualTo(misses + 2);
+        double again = embeddings("hit");
+        query(question);
+        assertThat(embeddings("miss")).isEqualTo(misses + 2);
+        assertThat(embeddings("hit")).isGreaterThan(again);
+
+        // another session may be in the other one
+        java.util.Set<String> seen = new java.util.HashSet<>();
+        for (int i = 0; i < 40 && seen.size() < 2; i++) {
+            seen.add(recorded(query(question.replace("s-variant", "s-variant-" + i)))
+                    .at("/interaction/variant")
+                    .asText());
+        }
+        assertThat(seen).containsExactlyInAnyOrder("a", "b");
+    }
+
+    private static HttpResponse<String> named(String body, String variant) throws Exception {
+        return HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + "/query"))
+                        .header("Content-Type", "application/json")
+                        .header("x-millrace-variant", variant)
+                        .POST(HttpRequest.BodyPublishers.ofString(body))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
+    }
+
+    private static double embeddings(String result) throws Exception {
+        String name = "millrace_embedding_cache_total{result=\"" + result + "\"} ";
+        return send("GET", "/metrics")
+                .body()
+                .lines()
+                .filter(line -> line.startsWith(name))
+                .mapToDouble(line -> Double.parseDouble(line.substring(name.length())))
+                .sum();
     }
 
     /** One that never rests: what is kept of it does not grow, and its sums are right. */

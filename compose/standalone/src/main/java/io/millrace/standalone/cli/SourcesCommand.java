@@ -148,6 +148,11 @@ public final class SourcesCommand implements Callable<Integer> {
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);
             String before = Files.exists(file) ? Files.readString(file) : "";
+            if (SourcesFile.parse(file, before, collections(instance)).stream()
+                    .anyMatch(each -> each.id().equals(id))) {
+                throw new UserException(
+                        "there is a source " + id + " already: remove it first, or change its entry in " + file);
+            }
             String after = SourcesFile.with(before, entry());
             SourceDefinition source = SourcesFile.parse(file, after, collections(instance)).stream()
                     .filter(each -> each.id().equals(id))
