@@ -117,7 +117,7 @@ final class Queries {
         ContextLevel level = ContextLevel.of(body.getString("context_level", ContextLevel.STANDARD.word()))
                 .orElse(ContextLevel.STANDARD);
         Query.Builder query = contextual(request, "context", body).setSessionId(body.getString("session_id"));
-        return query.setVariant(variant(request, query))
+        return query.setVariant(variant(request, query.getEnvelope(), query.getSessionId()))
                 .setContextLevel(level.word())
                 .setLimit(level.hits())
                 .setContextTokens(body.getInteger("max_tokens", TURN_TOKENS))
@@ -198,7 +198,7 @@ final class Queries {
                 .setStore(body.getBoolean("store", true))
                 .setMaxTokens(body.getInteger("max_tokens", 0))
                 .setSessionId(body.getString("session_id", ""));
-        query.setVariant(variant(request, query));
+        query.setVariant(variant(request, query.getEnvelope(), query.getSessionId()));
         if (body.getBoolean("enable_cache", false)) {
             query.setCache(true);
         }
@@ -231,14 +231,13 @@ final class Queries {
     }
 
     /** The one that the client names, or the same for all queries of a session, where there is none of a key: by its hash, not by chance. */
-    private String variant(HttpServerRequest request, Query.Builder query) {
+    private String variant(HttpServerRequest request, Envelope who, String session) {
         String named = Headers.variant(request);
         double share = config.cache().variantB();
         if (!named.isEmpty() || share == 0) {
             return named;
         }
-        Envelope who = query.getEnvelope();
-        String hash = Ids.content(who.getTenant(), who.getPrincipal(), query.getSessionId(), "variant");
+        String hash = Ids.content(who.getTenant(), who.getPrincipal(), session, "variant");
         return Long.parseLong(hash.substring(0, 8), 16) / (double) (1L << 32) < share ? "b" : "a";
     }
 
@@ -257,7 +256,7 @@ final class Queries {
                 .setDeadlineAt(now + config.routing().deadline().toMillis())
                 .setCache(Headers.flag(request, Headers.CACHE))
                 .setIdempotencyKey(Headers.idempotencyKey(request));
-        return query.setVariant(variant(request, query));
+        return query.setVariant(variant(request, query.getEnvelope(), ""));
     }
 
     private JsonObject chatBody(String model, String text, JsonObject body) {
