@@ -54,7 +54,7 @@ public final class Gateway implements Service {
      * @param config the effective configuration for {@code /config}: JSON-ready, secrets masked, each value with its origin
      * @param services the services of this process, the gateway included or not
      * @param endpoints kafka, registry, postgres and redis, as they are shown: without passwords
-     * @param redisUrl where idempotency keys are kept beyond this process; empty: they are kept in this process only
+     * @param redisUrl where idempotency keys and limits are kept beyond this process; empty: they are kept in this process only
      */
     public record Surroundings(
             String jdbcUrl,
@@ -166,7 +166,8 @@ public final class Gateway implements Service {
         Backends backends = new Backends(config);
         Blocking postgres = new Blocking(started, "gateway-postgres", BLOCKING_CALLS);
         Blocking others = new Blocking(started, "gateway-blocking", BLOCKING_CALLS);
-        Documents documents = new Documents(wire, search, others, config, metrics);
+        Documents documents = new Documents(
+                wire, search, others, config, new DocumentLimit(config.limits().documentRequests(), keyStore, metrics));
         try {
             Contract contract = await(Contract.load(started, config).toCompletionStage());
             Frontend.Shared shared = new Frontend.Shared(
@@ -299,7 +300,7 @@ public final class Gateway implements Service {
         }
         KeyStore known = keys;
         if (known != null && !known.isUp()) {
-            details.put("redis", "down: idempotency keys are known to this process only");
+            details.put("redis", "down: idempotency keys and limits are known to this process only");
         }
         if (!store.isUp()) {
             details.put("postgres", "down: interactions cannot be shown");
