@@ -62,10 +62,11 @@ class BeirDatasetTest {
 
     @Test
     void shouldReadDocumentsWithoutATitleOrAText() throws IOException {
-        write(
-                "corpus.jsonl",
-                "{\"_id\":1,\"title\":null,\"text\":\"one\",\"metadata\":{}}\n{\"_id\":2,\"title\":\"two\",\"text\":\"\"}\n"
-                        + "{\"_id\":3,\"title\":\"three\"}\n");
+        write("corpus.jsonl", """
+                {"_id":1,"title":null,"text":"one","metadata":{}}
+                {"_id":2,"title":"two","text":""}
+                {"_id":3,"title":"three"}
+                """);
 
         assertThat(BeirDataset.read(folder, "test").documents())
                 .containsExactly(
