@@ -15,10 +15,14 @@ import io.millrace.schema.RawDocument;
 import io.millrace.schema.Reply;
 import io.millrace.schema.SearchNote;
 import io.vertx.core.json.JsonObject;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.Socket;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -503,10 +507,87 @@ class QueryPathTest {
         });
     }
 
+    /** {@code nc -N} closes its side as soon as it has asked. */
+    @ParameterizedTest
+    @ValueSource(strings = {"1.0", "1.1"})
+    void shouldAnswerAClientThatClosedItsSide(String version) throws Exception {
+        try (Socket socket = connect()) {
+            send(
+                    socket,
+                    "POST " + CHAT + " HTTP/" + version + "\r\nHost: x\r\nContent-Type: application/json\r\n"
+                            + "Content-Length: " + HI.length() + "\r\n\r\n" + HI);
+            socket.shutdownOutput();
+            Query query = query();
+            // long enough to find out that it is there
+            Thread.sleep(300);
+            harness.wire.reply(FakeWire.answer(query, 0, "hello"));
+
+            String answer = new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+
+            assertThat(answer).contains("HTTP/" + version + " 200 ").contains("hello");
+            assertThat(answer.startsWith("HTTP/1.1 100 ")).isEqualTo(version.equals("1.1"));
+            assertThat(harness.wire.sent(Command.class)).isEmpty();
+        }
+    }
+
+    @Test
+    void shouldCancelWhenAClientClosedItsSideAndThenGoesAway() throws Exception {
+        try (Socket socket = connect()) {
+            send(
+                    socket,
+                    "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + "Content-Length: "
+                            + HI_STREAM.length() + "\r\n\r\n" + HI_STREAM);
+            socket.shutdownOutput();
+            harness.wire.reply(FakeWire.delta(query(), 0, "{\"choices\":[]}"));
+            byte[] head = socket.getInputStream().readNBytes(12);
+            assertThat(new String(head, StandardCharsets.US_ASCII)).startsWith("HTTP/1.1 ");
+        }
+
+        await().atMost(Duration.ofSeconds(5))
+                .until(() -> !harness.wire.sent(Command.class).isEmpty());
+    }
+
+    @Test
+    void shouldTakeTheHostAsHttpWantsIt() throws Exception {
+        assertThat(raw("GET /health HTTP/1.0\r\n\r\n")).startsWith("HTTP/1.0 200 ");
+        assertThat(raw("GET /health HTTP/1.1\r\n\r\n"))
+                .startsWith("HTTP/1.1 400 ")
+                .contains("Host");
+        assertThat(raw("GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"))
+                .startsWith("HTTP/1.1 400 ")
+                .contains("Host");
+        assertThat(raw("GET /health HTTP/1.0\r\nHost: a b\r\n\r\n")).startsWith("HTTP/1.0 400 ");
+    }
+
+    @Test
+    void shouldAnswerHeadWhereItAnswersGet() throws Exception {
+        assertThat(raw("HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n"))
+                .startsWith("HTTP/1.1 200 ")
+                .endsWith("\r\n\r\n");
+        assertThat(raw("HEAD /hybrid/health HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 200 ");
+        assertThat(raw("HEAD /query HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 405 ");
+        assertThat(raw("HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 404 ");
+    }
+
+    private Socket connect() throws IOException {
+        return new Socket(InetAddress.getLoopbackAddress(), harness.gateway.port());
+    }
+
+    private static void send(Socket socket, String text) throws IOException {
+        socket.getOutputStream().write(text.getBytes(StandardCharsets.US_ASCII));
+    }
+
+    /** What comes back for the head of a request. */
+    private String raw(String head) throws IOException {
+        try (Socket socket = connect()) {
+            send(socket, head.replaceFirst("\r\n", "\r\nConnection: close\r\n"));
+            return new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
     @Test
     void shouldDropAReaderThatIsTooSlow() throws Exception {
-        try (java.net.Socket socket =
-                new java.net.Socket(java.net.InetAddress.getLoopbackAddress(), harness.gateway.port())) {
+        try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), harness.gateway.port())) {
             socket.setReceiveBufferSize(4_096);
             socket.getOutputStream()
                     .write(("POST " + CHAT

@@ -37,7 +37,7 @@ final class Ports {
 
     /** The port of a part. */
     synchronized int of(String name) {
-        int port = Integer.parseInt(known.getProperty(name, "0"));
+        int port = Math.clamp(DataFolder.number(known, name), 0, 65_535);
         if (port == 0 || taken.contains(port) || !isFree(port)) {
             port = free();
             known.setProperty(name, String.valueOf(port));
