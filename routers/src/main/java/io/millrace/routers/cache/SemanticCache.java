@@ -88,9 +88,9 @@ public final class SemanticCache {
 
     /**
      * @param key of the answer
-     * @param banKey where it is kept when somebody said that the two questions differ
+     * @param pair names the two questions
      */
-    private record Candidate(String key, String banKey, Question question) {}
+    private record Candidate(String key, String pair, Question question) {}
 
     /**
      * Whether meaning decides what this query's answer may be: a single question in plain text, without tools or a temperature above 0.
@@ -180,7 +180,7 @@ public final class SemanticCache {
                 .limit(CANDIDATES)
                 .map(entry -> new Candidate(
                         entry.getKey(),
-                        Served.banKey(
+                        Served.pair(
                                 query.getEnvelope().getTenant(),
                                 query.getText(),
                                 entry.getValue().text()),
@@ -192,10 +192,18 @@ public final class SemanticCache {
     private Optional<CachedAnswer> judge(
             List<Candidate> near, Question question, String epoch, QuestionPair.Embedding embed, Query query)
             throws InterruptedException {
-        String[] keys = Stream.concat(
-                        near.stream().map(Candidate::key), near.stream().map(Candidate::banKey))
+        String[] keys = Stream.of(
+                        near.stream().map(Candidate::key),
+                        near.stream().map(candidate -> Bans.key(candidate.pair())),
+                        Stream.of(Bans.MARK))
+                .flatMap(each -> each)
                 .toArray(String[]::new);
         List<Optional<byte[]>> values = redis.get(keys).orElse(List.of());
+        if (!values.isEmpty() && values.getLast().isEmpty()) {
+            // Redis may have forgotten which pairs were rejected
+            count("unknown");
+            return Optional.empty();
+        }
         for (int i = 0; i < near.size() && !values.isEmpty(); i++) {
             Optional<CachedAnswer> answer = values.get(i).flatMap(bytes -> ResponseCache.read(bytes, epoch));
             if (answer.isEmpty()) {
@@ -212,11 +220,12 @@ public final class SemanticCache {
             if (probability <= threshold) {
                 return Optional.empty();
             }
-            redis.set(Served.key(query.getInteractionId()), new Served.Semantic(nearest.banKey()).toBytes(), keep);
+            redis.set(Served.key(query.getInteractionId()), new Served.Semantic(nearest.pair()).toBytes(), keep);
             return Optional.of(CachedAnswer.newBuilder(answer.get())
                     .setKind("semantic")
                     .setSimilarity(question.cosine(nearest.question()))
                     .setProbability(probability)
+                    .setPair(nearest.pair())
                     .build());
         }
         return Optional.empty();
