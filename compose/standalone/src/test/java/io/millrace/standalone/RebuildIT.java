@@ -138,7 +138,8 @@ class RebuildIT {
                         .isGreaterThan(stats.path("exact").asInt() + 1);
                 assertThat(stats.path("hit_percentage").asDouble()).isBetween(1.0, 99.0);
                 assertThat(stats.path("approved").isIntegralNumber()).isTrue();
-                assertThat(stats.path("approved").asInt() + stats.path("evicted").asInt())
+                assertThat(stats.path("approved").asInt()
+                                + stats.path("evicted").asInt())
                         .isZero();
                 flush(standalone);
             }
