@@ -34,7 +34,7 @@ import java.util.zip.GZIPOutputStream;
 public final class SameMeaning {
     private static final int MAGIC = 0x4d534d33;
     private static final int FOLDS = 10;
-    private static final double PENALTY = 10;
+    private static final double PENALTY = 30;
 
     /** Of the blocks of vectors, in their order: sums and distances of the first model's vectors, then of the second's. */
     private static final double[] BLOCK_PENALTIES = {20, 5, 20, 5};
