@@ -19,15 +19,26 @@ import kafka.server.KafkaRaftServer;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.errors.BrokerIdNotRegisteredException;
+import org.apache.kafka.common.errors.NotControllerException;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.metadata.storage.Formatter;
 import org.apache.kafka.server.common.MetadataVersion;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** A Kafka broker and controller in this JVM, KRaft, on loopback. One broker without fsync: it survives a kill -9, not a power cut. */
 public final class BrokerPart implements Part {
+    private static final Logger LOG = LoggerFactory.getLogger(BrokerPart.class);
     private static final int NODE = 1;
+
+    /** Kafka leaves it in its folder when it stops, and deletes it when it starts. */
+    private static final String CLEAN_SHUTDOWN = ".kafka_cleanshutdown";
+
     private static final Duration START_TIMEOUT = Duration.ofSeconds(30);
+
+    private static final Duration CONTROLLER_PAUSE = Duration.ofMillis(50);
 
     private final DataFolder data;
     private final int port;
@@ -66,6 +77,9 @@ public final class BrokerPart implements Part {
         } catch (Exception e) {
             throw new UserException("Kafka's data folder cannot be formatted: " + e.getMessage(), e);
         }
+        if (wasKilled(Path.of(folder))) {
+            forgetKilledBroker(folder);
+        }
         KafkaRaftServer starting = new KafkaRaftServer(new KafkaConfig(settings(folder), false), Time.SYSTEM);
         server = starting;
         try {
@@ -75,6 +89,61 @@ public final class BrokerPart implements Part {
             starting.shutdown();
             server = null;
             throw new UserException("Kafka cannot be started: " + e.getMessage(), e);
+        }
+    }
+
+    private static boolean wasKilled(Path folder) {
+        return Files.exists(folder.resolve("__cluster_metadata-0")) && !Files.exists(folder.resolve(CLEAN_SHUTDOWN));
+    }
+
+    /**
+     * Takes the registration of a broker that was killed out of the metadata, with a controller alone, before the broker starts.
+     *
+     * <p>Else that broker leads its partitions by what the metadata says, loses them when its old registration times out, and gets them
+     * back at once. Its coordinators begin to load, stop and begin again meanwhile, and the end of a load that was given up is taken for
+     * the end of the one that followed (Kafka 4.3.1, {@code CoordinatorRuntime}): a part of the groups is then empty, or has no coordinator
+     * for as long as the broker lives. It also saves the wait for the time-out.
+     */
+    private void forgetKilledBroker(String folder) {
+        Map<String, Object> settings = settings(folder);
+        settings.put("process.roles", "controller");
+        settings.put("listeners", "CONTROLLER://127.0.0.1:" + controllerPort);
+        settings.remove("advertised.listeners");
+        KafkaRaftServer controller = new KafkaRaftServer(new KafkaConfig(settings, false), Time.SYSTEM);
+        try {
+            controller.startup();
+            try (Admin admin = Admin.create(
+                    Map.of(AdminClientConfig.BOOTSTRAP_CONTROLLERS_CONFIG, "127.0.0.1:" + controllerPort))) {
+                unregister(admin);
+            }
+        } catch (ExecutionException | TimeoutException | RuntimeException e) {
+            LOG.warn("the killed broker's registration stays until it times out", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UserException("interrupted while Kafka started", e);
+        } finally {
+            controller.shutdown();
+            controller.awaitShutdown();
+        }
+    }
+
+    private static void unregister(Admin admin) throws InterruptedException, ExecutionException, TimeoutException {
+        long until = System.nanoTime() + START_TIMEOUT.toNanos();
+        while (true) {
+            try {
+                admin.unregisterBroker(NODE).all().get(START_TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+                return;
+            } catch (ExecutionException e) {
+                if (e.getCause() instanceof BrokerIdNotRegisteredException) {
+                    // killed before it had registered
+                    return;
+                }
+                // elected, and not yet active
+                if (!(e.getCause() instanceof NotControllerException) || System.nanoTime() > until) {
+                    throw e;
+                }
+            }
+            Thread.sleep(CONTROLLER_PAUSE);
         }
     }
 
@@ -101,10 +170,10 @@ public final class BrokerPart implements Part {
         s.put("message.max.bytes", 32 * 1024 * 1024);
         s.put("replica.fetch.max.bytes", 32 * 1024 * 1024);
 
-        // After a kill the old registration has to time out before the new broker may serve: 4 s instead of 12. Less
-        // would fence a
-        // live broker when a busy laptop starves it.
-        s.put("broker.session.timeout.ms", 2_500);
+        // Nothing takes over from the only broker. To be fenced by a controller that was starved or stopped with it
+        // would
+        // only cost its groups their coordinators for a while.
+        s.put("broker.session.timeout.ms", 30_000);
         s.put("broker.heartbeat.interval.ms", 300);
 
         // One user on a laptop: few threads, and little heap and disk for what is allocated up front. More threads than
