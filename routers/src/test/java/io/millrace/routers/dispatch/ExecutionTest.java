@@ -456,8 +456,9 @@ class ExecutionTest {
     void shouldSendNothingOfAJudgedStreamWhenTheDeadlinePassesBeforeTheAcknowledgement() {
         out.ackDelay = Duration.ofMillis(700);
 
-        run(Samples.dispatch(
-                        streaming().setDeadlineAt(System.currentTimeMillis() + 500).build())
+        run(Samples.dispatch(streaming()
+                        .setDeadlineAt(System.currentTimeMillis() + 500)
+                        .build())
                 .setQualityBar(0.8)
                 .build());
 
