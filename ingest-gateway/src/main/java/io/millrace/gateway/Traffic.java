@@ -15,6 +15,7 @@ import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
 import io.vertx.core.json.JsonObject;
 import java.time.Duration;
+import java.util.Collection;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
@@ -22,6 +23,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.DoubleAdder;
 import java.util.concurrent.atomic.LongAdder;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What this gateway has counted since it started, for {@code /stats} and {@code /metrics}. Labels are words of closed sets and
@@ -56,6 +58,10 @@ final class Traffic {
     private final Map<String, Timer> latencies = new ConcurrentHashMap<>();
     private final Map<String, LongAdder> byRoute = new ConcurrentHashMap<>();
     private final Map<String, LongAdder> byOutcome = new ConcurrentHashMap<>();
+    private final Map<String, LongAdder> byCache = new ConcurrentHashMap<>();
+    /** Queries that ended and whose clients allowed a cached answer. */
+    private final LongAdder cacheable = new LongAdder();
+
     private final LongAdder local = new LongAdder();
     private final LongAdder remote = new LongAdder();
     private final LongAdder ends = new LongAdder();
@@ -126,6 +132,9 @@ final class Traffic {
             }
         };
         byOutcome.computeIfAbsent(word, key -> new LongAdder()).increment();
+        if (query.getCache()) {
+            cacheable.increment();
+        }
         ends.increment();
         latencySum.add(elapsedMs);
         latency(query.getApi(), word).record((long) (elapsedMs * 1e6), java.util.concurrent.TimeUnit.NANOSECONDS);
@@ -133,6 +142,10 @@ final class Traffic {
 
     private void answered(Reply reply) {
         decided(reply);
+        if (!reply.getCachedKind().isEmpty()) {
+            byCache.computeIfAbsent(reply.getCachedKind(), key -> new LongAdder())
+                    .increment();
+        }
         boolean builtIn =
                 Optional.ofNullable(config.backends().get(reply.getBackend())).isEmpty();
         if (builtIn) {
@@ -201,7 +214,35 @@ final class Traffic {
                 .put("patterns_learned", null)
                 .put("in_flight", inFlightNow.get())
                 .put("routes", counts(byRoute))
-                .put("outcomes", counts(byOutcome));
+                .put("outcomes", counts(byOutcome))
+                .put("cache", cache());
+    }
+
+    /** What people said of cached answers is heard where retrieval runs: null where that is another process, whose metrics have it. */
+    private JsonObject cache() {
+        long asked = cacheable.sum();
+        long exact = hits("exact");
+        long semantic = hits("semantic");
+        return new JsonObject()
+                .put("asked", asked)
+                .put("exact", exact)
+                .put("semantic", semantic)
+                .put("hit_percentage", asked == 0 ? null : round(100.0 * (exact + semantic) / asked))
+                .put("approved", heard("millrace.response.cache.feedback", "verdict", "approved"))
+                .put("rejected", heard("millrace.response.cache.feedback", "verdict", "rejected"))
+                .put("evicted", heard("millrace.response.cache", "result", "evicted"));
+    }
+
+    private long hits(String kind) {
+        LongAdder count = byCache.get(kind);
+        return count == null ? 0 : count.sum();
+    }
+
+    private @Nullable Long heard(String counter, String tag, String value) {
+        Collection<Counter> found = metrics.find(counter).tag(tag, value).counters();
+        return found.isEmpty()
+                ? null
+                : (long) found.stream().mapToDouble(Counter::count).sum();
     }
 
     private static JsonObject counts(Map<String, LongAdder> counters) {

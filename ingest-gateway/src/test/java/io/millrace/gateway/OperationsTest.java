@@ -12,6 +12,7 @@ import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import java.net.http.HttpResponse;
 import java.time.Duration;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -63,6 +64,28 @@ class OperationsTest {
     }
 
     @Test
+    void shouldCountCachedAnswersAndWhatWasHeardOfThem() {
+        JsonObject before = json(harness.get("/stats")).getJsonObject("cache");
+        assertThat(before.getInteger("asked")).isZero();
+        assertThat(before.getValue("hit_percentage")).isNull();
+        assertThat(before.getValue("rejected")).as("retrieval runs elsewhere").isNull();
+
+        for (String kind : List.of("", "exact", "semantic", "semantic")) {
+            harness.wire.onQuery =
+                    (wire, query) -> wire.reply(FakeWire.answer(query, 0, "a").setCachedKind(kind));
+            harness.post(CHAT, HI, "x-millrace-cache", "true");
+        }
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "a"));
+        harness.post(CHAT, HI);
+
+        JsonObject cache = json(harness.get("/stats")).getJsonObject("cache");
+        assertThat(cache.getInteger("asked")).isEqualTo(4);
+        assertThat(cache.getInteger("exact")).isEqualTo(1);
+        assertThat(cache.getInteger("semantic")).isEqualTo(2);
+        assertThat(cache.getDouble("hit_percentage")).isEqualTo(75.0);
+    }
+
+    @Test
     void shouldExportThePredecessorsMetricsFromTheFirstMoment() {
         HttpResponse<String> response = harness.get("/metrics");
 
@@ -75,7 +98,7 @@ class OperationsTest {
 
     @Test
     void shouldShowTheLocalModelsLoading() {
-        harness.wire.states.accept(BackendStatus.newBuilder()
+        harness.wire.state(BackendStatus.newBuilder()
                 .setDeployment("llama-1")
                 .setBackend("llama")
                 .setLoading(true)

@@ -6,11 +6,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import io.millrace.id.Ids;
+import io.millrace.log.Vocabulary.CompletionKind;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Command;
 import io.millrace.schema.Feedback;
 import io.millrace.schema.Query;
 import io.millrace.schema.RawDocument;
+import io.millrace.schema.Reply;
 import io.millrace.schema.SearchNote;
 import io.vertx.core.json.JsonObject;
 import java.io.IOException;
@@ -450,6 +452,43 @@ class QueryPathTest {
     void shouldAnswer504WhenNoReplyComesBeforeTheDeadline() {
         HttpResponse<String> response = harness.post("/query", "{\"query\":\"how?\",\"llm_timeout_s\":1}");
 
+        assertThat(response.statusCode()).isEqualTo(504);
+        assertThat(json(response).getString("code")).isEqualTo("deadline_exceeded");
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void shouldHoldTheFinalBackUntilTheLogHasTheAnswer(boolean stream) throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, stream ? HI_STREAM : HI);
+        Reply reply = FakeWire.answer(query(), 0, "hello").setAttempt(2).build();
+
+        harness.wire.completed(Reply.newBuilder(reply).setAttempt(1).build(), CompletionKind.ANSWERED);
+        harness.wire.completed(reply, CompletionKind.STARTED);
+        harness.wire.completed(reply, CompletionKind.HEARTBEAT);
+        harness.wire.completed(reply, CompletionKind.FAILED);
+        harness.wire.replyOnly(reply);
+        Thread.sleep(200);
+        assertThat(asked)
+                .as("another attempt, and other ends, are no record of this answer")
+                .isNotDone();
+
+        harness.wire.completed(reply, CompletionKind.ANSWERED);
+
+        HttpResponse<String> response = asked.get(5, TimeUnit.SECONDS);
+        assertThat(response.statusCode()).isEqualTo(200);
+        assertThat(response.body()).contains("hello");
+    }
+
+    @Test
+    void shouldAnswer504WhenTheFinalIsThereAndTheLogHasTheAnswerAfterTheDeadline() throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync("/query", "{\"query\":\"how?\",\"llm_timeout_s\":1}");
+        Reply reply = FakeWire.answer(query(), 0, "hello").build();
+        harness.wire.replyOnly(reply);
+        Thread.sleep(1_200);
+
+        harness.wire.completed(reply, CompletionKind.ANSWERED);
+
+        HttpResponse<String> response = asked.get(5, TimeUnit.SECONDS);
         assertThat(response.statusCode()).isEqualTo(504);
         assertThat(json(response).getString("code")).isEqualTo("deadline_exceeded");
     }

@@ -20,6 +20,7 @@ import io.millrace.log.LogTail;
 import io.millrace.log.Topic;
 import io.millrace.log.Topics;
 import io.millrace.log.Vocabulary.CompletionKind;
+import io.millrace.routers.cache.Bans;
 import io.millrace.routers.dispatch.Claims;
 import io.millrace.schema.Completion;
 import io.millrace.schema.Query;
@@ -161,6 +162,11 @@ public final class Rebuild {
             }
         });
         long keys = values.size();
+        Map<String, Long> bans = Bans.read(log);
+        bans.keySet().forEach(key -> values.put(key, "1"));
+        until.putAll(bans);
+        values.put(Bans.MARK, "1");
+        until.put(Bans.MARK, now + Bans.KEEP.toMillis());
         read(log, Topics.COMPLETIONS, record -> {
             Completion completion = record.value();
             long end = record.timestamp() + Claims.KEEP.toMillis();
@@ -178,9 +184,12 @@ public final class Rebuild {
             values.forEach((key, value) ->
                     redis.set(key, value, SetArgs.Builder.px(Duration.ofMillis(until.getOrDefault(key, now) - now))));
             long there = redis.keys("millrace:*").size();
-            say.accept("redis: %d idempotency keys, %d claims".formatted(keys, values.size() - keys));
+            // one key says that all bans are there
+            long claims = values.size() - keys - bans.size() - 1;
+            say.accept("redis: %d idempotency keys, %d claims, %d rejections of cached answers"
+                    .formatted(keys, claims, bans.size()));
             return new Result(
-                    Map.of("idempotency_keys", keys, "claims", values.size() - keys, "keys", there),
+                    Map.of("idempotency_keys", keys, "claims", claims, "bans", (long) bans.size(), "keys", there),
                     there == values.size());
         } finally {
             client.shutdown(Duration.ZERO, Duration.ofSeconds(1));

@@ -9,6 +9,7 @@ import io.millrace.gateway.DiskSpace;
 import io.millrace.gateway.Gateway;
 import io.millrace.gateway.SearchPort;
 import io.millrace.knowledge.Aging;
+import io.millrace.knowledge.BgeEmbedder;
 import io.millrace.knowledge.Filter;
 import io.millrace.knowledge.HttpQueryExpander;
 import io.millrace.knowledge.HttpReranker;
@@ -189,7 +190,7 @@ public final class Services implements AutoCloseable {
         services.add(projection);
         visible = projection::visible;
         if (roles.contains("retrieval")) {
-            EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
+            EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl(), log.metrics());
             shared.push(cache);
             Sessions sessions = new Sessions(endpoints.redisUrl());
             shared.push(sessions);
@@ -289,20 +290,28 @@ public final class Services implements AutoCloseable {
         }
         RedisValues redis = new RedisValues(endpoints.redisUrl(), "questions of the same meaning are not found");
         shared.push(redis);
+        // the two questions of a verdict at once
+        BgeEmbedder second = new BgeEmbedder(2);
+        shared.push(second);
         return Optional.of(new SemanticCache(
                 redis,
                 log.metrics(),
                 config.cache().ttl(),
-                verdict(config.cache().model()),
+                verdict(config.cache().model(), second),
+                second,
                 config.cache().maxError()));
     }
 
-    private static SameMeaning verdict(String file) {
+    private static SameMeaning verdict(String file, BgeEmbedder second) {
         if (file.isEmpty()) {
             return SameMeaning.shipped();
         }
         try (InputStream in = Files.newInputStream(Path.of(file))) {
-            return SameMeaning.read(in);
+            SameMeaning read = SameMeaning.read(in);
+            if (!read.second().equals(second.fingerprint())) {
+                throw new IOException("it was learned with " + read.second() + " and not with " + second.fingerprint());
+            }
+            return read;
         } catch (IOException | InvalidPathException e) {
             throw new UserException(
                     "cache.semantic.model: " + file

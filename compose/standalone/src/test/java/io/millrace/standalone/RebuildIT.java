@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.lettuce.core.RedisClient;
+import io.millrace.bench.stub.StubUpstream;
 import io.millrace.config.ConfigLoader;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.standalone.error.UserException;
@@ -13,6 +14,7 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.DriverManager;
 import java.sql.SQLException;
@@ -70,9 +72,7 @@ class RebuildIT {
                     standalone,
                     "INSERT INTO documents SELECT 'nobody', source, path, title, collection, checksum,"
                             + " trust, quarantined, size, modified_at, updated_at, metadata FROM documents LIMIT 1");
-            RedisClient client = RedisClient.create(standalone.endpoints().redisUrl());
-            client.connect().sync().flushall();
-            client.shutdown();
+            flush(standalone);
         }
 
         List<String> said = new ArrayList<>();
@@ -106,6 +106,85 @@ class RebuildIT {
             HttpResponse<String> repeat = post(standalone, "/query", "{\"query\":\"Who dressed stone 3?\"}");
             assertThat(id(repeat)).isEqualTo(interaction);
         }
+    }
+
+    /** What people rejected must not be served again because Redis was lost. */
+    @Test
+    void shouldKnowARejectedPairOfQuestionsAgain() throws Exception {
+        String knife = "How do I sharpen a kitchen knife?";
+        String likeKnife = "How can I sharpen a kitchen knife?";
+        try (StubUpstream remote = new StubUpstream("remote", 8, 5).start(0)) {
+            Path yaml = Files.writeString(folder.resolve("millrace.yaml"), """
+                    backends:
+                      remote:
+                        kind: openai
+                        deployments: [{name: remote, url: "%s", model: big, timeout: 3s}]
+                    models:
+                      plain: {retrieval: "off", add-context: false}
+                    """.formatted(remote.url()));
+            Loaded config = ConfigLoader.load(Optional.of(yaml), Map.of(), Map.of("listen.port", "0"));
+            try (Standalone standalone = Standalone.start(config, folder.resolve("data"), List.of(), line -> {})) {
+                await(() -> reason(chat(standalone, knife)).equals("cache_exact"));
+                HttpResponse<String> served = chat(standalone, likeKnife);
+                assertThat(reason(served)).isEqualTo("cache_semantic");
+                post(standalone, "/feedback", "{\"interaction_id\":\"%s\",\"rating\":-1}".formatted(id(served)));
+                await(() -> stats(standalone).path("rejected").asInt() == 1
+                        && sql(standalone, "SELECT count(*) FROM interactions WHERE reason = 'cache_semantic'")
+                                .equals("1"));
+                JsonNode stats = stats(standalone);
+                assertThat(stats.path("semantic").asInt()).isEqualTo(1);
+                assertThat(stats.path("exact").asInt()).isPositive();
+                assertThat(stats.path("asked").asInt())
+                        .isGreaterThan(stats.path("exact").asInt() + 1);
+                assertThat(stats.path("hit_percentage").asDouble()).isBetween(1.0, 99.0);
+                assertThat(stats.path("approved").isIntegralNumber()).isTrue();
+                assertThat(stats.path("approved").asInt()
+                                + stats.path("evicted").asInt())
+                        .isZero();
+                flush(standalone);
+            }
+
+            List<String> said = new ArrayList<>();
+            Rebuild.Result redis = Rebuild.run(config, folder.resolve("data"), Rebuild.What.REDIS, said::add);
+            assertThat(redis.exact()).as("%s", redis.counts()).isTrue();
+            assertThat(redis.counts()).containsEntry("bans", 1L);
+            assertThat(said).anyMatch(line -> line.contains("1 rejections of cached answers"));
+
+            try (Standalone standalone = Standalone.start(config, folder.resolve("data"), List.of(), line -> {})) {
+                await(() -> reason(chat(standalone, knife)).equals("cache_exact"));
+                await(() -> reason(chat(standalone, "How do I learn to play the violin?"))
+                        .equals("cache_exact"));
+                assertThat(reason(chat(standalone, "How can I learn to play the violin?")))
+                        .as("the cache is at work")
+                        .isEqualTo("cache_semantic");
+                assertThat(reason(chat(standalone, likeKnife))).isNotEmpty().isNotIn("cache_semantic", "cache_exact");
+            }
+        }
+    }
+
+    private static HttpResponse<String> chat(Standalone standalone, String question) throws Exception {
+        return HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + "/v1/chat/completions"))
+                        .header("x-millrace-cache", "true")
+                        .POST(HttpRequest.BodyPublishers.ofString(Stack.chatBody("plain", question, "")))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
+    }
+
+    private static String reason(HttpResponse<String> response) {
+        return response.headers().firstValue("x-millrace-reason").orElse("");
+    }
+
+    private static JsonNode stats(Standalone standalone) throws Exception {
+        HttpRequest request =
+                HttpRequest.newBuilder(URI.create(standalone.url() + "/stats")).build();
+        return json(HTTP.send(request, HttpResponse.BodyHandlers.ofString())).path("cache");
+    }
+
+    private static void flush(Standalone standalone) {
+        RedisClient client = RedisClient.create(standalone.endpoints().redisUrl());
+        client.connect().sync().flushall();
+        client.shutdown();
     }
 
     private Standalone start() {

@@ -5,8 +5,10 @@ import static io.millrace.standalone.Stack.id;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.lettuce.core.RedisClient;
 import io.micrometer.core.instrument.Counter;
 import io.millrace.bench.stub.StubUpstream;
+import io.millrace.routers.cache.Bans;
 import io.millrace.schema.DecisionInputs;
 import io.millrace.schema.Interaction;
 import io.millrace.standalone.Stack.Trace;
@@ -162,9 +164,9 @@ class SemanticCacheIT {
         HttpResponse<String> served = ask("plain", "How can I sharpen a kitchen knife?", "");
         assertThat(reason(served)).isEqualTo("cache_semantic");
 
-        double rejected = labels("different");
+        double rejected = labels("rejected");
         stack.rate(served, "\"rating\":-1");
-        awaitLabel("different", rejected + 1);
+        awaitLabel("rejected", rejected + 1);
 
         assertThat(reason(ask("plain", "How can I sharpen a kitchen knife?", "")))
                 .isNotIn("cache_semantic", "cache_exact");
@@ -187,11 +189,11 @@ class SemanticCacheIT {
         keep("How do I sharpen a pencil?", "");
         HttpResponse<String> served = ask("plain", "How can I sharpen a pencil?", "");
         assertThat(reason(served)).isEqualTo("cache_semantic");
-        double approved = labels("same");
+        double approved = labels("approved");
 
         stack.rate(served, "\"rating\":-1");
         stack.rate(served, "\"rating\":1");
-        awaitLabel("same", approved + 1);
+        awaitLabel("approved", approved + 1);
 
         assertThat(reason(ask("plain", "How can I sharpen a pencil?", ""))).isEqualTo("cache_semantic");
     }
@@ -209,7 +211,7 @@ class SemanticCacheIT {
             stack.parts().redis().start();
         }
         stack.run("looking", Set.of("retrieval"));
-        awaitLabel("different", 1);
+        awaitLabel("rejected", 1);
 
         await(
                 "Redis to be asked again",
@@ -219,13 +221,43 @@ class SemanticCacheIT {
                 .isNotEqualTo("cache_semantic");
     }
 
+    /** A Redis that lost everything is told what was rejected before anything is served by meaning again. */
+    @Test
+    void shouldKnowRejectionsAgainWhenRedisForgotEverything() throws Exception {
+        String question = "How do I clean a cast iron pan?";
+        String other = "How can I clean a cast iron pan?";
+        keep(question, "");
+        HttpResponse<String> served = ask("plain", other, "");
+        assertThat(reason(served)).isEqualTo("cache_semantic");
+        double rejected = labels("rejected");
+        stack.rate(served, "\"rating\":-1");
+        awaitLabel("rejected", rejected + 1);
+        stack.trace(served);
+
+        RedisClient client = RedisClient.create(stack.parts().endpoints().redisUrl());
+        try (var connection = client.connect()) {
+            connection.sync().flushall();
+            await("the rejections to be there again", () -> connection.sync().exists(Bans.MARK) == 1);
+        } finally {
+            client.shutdown();
+        }
+
+        keep(question, "");
+        keep("How do I clean a camera lens?", "");
+        assertThat(reason(ask("plain", "How can I clean a camera lens?", "")))
+                .as("the cache is at work")
+                .isEqualTo("cache_semantic");
+        assertThat(reason(ask("plain", other, ""))).isNotIn("cache_semantic", "cache_exact");
+    }
+
     /** Of ratings heard since the worker was started. */
     private static double labels(String label) {
         Counter counter = stack.group("looking")
                 .log()
                 .metrics()
-                .find("millrace.semantic.cache.feedback")
-                .tag("label", label)
+                .find("millrace.response.cache.feedback")
+                .tag("kind", "semantic")
+                .tag("verdict", label)
                 .counter();
         return counter == null ? 0 : counter.count();
     }

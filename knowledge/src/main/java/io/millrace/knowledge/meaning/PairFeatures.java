@@ -9,14 +9,14 @@ import java.util.stream.IntStream;
 /**
  * What is seen of two questions, the same whichever comes first: closeness in meaning (the cosine, with bends where it counts), shared
  * words by rarity, what only one of them says, numbers, names, code, negation, comparatives, opposites, the kind of question, order,
- * spelling; how near what only one says is to what only the other says; and the vectors themselves, of the questions and of these
- * remainders, as their sum (of what topic) and their distance by dimension (in what they differ).
+ * spelling; closeness in the eyes of a second embedding model; and the vectors of both models themselves, as their sum (of what topic)
+ * and their distance by dimension (in what they differ).
  */
 final class PairFeatures {
-    /** Words and scalars come first, then four blocks as wide as the vectors: sums and distances of questions, then of remainders. */
-    static final int SCALARS = 55;
+    /** Scalars come first; then four blocks as wide as the vectors: sums and distances of the first model's, then of the second's. */
+    static final int SCALARS = 57;
 
-    static final int BLOCKS = 4;
+    private static final int BLOCKS = 4;
 
     /** Questions farther apart are different: nothing among 18,000 labelled pairs that came near to being served was below 0.75. */
     private static final double LEAST_COSINE = 0.7;
@@ -137,27 +137,23 @@ final class PairFeatures {
         x[i++] = content.onlyA + content.onlyB == 0 ? stems.common - sequence : 0;
         x[i++] = cosine * ratio(sequence, longer);
         x[i++] = a.names.isEmpty() && b.names.isEmpty() ? 1 : 0;
-        boolean saysA = !isZero(pair.onlyA);
-        boolean saysB = !isZero(pair.onlyB);
-        double near = Vectors.cosine(pair.onlyA, pair.onlyB);
-        x[i++] = near;
-        x[i++] = near * cosine;
-        x[i++] = saysA && saysB ? 1 : 0;
-        x[i++] = saysA && saysB ? cosine : 0;
-        x[i++] = saysA || saysB ? 0 : 1;
-        double toB = Vectors.cosine(pair.onlyA, b.vector);
-        double toA = Vectors.cosine(pair.onlyB, a.vector);
-        x[i++] = Math.min(toA, toB);
-        x[i++] = Math.max(toA, toB);
-        double ofA = Vectors.cosine(pair.onlyA, a.vector);
-        double ofB = Vectors.cosine(pair.onlyB, b.vector);
-        x[i++] = Math.min(ofA, ofB);
-        x[i++] = Math.max(ofA, ofB);
+        double second = Vectors.cosine(pair.secondA, pair.secondB);
+        x[i++] = second;
+        x[i++] = Math.max(0, second - 0.75);
+        x[i++] = Math.max(0, second - 0.85);
+        x[i++] = Math.max(0, second - 0.92);
+        x[i++] = second - cosine;
+        x[i++] = second * cosine;
+        x[i++] = second * ratio(stems.common, stems.common + stems.onlyA + stems.onlyB);
+        x[i++] = second * ratio(stems.commonWeight, stems.commonWeight + stems.weightA + stems.weightB);
+        x[i++] = second * Math.min(coverA, coverB);
+        x[i++] = second * Math.min(stems.rarestA, stems.rarestB);
+        x[i++] = second * cosine * Math.min(coverA, coverB);
         if (i != SCALARS) {
             throw new IllegalStateException("there are " + i + " features and not " + SCALARS);
         }
         sumAndDistance(a.vector, b.vector, x, i);
-        sumAndDistance(pair.onlyA, pair.onlyB, x, i + 2 * a.vector.length);
+        sumAndDistance(pair.secondA, pair.secondB, x, i + 2 * a.vector.length);
         return x;
     }
 
@@ -166,15 +162,6 @@ final class PairFeatures {
             to[at + d] = a[d] + b[d];
             to[at + a.length + d] = Math.abs(a[d] - b[d]);
         }
-    }
-
-    private static boolean isZero(float[] vector) {
-        for (float value : vector) {
-            if (value != 0) {
-                return false;
-            }
-        }
-        return true;
     }
 
     /**

@@ -30,6 +30,7 @@ public final class Question {
                             + " very just s t ve re ll d m don isn doesn didn")
                     .split(" "));
 
+    private final String text;
     final float[] vector;
     final String[] words;
     final String[] stems;
@@ -45,6 +46,7 @@ public final class Question {
     final int sentences;
 
     private Question(String text, float[] vector) {
+        this.text = text;
         this.vector = vector;
         List<String> found = new ArrayList<>();
         Matcher matcher = WORD.matcher(text.toLowerCase(Locale.ROOT));
@@ -79,6 +81,11 @@ public final class Question {
     /** @param vector of unit length, from the embedder that the verifier was trained with */
     public static Question of(String text, float[] vector) {
         return new Question(text, vector);
+    }
+
+    /** As it was asked. */
+    public String text() {
+        return text;
     }
 
     /** Cosine with another question. */

@@ -1,26 +1,22 @@
 package io.millrace.knowledge.meaning;
 
-import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Two questions to compare, with the vectors of what only one of them says: "tall" and "the height of" are close though their letters
- * are not, "petrol" and "diesel" close too, and how close says which kind of difference it is.
+ * Two questions to compare, with their vectors from a second embedding model: two models are seldom wrong about the same pair.
  * Immutable.
  */
 public final class QuestionPair {
     private final Question a;
     private final Question b;
-    /** Of the words that the other question has not; all zero when there are none. */
-    final float[] onlyA;
+    final float[] secondA;
+    final float[] secondB;
 
-    final float[] onlyB;
-
-    QuestionPair(Question a, Question b, float[] onlyA, float[] onlyB) {
+    QuestionPair(Question a, Question b, float[] secondA, float[] secondB) {
         this.a = a;
         this.b = b;
-        this.onlyA = onlyA;
-        this.onlyB = onlyB;
+        this.secondA = secondA;
+        this.secondB = secondB;
     }
 
     public Question a() {
@@ -31,38 +27,19 @@ public final class QuestionPair {
         return b;
     }
 
-    /** What only {@code a} says and what only {@code b} says; empty when that is nothing. */
-    public static List<String> remainders(Question a, Question b) {
-        return List.of(remainder(a, b), remainder(b, a));
-    }
-
     /**
-     * A pair, with its remainders put into vectors.
+     * A pair.
      *
-     * @param embed a vector for each text that is not empty
+     * @param second the second model: a vector of unit length for each text
      */
-    public static QuestionPair of(Question a, Question b, Embedding embed) throws InterruptedException {
-        List<String> texts = remainders(a, b);
-        return new QuestionPair(a, b, vector(texts.getFirst(), a, embed), vector(texts.getLast(), b, embed));
+    public static QuestionPair of(Question a, Question b, Second second) {
+        List<float[]> vectors = second.of(List.of(a.text(), b.text()));
+        return new QuestionPair(a, b, vectors.getFirst(), vectors.getLast());
     }
 
-    /** A text's vector, made or remembered. */
+    /** The vectors of texts, made or remembered. */
     @FunctionalInterface
-    public interface Embedding {
-        float[] of(String text) throws InterruptedException;
-    }
-
-    private static float[] vector(String text, Question of, Embedding embed) throws InterruptedException {
-        return text.isEmpty() ? new float[of.vector.length] : embed.of(text);
-    }
-
-    private static String remainder(Question of, Question without) {
-        List<String> only = new ArrayList<>();
-        for (int i = 0; i < of.words.length; i++) {
-            if (!without.stemSet.contains(of.stems[i])) {
-                only.add(of.words[i]);
-            }
-        }
-        return String.join(" ", only);
+    public interface Second {
+        List<float[]> of(List<String> texts);
     }
 }

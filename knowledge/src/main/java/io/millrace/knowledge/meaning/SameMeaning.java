@@ -13,7 +13,9 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.IntConsumer;
+import java.util.stream.IntStream;
 import java.util.zip.GZIPInputStream;
 import java.util.zip.GZIPOutputStream;
 
@@ -21,25 +23,27 @@ import java.util.zip.GZIPOutputStream;
  * The verdict whether two questions mean the same, learned from labelled pairs.
  *
  * <p>A fixed cosine cannot tell "petrol in a diesel engine" from "diesel in a petrol engine", nor 28 June from 29 June. Such
- * contradictions are told by rule; the rest is a logistic regression over {@link PairFeatures}. The features proper are standardized and weakly penalized; the two vectors, of which there are far
- * more dimensions, strongly. Trees over the same features were no better at the low error rates that matter here.
+ * contradictions are told by rule; the rest is a logistic regression over {@link PairFeatures}: the features proper are standardized and
+ * weakly penalized; the vectors of two embedding models, of which there are far more dimensions, strongly.
  *
- * <p>Five models are each fitted on four fifths of the pairs (no question in two folds), and their mean is what judges. Its calibration (Platt 1999) and the
+ * <p>Ten models are each fitted on nine tenths of the pairs (no question in two folds), and their mean is what judges. Its calibration (Platt 1999) and the
  * scores from which a threshold is chosen come from the model that had not seen the pair: a model fitted on all pairs gives the different ones that
- * it has not seen higher scores than these, and served a tenth more of them than was promised; the mean does not. Immutable; a verdict takes some ten microseconds.
+ * it has not seen higher scores than these, and served a tenth more of them than was promised; the mean does not. With five folds it served a tenth
+ * less than it may, since each of them knew too little more than the others. Immutable; a verdict takes some ten microseconds, and the second vectors of two texts.
  */
 public final class SameMeaning {
-    private static final int MAGIC = 0x4d534d32;
-    private static final int FOLDS = 5;
-    private static final double PENALTY = 10;
+    private static final int MAGIC = 0x4d534d33;
+    private static final int FOLDS = 10;
+    private static final double PENALTY = 30;
 
-    /** Of the blocks of vectors, in their order: sums and distances of the questions, then of their remainders. */
-    private static final double[] BLOCK_PENALTIES = {20, 5, 20, 20};
+    /** Of the blocks of vectors, in their order: sums and distances of the first model's vectors, then of the second's. */
+    private static final double[] BLOCK_PENALTIES = {20, 5, 20, 5};
 
     /** Share of the negatives whose scores are kept: no bound above it can be asked for. */
     private static final double KEPT = 0.25;
 
     private final String embedder;
+    private final String second;
     private final WordWeights words;
     /** Of raw features: the scales are folded in. */
     private final double[] weights;
@@ -53,6 +57,7 @@ public final class SameMeaning {
 
     private SameMeaning(
             String embedder,
+            String second,
             WordWeights words,
             double[] weights,
             double slope,
@@ -60,6 +65,7 @@ public final class SameMeaning {
             double[] negatives,
             int negativeCount) {
         this.embedder = embedder;
+        this.second = second;
         this.words = words;
         this.weights = weights;
         this.slope = slope;
@@ -71,6 +77,11 @@ public final class SameMeaning {
     /** Fingerprint of the embedder whose vectors this was trained with. */
     public String embedder() {
         return embedder;
+    }
+
+    /** Fingerprint of the embedder whose vectors are the second opinion. */
+    public String second() {
+        return second;
     }
 
     /** Whether two questions are different whatever else is seen of them: far apart, or contradicting each other. Cheap. */
@@ -100,31 +111,27 @@ public final class SameMeaning {
     /**
      * Learns.
      *
-     * @param embedder fingerprint of the embedder that made the vectors
-     * @param progress is told each fitted model, of {@link #FITS}
+     * @param embedder fingerprint of the embedder that made the vectors of the questions
+     * @param second fingerprint of the embedder that made the second vectors
+     * @param progress is told each fitted model, of {@link #FITS}, maybe from other threads
      * @throws IllegalArgumentException when not both kinds of pairs are there in several groups
      */
-    public static SameMeaning train(List<LabelledPair> pairs, String embedder, IntConsumer progress) {
+    public static SameMeaning train(List<LabelledPair> pairs, String embedder, String second, IntConsumer progress) {
         double[] scores = new double[pairs.size()];
-        double[] mean = new double[0];
-        for (int fold = 0; fold < FOLDS; fold++) {
-            int held = fold;
-            List<LabelledPair> seen =
-                    pairs.stream().filter(pair -> fold(pair) != held).toList();
-            // rarity of words too is of those only that were seen
-            WordWeights seenWords = words(seen);
-            double[] model = fit(seen, seenWords);
-            for (int i = 0; i < scores.length; i++) {
-                if (fold(pairs.get(i)) == held) {
-                    scores[i] =
-                            Logistic.score(model, PairFeatures.of(pairs.get(i).questions(), seenWords));
-                }
-            }
-            mean = mean.length == 0 ? new double[model.length] : mean;
-            for (int j = 0; j < model.length; j++) {
+        AtomicInteger done = new AtomicInteger();
+        List<double[]> models = IntStream.range(0, FOLDS)
+                .parallel()
+                .mapToObj(fold -> {
+                    double[] model = fit(pairs, fold, scores);
+                    progress.accept(done.incrementAndGet());
+                    return model;
+                })
+                .toList();
+        double[] mean = new double[models.getFirst().length];
+        for (double[] model : models) {
+            for (int j = 0; j < mean.length; j++) {
                 mean[j] += model[j] / FOLDS;
             }
-            progress.accept(fold + 1);
         }
         double[] platt = calibrate(scores, pairs);
         List<Double> different = new ArrayList<>();
@@ -138,7 +145,7 @@ public final class SameMeaning {
                 .limit((long) Math.ceil(KEPT * different.size()))
                 .mapToDouble(Double::doubleValue)
                 .toArray();
-        return new SameMeaning(embedder, words(pairs), mean, platt[0], platt[1], negatives, different.size());
+        return new SameMeaning(embedder, second, words(pairs), mean, platt[0], platt[1], negatives, different.size());
     }
 
     /** Models fitted in one training. */
@@ -157,34 +164,48 @@ public final class SameMeaning {
         return WordWeights.count(all);
     }
 
-    private static double[] fit(List<LabelledPair> pairs, WordWeights words) {
+    /** A model that has not seen one fold, nor how rare its words are; scores that fold. */
+    private static double[] fit(List<LabelledPair> pairs, int held, double[] scores) {
+        WordWeights words =
+                words(pairs.stream().filter(pair -> fold(pair) != held).toList());
+        List<double[]> seen = new ArrayList<>(pairs.size());
         boolean[] same = new boolean[pairs.size()];
         int positives = 0;
-        for (int i = 0; i < same.length; i++) {
-            same[i] = pairs.get(i).same();
-            positives += same[i] ? 1 : 0;
-        }
-        if (positives == 0 || positives == same.length) {
-            throw new IllegalArgumentException("pairs of both kinds are needed, in at least " + FOLDS + " groups");
-        }
-        List<double[]> features = new ArrayList<>(pairs.size());
         for (LabelledPair pair : pairs) {
-            features.add(PairFeatures.of(pair.questions(), words));
+            if (fold(pair) != held) {
+                same[seen.size()] = pair.same();
+                positives += pair.same() ? 1 : 0;
+                seen.add(PairFeatures.of(pair.questions(), words));
+            }
         }
-        int size = features.getFirst().length;
+        if (positives == 0 || positives == seen.size()) {
+            throw new IllegalArgumentException("pairs of both kinds are needed, in several groups");
+        }
+        double[] model = fit(seen, Arrays.copyOf(same, seen.size()));
+        for (int i = 0; i < scores.length; i++) {
+            if (fold(pairs.get(i)) == held) {
+                scores[i] = Logistic.score(model, PairFeatures.of(pairs.get(i).questions(), words));
+            }
+        }
+        return model;
+    }
+
+    /** @param seen is standardized in place */
+    private static double[] fit(List<double[]> seen, boolean[] same) {
+        int size = seen.getFirst().length;
         double[] mean = new double[size];
         double[] scale = new double[size];
-        for (double[] x : features) {
+        for (double[] x : seen) {
             for (int j = 0; j < size; j++) {
-                mean[j] += x[j] / features.size();
+                mean[j] += x[j] / seen.size();
             }
         }
-        for (double[] x : features) {
+        for (double[] x : seen) {
             for (int j = 0; j < size; j++) {
-                scale[j] += (x[j] - mean[j]) * (x[j] - mean[j]) / features.size();
+                scale[j] += (x[j] - mean[j]) * (x[j] - mean[j]) / seen.size();
             }
         }
-        int dimension = (size - PairFeatures.SCALARS) / PairFeatures.BLOCKS;
+        int dimension = (size - PairFeatures.SCALARS) / BLOCK_PENALTIES.length;
         double[] penalty = Logistic.filled(size, PENALTY);
         for (int j = 0; j < size; j++) {
             boolean vector = j >= PairFeatures.SCALARS;
@@ -194,12 +215,12 @@ public final class SameMeaning {
                 penalty[j] = BLOCK_PENALTIES[(j - PairFeatures.SCALARS) / dimension];
             }
         }
-        for (double[] x : features) {
+        for (double[] x : seen) {
             for (int j = 0; j < size; j++) {
                 x[j] = (x[j] - mean[j]) / scale[j];
             }
         }
-        double[] fitted = Logistic.fit(features, same, penalty);
+        double[] fitted = Logistic.fit(seen, same, penalty);
         for (int j = 0; j < size; j++) {
             fitted[j] /= scale[j];
             fitted[size] -= fitted[j] * mean[j];
@@ -237,6 +258,7 @@ public final class SameMeaning {
         try (DataOutputStream out = new DataOutputStream(new GZIPOutputStream(bytes))) {
             out.writeInt(MAGIC);
             out.writeUTF(embedder);
+            out.writeUTF(second);
             out.writeInt(weights.length);
             for (double weight : weights) {
                 out.writeFloat((float) weight);
@@ -266,6 +288,7 @@ public final class SameMeaning {
                 throw new IOException("is not a verifier of this version");
             }
             String embedder = in.readUTF();
+            String second = in.readUTF();
             double[] weights = new double[in.readInt()];
             for (int j = 0; j < weights.length; j++) {
                 weights[j] = in.readFloat();
@@ -277,7 +300,7 @@ public final class SameMeaning {
             for (int i = 0; i < negatives.length; i++) {
                 negatives[i] = in.readFloat();
             }
-            return new SameMeaning(embedder, WordWeights.read(in), weights, slope, offset, negatives, count);
+            return new SameMeaning(embedder, second, WordWeights.read(in), weights, slope, offset, negatives, count);
         }
     }
 }

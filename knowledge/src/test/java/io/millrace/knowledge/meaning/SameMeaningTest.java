@@ -3,6 +3,7 @@ package io.millrace.knowledge.meaning;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import io.millrace.knowledge.BgeEmbedder;
 import io.millrace.knowledge.MiniLmEmbedder;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
@@ -17,22 +18,26 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 class SameMeaningTest {
     private static MiniLmEmbedder embedder;
+    private static BgeEmbedder second;
     private static SameMeaning shipped;
 
     @BeforeAll
     static void open() {
         embedder = new MiniLmEmbedder(1);
+        second = new BgeEmbedder(1);
         shipped = SameMeaning.shipped();
     }
 
     @AfterAll
     static void close() {
         embedder.close();
+        second.close();
     }
 
     @Test
     void shouldShipAVerifierForTheDefaultEmbedder() {
         assertThat(shipped.embedder()).isEqualTo(embedder.fingerprint());
+        assertThat(shipped.second()).isEqualTo(second.fingerprint());
         assertThat(shipped.threshold(0.02)).isBetween(shipped.threshold(0.05), 0.99);
     }
 
@@ -44,7 +49,7 @@ class SameMeaningTest {
                 "How do I reset a forgotten password? | How can I reset my forgotten password?",
                 "How can I build a water wheel? | How do I build a water wheel?"
             })
-    void shouldServeWhatSaysTheSameInOtherWords(String a, String b) throws InterruptedException {
+    void shouldServeWhatSaysTheSameInOtherWords(String a, String b) {
         assertThat(probability(a, b)).isGreaterThan(shipped.threshold(0.02));
         assertThat(probability(b, a)).as("either way round").isCloseTo(probability(a, b), within(1e-9));
     }
@@ -59,12 +64,12 @@ class SameMeaningTest {
                 "How do I enable the firewall? | How do I disable the firewall?",
                 "What is the meaning of --dry-run in git? | What is the meaning of --no-run in git?"
             })
-    void shouldNotServeWhatDiffersInOneThingThatMatters(String a, String b) throws InterruptedException {
+    void shouldNotServeWhatDiffersInOneThingThatMatters(String a, String b) {
         assertThat(probability(a, b)).isLessThan(shipped.threshold(0.02));
     }
 
     @Test
-    void shouldJudgeTheSameAfterBeingWrittenAndRead() throws IOException, InterruptedException {
+    void shouldJudgeTheSameAfterBeingWrittenAndRead() throws IOException {
         SameMeaning read = SameMeaning.read(new ByteArrayInputStream(shipped.toBytes()));
 
         assertThat(read.toBytes()).isEqualTo(shipped.toBytes());
@@ -88,7 +93,7 @@ class SameMeaningTest {
                     same,
                     i));
         }
-        SameMeaning learned = SameMeaning.train(pairs, "test", done -> {});
+        SameMeaning learned = SameMeaning.train(pairs, "test", "other", done -> {});
 
         float[] vector = unit(random);
         double same = learned.probability(pair("how deep is pond number y", "how deep is pond number y", vector));
@@ -117,11 +122,11 @@ class SameMeaningTest {
         return new QuestionPair(Question.of(a, vector), Question.of(b, vector), vector, vector);
     }
 
-    private static QuestionPair pair(String a, String b) throws InterruptedException {
-        return QuestionPair.of(question(a), question(b), SameMeaningTest::embed);
+    private static QuestionPair pair(String a, String b) {
+        return QuestionPair.of(question(a), question(b), second::embed);
     }
 
-    private static double probability(String a, String b) throws InterruptedException {
+    private static double probability(String a, String b) {
         return shipped.probability(pair(a, b));
     }
 

@@ -138,8 +138,12 @@ public final class CacheEvaluation {
                 node.path("same").booleanValue());
     }
 
-    /** Embeds the questions of pairs and groups those that share one. */
-    public static List<LabelledPair> label(List<Pair> pairs, Embedder embedder, Progress progress) {
+    /**
+     * Embeds the questions of pairs and groups those that share one.
+     *
+     * @param second the model whose opinion is asked too
+     */
+    public static List<LabelledPair> label(List<Pair> pairs, Embedder embedder, Embedder second, Progress progress) {
         Map<String, Question> questions = new LinkedHashMap<>();
         Map<String, String> parents = new HashMap<>();
         Set<String> distinct = new LinkedHashSet<>();
@@ -155,30 +159,23 @@ public final class CacheEvaluation {
         }
         embed(distinct, embedder, "embedded", progress)
                 .forEach((text, vector) -> questions.put(text, Question.of(text, vector)));
-        Set<String> remainders = new LinkedHashSet<>();
-        for (Pair pair : pairs) {
-            remainders.addAll(QuestionPair.remainders(question(questions, pair.a()), question(questions, pair.b())));
-        }
-        remainders.remove("");
-        Map<String, float[]> vectors = embed(remainders, embedder, "embedded remainders", progress);
+        Map<String, float[]> others = embed(distinct, second, "embedded again", progress);
         return pairs.stream()
                 .map(pair -> new LabelledPair(
-                        pair(question(questions, pair.a()), question(questions, pair.b()), vectors), pair.same(), (int)
-                                Long.parseLong(
-                                        Ids.checksum(root(parents, pair.a())).substring(0, 8), 16)))
+                        QuestionPair.of(
+                                question(questions, pair.a()),
+                                question(questions, pair.b()),
+                                texts -> texts.stream()
+                                        .map(text -> Objects.requireNonNull(others.get(text)))
+                                        .toList()),
+                        pair.same(),
+                        (int) Long.parseLong(
+                                Ids.checksum(root(parents, pair.a())).substring(0, 8), 16)))
                 .toList();
     }
 
     private static Question question(Map<String, Question> questions, String text) {
         return Objects.requireNonNull(questions.get(text));
-    }
-
-    private static QuestionPair pair(Question a, Question b, Map<String, float[]> vectors) {
-        try {
-            return QuestionPair.of(a, b, text -> Objects.requireNonNull(vectors.get(text)));
-        } catch (InterruptedException e) {
-            throw new IllegalStateException("a map does not wait", e);
-        }
     }
 
     private static Map<String, float[]> embed(Set<String> distinct, Embedder embedder, String what, Progress progress) {
@@ -222,7 +219,12 @@ public final class CacheEvaluation {
      * @throws IllegalArgumentException when a half has not enough pairs of both kinds
      */
     public static Report run(
-            List<LabelledPair> pairs, Embedder embedder, double maxError, int side, Progress progress) {
+            List<LabelledPair> pairs,
+            Embedder embedder,
+            Embedder second,
+            double maxError,
+            int side,
+            Progress progress) {
         List<LabelledPair> train =
                 pairs.stream().filter(pair -> (pair.group() & 1) == side).toList();
         List<LabelledPair> test =
@@ -233,7 +235,10 @@ public final class CacheEvaluation {
             throw new IllegalArgumentException("both halves need pairs of both kinds");
         }
         SameMeaning verifier = SameMeaning.train(
-                train, embedder.fingerprint(), done -> progress.show("trained", done, SameMeaning.FITS));
+                train,
+                embedder.fingerprint(),
+                second.fingerprint(),
+                done -> progress.show("trained", done, SameMeaning.FITS));
         ToDoubleFunction<LabelledPair> cosine =
                 pair -> pair.questions().a().cosine(pair.questions().b());
         double[] different = scores(train, false, cosine);

@@ -73,8 +73,8 @@ class CacheEvaluationTest {
                 new Pair("Two ", "three", false),
                 new Pair("five", "six", true));
 
-        List<LabelledPair> labelled = CacheEvaluation.label(pairs, FLAT, (what, done, all) -> {});
-        List<LabelledPair> reversed = CacheEvaluation.label(pairs.reversed(), FLAT, (what, done, all) -> {});
+        List<LabelledPair> labelled = CacheEvaluation.label(pairs, FLAT, FLAT, (what, done, all) -> {});
+        List<LabelledPair> reversed = CacheEvaluation.label(pairs.reversed(), FLAT, FLAT, (what, done, all) -> {});
 
         assertThat(labelled.get(1).group()).isEqualTo(labelled.get(0).group());
         assertThat(labelled.get(2).group()).isEqualTo(labelled.get(0).group());

@@ -1,11 +1,13 @@
 package io.millrace.routers.cache;
 
+import io.micrometer.core.instrument.Counter;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.LogWorker.RetryLaterException;
 import io.millrace.log.Topics;
+import io.millrace.routers.cache.Bans.Verdict;
 import io.millrace.routers.redis.RedisValues;
 import io.millrace.schema.CachedAnswer;
 import io.millrace.schema.Feedback;
@@ -13,7 +15,12 @@ import io.millrace.service.Service;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
+import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * What people say of cached answers, from the log into the response cache.
@@ -23,48 +30,50 @@ import java.util.Optional;
  * approval takes a rejection of the same pair back. Nothing here moves the threshold: people rate what annoys them, so the ratings say little of
  * the share of wrong answers; as labelled pairs they are kept with the feedback, for the next verdict that is learned.
  *
- * <p>Idempotent. While Redis is down the feedback waits in the log. Synthetic feedback changes nothing.
+ * <p>Idempotent. While Redis is down the feedback waits in the log; a Redis that has lost what it knew is told the rejections again, from
+ * the log ({@link Bans}). Synthetic feedback changes nothing.
  */
 public final class CacheFeedback implements Service {
-    /** As long as the log keeps the feedback. */
-    private static final Duration KEEP_BAN = Duration.ofDays(400);
-
-    private static final byte[] BANNED = "1".getBytes(StandardCharsets.UTF_8);
+    private static final Logger LOG = LoggerFactory.getLogger(CacheFeedback.class);
+    private static final byte[] YES = "1".getBytes(StandardCharsets.UTF_8);
     private static final int CONCURRENCY = 16;
+    private static final Duration LOOK = Duration.ofSeconds(1);
 
+    private final Log log;
     private final RedisValues redis;
     private final MeterRegistry metrics;
+    private final Counter evicted;
     private final LogWorker<Feedback> worker;
+    private final ReentrantReadWriteLock restoring = new ReentrantReadWriteLock();
+    private final Thread watch = Thread.ofVirtual().name("cache-bans").unstarted(this::watch);
+    private volatile boolean known;
 
     /** @param redis that of the response cache; it is not closed here */
     public CacheFeedback(Log log, RedisValues redis) {
+        this.log = log;
         this.redis = redis;
         this.metrics = log.metrics();
+        this.evicted = metrics.counter("millrace.response.cache", "result", "evicted");
+        // a zero and not a hole where nothing was said yet
+        for (String kind : List.of("exact", "semantic")) {
+            said(kind, Verdict.REJECTED);
+            said(kind, Verdict.APPROVED);
+        }
         this.worker = new LogWorker<>("cache-feedback", Topics.FEEDBACK, log, CONCURRENCY, this::hear);
     }
 
-    private enum Verdict {
-        REJECTED,
-        APPROVED,
-        NONE
-    }
-
-    private static Verdict verdict(Feedback feedback) {
-        int rating = feedback.getRating() == null ? 0 : feedback.getRating();
-        if (rating < 0
-                || feedback.getOutcome().equals("failure")
-                || !feedback.getCorrection().isBlank()) {
-            return Verdict.REJECTED;
-        }
-        return rating > 0 ? Verdict.APPROVED : Verdict.NONE;
-    }
-
     private void hear(LogRecord<Feedback> record) throws InterruptedException {
-        Feedback feedback = record.required();
-        Verdict verdict = verdict(feedback);
-        if (verdict == Verdict.NONE
-                || feedback.getInteractionId().isEmpty()
-                || feedback.getEnvelope().getSynthetic()) {
+        restoring.readLock().lockInterruptibly();
+        try {
+            take(record.required());
+        } finally {
+            restoring.readLock().unlock();
+        }
+    }
+
+    private void take(Feedback feedback) throws InterruptedException {
+        Verdict verdict = Verdict.of(feedback);
+        if (verdict == Verdict.NONE) {
             return;
         }
         Optional<Served> served = value(Served.key(feedback.getInteractionId())).flatMap(Served::read);
@@ -74,17 +83,22 @@ public final class CacheFeedback implements Service {
         }
         switch (served.get()) {
             case Served.Semantic semantic
-            when verdict == Verdict.REJECTED -> {
-                require(redis.setNow(semantic.banKey(), BANNED, KEEP_BAN));
-                label("different");
-            }
-            case Served.Semantic semantic -> {
-                require(redis.delete(semantic.banKey(), BANNED));
-                label("same");
-            }
+            when verdict == Verdict.REJECTED -> require(redis.setNow(Bans.key(semantic.pair()), YES, Bans.KEEP));
+            case Served.Semantic semantic -> require(redis.delete(Bans.key(semantic.pair()), YES));
             case Served.Exact exact when verdict == Verdict.REJECTED -> evict(exact);
             case Served.Exact approved -> {}
         }
+        said(served.get() instanceof Served.Semantic ? "semantic" : "exact", verdict)
+                .increment();
+    }
+
+    private Counter said(String kind, Verdict verdict) {
+        return metrics.counter(
+                "millrace.response.cache.feedback",
+                "kind",
+                kind,
+                "verdict",
+                verdict.name().toLowerCase(Locale.ROOT));
     }
 
     private void evict(Served.Exact exact) throws InterruptedException {
@@ -92,12 +106,8 @@ public final class CacheFeedback implements Service {
         Optional<CachedAnswer> answer = entry.flatMap(bytes -> ResponseCache.read(bytes, exact.epoch()));
         if (answer.isPresent() && answer.get().getInteractionId().equals(exact.interactionId())) {
             require(redis.delete(exact.key(), entry.get()));
-            metrics.counter("millrace.response.cache", "result", "evicted").increment();
+            evicted.increment();
         }
-    }
-
-    private void label(String label) {
-        metrics.counter("millrace.semantic.cache.feedback", "label", label).increment();
     }
 
     private Optional<byte[]> value(String key) throws InterruptedException {
@@ -121,6 +131,45 @@ public final class CacheFeedback implements Service {
     @Override
     public void start() {
         worker.start();
+        watch.start();
+    }
+
+    /** Looks whether Redis still knows the bans, and tells it when it does not. */
+    private void watch() {
+        try {
+            while (true) {
+                try {
+                    Optional<List<Optional<byte[]>>> mark = redis.get(Bans.MARK);
+                    known = mark.isPresent() && (mark.get().getFirst().isPresent() || restore());
+                } catch (RuntimeException e) {
+                    LOG.warn("the rejections of cached answers are not restored yet: {}", e.toString());
+                }
+                Thread.sleep(LOOK);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** What is said meanwhile is heard afterwards, so that nothing older overwrites it. */
+    private boolean restore() throws InterruptedException {
+        restoring.writeLock().lockInterruptibly();
+        try {
+            Map<String, Long> bans = Bans.read(log);
+            long now = System.currentTimeMillis();
+            for (Map.Entry<String, Long> ban : bans.entrySet()) {
+                if (!redis.setNow(ban.getKey(), YES, Duration.ofMillis(Math.max(1_000, ban.getValue() - now)))) {
+                    return false;
+                }
+            }
+            if (!redis.setNow(Bans.MARK, YES, Bans.KEEP)) {
+                return false;
+            }
+            LOG.info("{} rejections of cached answers were restored from the log", bans.size());
+            return true;
+        } finally {
+            restoring.writeLock().unlock();
+        }
     }
 
     /** What is said meanwhile waits in the log. */
@@ -131,11 +180,23 @@ public final class CacheFeedback implements Service {
 
     @Override
     public boolean isReady() {
-        return worker.isReady();
+        return worker.isReady() && (known || redis.isDown());
+    }
+
+    @Override
+    public Map<String, String> details() {
+        return known
+                ? Map.of()
+                : Map.of(
+                        "bans",
+                        redis.isDown()
+                                ? "redis is down: ratings of cached answers wait"
+                                : "rejections are being read from the log: nothing is served by meaning until then");
     }
 
     @Override
     public void close() {
+        watch.interrupt();
         worker.close();
     }
 }

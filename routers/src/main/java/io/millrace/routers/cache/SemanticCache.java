@@ -7,6 +7,7 @@ import com.github.benmanes.caffeine.cache.Cache;
 import com.github.benmanes.caffeine.cache.Caffeine;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.Timer;
+import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.Vectors;
 import io.millrace.knowledge.meaning.Question;
 import io.millrace.knowledge.meaning.QuestionPair;
@@ -25,6 +26,9 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The semantic response cache: after an exact miss, the answer to a question that means the same, asked by the same caller in the same
@@ -40,6 +44,8 @@ import java.util.stream.Stream;
  * ({@link CacheFeedback}) comes before the verdict.
  */
 public final class SemanticCache {
+    private static final Logger LOG = LoggerFactory.getLogger(SemanticCache.class);
+
     /** Most questions remembered in a scope. */
     static final int QUESTIONS = 512;
 
@@ -55,8 +61,10 @@ public final class SemanticCache {
     private final MeterRegistry metrics;
     private final Duration keep;
     private final SameMeaning verifier;
+    private final Embedder second;
     private final double threshold;
     private final Timer verdicts;
+    private volatile @Nullable String trouble;
     private final Cache<String, Scope> scopes = Caffeine.newBuilder()
             .maximumWeight(IN_MEMORY)
             .weigher((String key, Scope scope) -> 1 + scope.questions.size())
@@ -64,14 +72,21 @@ public final class SemanticCache {
 
     /**
      * @param keep time to live of a scope after its last question
+     * @param second whose vectors the verdict looks at beside those of the search; asked for near questions only
      * @param maxError share of the questions with another meaning that may be served, above 0, at most 0.2
      */
     public SemanticCache(
-            RedisValues redis, MeterRegistry metrics, Duration keep, SameMeaning verifier, double maxError) {
+            RedisValues redis,
+            MeterRegistry metrics,
+            Duration keep,
+            SameMeaning verifier,
+            Embedder second,
+            double maxError) {
         this.redis = redis;
         this.metrics = metrics;
         this.keep = keep;
         this.verifier = verifier;
+        this.second = second;
         this.threshold = verifier.threshold(maxError);
         this.verdicts = metrics.timer("millrace.semantic.cache.verdict");
     }
@@ -81,16 +96,19 @@ public final class SemanticCache {
         return verifier.embedder();
     }
 
-    /** @param last id in the stream of the newest question seen */
-    private record Scope(String last, Map<String, Known> questions) {}
+    /** Why nothing is served by meaning; empty while it is. */
+    public Optional<String> trouble() {
+        return Optional.ofNullable(trouble);
+    }
 
-    private record Known(String text, Question question) {}
+    /** @param last id in the stream of the newest question seen */
+    private record Scope(String last, Map<String, Question> questions) {}
 
     /**
      * @param key of the answer
-     * @param banKey where it is kept when somebody said that the two questions differ
+     * @param pair names the two questions
      */
-    private record Candidate(String key, String banKey, Question question) {}
+    private record Candidate(String key, String pair, Question question) {}
 
     /**
      * Whether meaning decides what this query's answer may be: a single question in plain text, without tools or a temperature above 0.
@@ -138,10 +156,8 @@ public final class SemanticCache {
      * @param scope of the query
      * @param ticket of the exact look that found nothing
      * @param vector of the question
-     * @param embed what makes vectors of texts
      */
-    public Optional<CachedAnswer> look(
-            Query query, String scope, String ticket, float[] vector, QuestionPair.Embedding embed)
+    public Optional<CachedAnswer> look(Query query, String scope, String ticket, float[] vector)
             throws InterruptedException {
         String[] parts = ticket.split(" ", 2);
         String epoch = parts[0];
@@ -150,7 +166,7 @@ public final class SemanticCache {
         Scope known = read(key);
         Question question = Question.of(query.getText(), vector);
         List<Candidate> near = near(known, question, query, exact);
-        Optional<CachedAnswer> found = near.isEmpty() ? Optional.empty() : judge(near, question, epoch, embed, query);
+        Optional<CachedAnswer> found = near.isEmpty() ? Optional.empty() : judge(near, question, epoch, query);
         if (found.isPresent()) {
             count("hit");
             return found;
@@ -172,30 +188,36 @@ public final class SemanticCache {
     /** Nearest first, without those that differ by rule. */
     private static List<Candidate> near(Scope scope, Question question, Query query, String exact) {
         return scope.questions.entrySet().stream()
-                .filter(entry -> !entry.getKey().equals(exact)
-                        && !SameMeaning.differ(question, entry.getValue().question()))
-                .sorted(Comparator.comparingDouble((Map.Entry<String, Known> entry) ->
-                                question.cosine(entry.getValue().question()))
+                .filter(entry -> !entry.getKey().equals(exact) && !SameMeaning.differ(question, entry.getValue()))
+                .sorted(Comparator.comparingDouble(
+                                (Map.Entry<String, Question> entry) -> question.cosine(entry.getValue()))
                         .reversed())
                 .limit(CANDIDATES)
                 .map(entry -> new Candidate(
                         entry.getKey(),
-                        Served.banKey(
+                        Served.pair(
                                 query.getEnvelope().getTenant(),
                                 query.getText(),
                                 entry.getValue().text()),
-                        entry.getValue().question()))
+                        entry.getValue()))
                 .toList();
     }
 
     /** One verdict a query, so that the bound of the verdict's error is that of the query's. */
-    private Optional<CachedAnswer> judge(
-            List<Candidate> near, Question question, String epoch, QuestionPair.Embedding embed, Query query)
+    private Optional<CachedAnswer> judge(List<Candidate> near, Question question, String epoch, Query query)
             throws InterruptedException {
-        String[] keys = Stream.concat(
-                        near.stream().map(Candidate::key), near.stream().map(Candidate::banKey))
+        String[] keys = Stream.of(
+                        near.stream().map(Candidate::key),
+                        near.stream().map(candidate -> Bans.key(candidate.pair())),
+                        Stream.of(Bans.MARK))
+                .flatMap(each -> each)
                 .toArray(String[]::new);
         List<Optional<byte[]>> values = redis.get(keys).orElse(List.of());
+        if (!values.isEmpty() && values.getLast().isEmpty()) {
+            // Redis may have forgotten which pairs were rejected
+            count("unknown");
+            return Optional.empty();
+        }
         for (int i = 0; i < near.size() && !values.isEmpty(); i++) {
             Optional<CachedAnswer> answer = values.get(i).flatMap(bytes -> ResponseCache.read(bytes, epoch));
             if (answer.isEmpty()) {
@@ -206,20 +228,36 @@ public final class SemanticCache {
                 continue;
             }
             Candidate nearest = near.get(i);
-            long began = System.nanoTime();
-            double probability = verifier.probability(QuestionPair.of(question, nearest.question(), embed));
-            verdicts.record(System.nanoTime() - began, TimeUnit.NANOSECONDS);
+            double probability = probability(question, nearest.question());
             if (probability <= threshold) {
                 return Optional.empty();
             }
-            redis.set(Served.key(query.getInteractionId()), new Served.Semantic(nearest.banKey()).toBytes(), keep);
+            redis.set(Served.key(query.getInteractionId()), new Served.Semantic(nearest.pair()).toBytes(), keep);
             return Optional.of(CachedAnswer.newBuilder(answer.get())
                     .setKind("semantic")
                     .setSimilarity(question.cosine(nearest.question()))
                     .setProbability(probability)
+                    .setPair(nearest.pair())
                     .build());
         }
         return Optional.empty();
+    }
+
+    /** 0 when the second model has no opinion: the bound was promised with it. */
+    private double probability(Question question, Question nearest) {
+        long began = System.nanoTime();
+        try {
+            double probability = verifier.probability(QuestionPair.of(question, nearest, second::embed));
+            trouble = null;
+            verdicts.record(System.nanoTime() - began, TimeUnit.NANOSECONDS);
+            return probability;
+        } catch (Embedder.EmbeddingException e) {
+            if (trouble == null) {
+                LOG.warn("nothing is served by meaning: {}", e.getMessage());
+            }
+            trouble = "off: " + e.getMessage();
+            return 0;
+        }
     }
 
     /** The questions of a scope, with what other processes added. */
@@ -230,7 +268,7 @@ public final class SemanticCache {
         if (added.isEmpty()) {
             return before;
         }
-        Map<String, Known> questions = new LinkedHashMap<>(before.questions);
+        Map<String, Question> questions = new LinkedHashMap<>(before.questions);
         for (RedisValues.Entry entry : added) {
             byte[] exact = entry.fields().get("key");
             byte[] text = entry.fields().get("text");
@@ -238,7 +276,7 @@ public final class SemanticCache {
             if (exact != null && text != null && vector != null) {
                 String asked = new String(text, StandardCharsets.UTF_8);
                 Question question = Question.of(asked, Vectors.fromBytes(ByteBuffer.wrap(vector)));
-                questions.put(new String(exact, StandardCharsets.UTF_8), new Known(asked, question));
+                questions.put(new String(exact, StandardCharsets.UTF_8), question);
             }
         }
         List<String> keys = new ArrayList<>(questions.keySet());

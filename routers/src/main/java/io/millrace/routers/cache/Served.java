@@ -21,11 +21,11 @@ sealed interface Served {
         }
     }
 
-    /** @param banKey under which this question never gets that question's answer again */
-    record Semantic(String banKey) implements Served {
+    /** @param pair the two questions, see {@link #pair} */
+    record Semantic(String pair) implements Served {
         @Override
         public byte[] toBytes() {
-            return bytes("semantic " + banKey);
+            return bytes("semantic " + pair);
         }
     }
 
@@ -36,12 +36,11 @@ sealed interface Served {
         return "millrace:served:" + interactionId;
     }
 
-    /** Where it is kept that two questions of a tenant are different, whichever was first. */
-    static String banKey(String tenant, String a, String b) {
+    /** Names two questions of a tenant, whichever was first. */
+    static String pair(String tenant, String a, String b) {
         String one = Question.form(a);
         String other = Question.form(b);
-        return "millrace:different:"
-                + (one.compareTo(other) < 0 ? Ids.content(tenant, one, other) : Ids.content(tenant, other, one));
+        return one.compareTo(other) < 0 ? Ids.content(tenant, one, other) : Ids.content(tenant, other, one);
     }
 
     /** Empty when these are bytes of another version. */

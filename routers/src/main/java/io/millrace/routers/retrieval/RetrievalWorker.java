@@ -114,6 +114,7 @@ public final class RetrievalWorker implements Service {
         if (cache.isDown()) {
             details.put("redis", "down: embeddings are not cached");
         }
+        similar.flatMap(SemanticCache::trouble).ifPresent(trouble -> details.put("semantic_cache", trouble));
         return Map.copyOf(details);
     }
 
@@ -239,13 +240,7 @@ public final class RetrievalWorker implements Service {
                 return new Looked(exact, Optional.empty());
             }
             float[] vector = cache.embed(searcher.embedder(), query.getVariant(), query.getText());
-            Optional<CachedAnswer> near = similar.get()
-                    .look(
-                            query,
-                            scope.get(),
-                            exact.ticket(),
-                            vector,
-                            text -> searcher.embedder().embed(List.of(text)).getFirst());
+            Optional<CachedAnswer> near = similar.get().look(query, scope.get(), exact.ticket(), vector);
             return new Looked(near.isEmpty() ? exact : new ResponseCache.Look(near, ""), Optional.of(vector));
         } catch (RuntimeException e) {
             LOG.warn("{} is not looked up in the response cache: {}", query.getInteractionId(), e.toString());

@@ -226,7 +226,8 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         if (!decision.getInputs().getCachedKind().isEmpty()) {
             after.setCachedKind(decision.getInputs().getCachedKind())
                     .setCachedInteractionId(decision.getInputs().getCachedInteractionId())
-                    .setCachedProbability(decision.getInputs().getCachedProbability());
+                    .setCachedProbability(decision.getInputs().getCachedProbability())
+                    .setCachedPair(decision.getInputs().getCachedPair());
         }
         return LedgerState.newBuilder(state).setInteraction(after.build()).build();
     }

@@ -316,6 +316,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setCachedKind(cached == null ? "" : cached.getKind())
                 .setCachedInteractionId(cached == null ? "" : cached.getInteractionId())
                 .setCachedProbability(cached == null ? null : cached.getProbability())
+                .setCachedPair(cached == null ? "" : cached.getPair())
                 .setBackend(query.getBackend())
                 .setPreferLocal(query.getPreferLocal())
                 .setLocalOnly(query.getLocalOnly() || remoteOff)

@@ -1,6 +1,7 @@
 package io.millrace.standalone.cli;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.knowledge.BgeEmbedder;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.knowledge.meaning.LabelledPair;
 import io.millrace.knowledge.meaning.SameMeaning;
@@ -64,13 +65,17 @@ public final class EvalCacheCommand implements Callable<Integer> {
         }
         try (ScratchFolder scratch = new ScratchFolder();
                 MiniLmEmbedder embedder =
-                        new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
+                        new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
+                BgeEmbedder second = new BgeEmbedder(Runtime.getRuntime().availableProcessors())) {
             ProgressLine line = new ProgressLine();
-            List<LabelledPair> labelled = CacheEvaluation.label(pairs, embedder, line::show);
-            Report report = CacheEvaluation.run(labelled, embedder, maxError, swap ? 1 : 0, line::show);
+            List<LabelledPair> labelled = CacheEvaluation.label(pairs, embedder, second, line::show);
+            Report report = CacheEvaluation.run(labelled, embedder, second, maxError, swap ? 1 : 0, line::show);
             if (write != null) {
                 SameMeaning all = SameMeaning.train(
-                        labelled, embedder.fingerprint(), done -> line.show("trained on all", done, SameMeaning.FITS));
+                        labelled,
+                        embedder.fingerprint(),
+                        second.fingerprint(),
+                        done -> line.show("trained on all", done, SameMeaning.FITS));
                 Files.write(write, all.toBytes());
             }
             line.end();
