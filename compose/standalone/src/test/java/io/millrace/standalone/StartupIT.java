@@ -219,7 +219,7 @@ class StartupIT {
         Process up = Millrace.start(folder, name, NOTHING, "up", "--port", "0", "--data", data().toString());
         try {
             Pattern ready = Pattern.compile("millrace ready (\\S+)");
-            Awaitility.await("ready").atMost(Duration.ofSeconds(90)).until(() -> {
+            Awaitility.await("ready").atMost(Duration.ofMinutes(2)).until(() -> {
                 assertThat(up.isAlive()).as(Millrace.said(folder, name)).isTrue();
                 return ready.matcher(Millrace.read(folder, name + ".out")).find();
             });
