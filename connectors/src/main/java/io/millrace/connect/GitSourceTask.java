@@ -101,7 +101,7 @@ public final class GitSourceTask extends KnowledgeTask {
             }
             return new Head(found.getLeaf().getName(), commit);
         } catch (GitAPIException e) {
-            throw new Scan.ScanException(settings.location() + " cannot be reached: " + reason(e), e);
+            throw new Scan.ScanException(settings.shown() + " cannot be reached: " + reason(e), e);
         }
     }
 
@@ -115,7 +115,7 @@ public final class GitSourceTask extends KnowledgeTask {
                             .setRefSpecs(new RefSpec("+" + branch.name() + ":" + FETCHED + "head")))
                     .call();
         } catch (GitAPIException e) {
-            throw new Scan.ScanException(settings.location() + " cannot be fetched: " + reason(e), e);
+            throw new Scan.ScanException(settings.shown() + " cannot be fetched: " + reason(e), e);
         } catch (IOException e) {
             throw new Scan.ScanException("the copy of the repository cannot be written: " + e.getMessage(), e);
         }
@@ -276,9 +276,9 @@ public final class GitSourceTask extends KnowledgeTask {
         /** Where a browser finds a file, on the two hosts whose addresses are well known. */
         private String page(String path) {
             try {
-                URI uri = URI.create(settings.location());
+                URI uri = URI.create(settings.shown());
                 String host = String.valueOf(uri.getHost());
-                String base = settings.location().replaceAll("\\.git$", "");
+                String base = settings.shown().replaceAll("\\.git$", "");
                 String name = Repository.shortenRefName(branch);
                 return switch (host) {
                     case "github.com" -> base + "/blob/" + name + "/" + path;

@@ -69,6 +69,9 @@ interface Scan extends AutoCloseable {
         document.put("trust", settings.trust());
         document.put("local_only", settings.localOnly());
         document.put("tags", settings.tags());
+        if (!settings.metadata().isEmpty()) {
+            document.put("metadata", settings.metadata());
+        }
         return document;
     }
 }

@@ -2,6 +2,7 @@ package io.millrace.connect;
 
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import org.apache.kafka.common.config.AbstractConfig;
 import org.apache.kafka.common.config.ConfigDef;
 import org.apache.kafka.common.config.ConfigDef.Importance;
@@ -16,6 +17,7 @@ final class SourceSettings {
     static final String TOPIC = "topic";
     static final String COLLECTION = "collection";
     static final String TAGS = "tags";
+    static final String METADATA = "metadata";
     static final String TRUST = "trust";
     static final String LOCAL_ONLY = "local.only";
     static final String SCHEDULE = "schedule.ms";
@@ -36,6 +38,7 @@ final class SourceSettings {
             .define(LOCATION, ConfigDef.Type.STRING, Importance.HIGH, "Folder, repository, or pages and feeds.")
             .define(COLLECTION, ConfigDef.Type.STRING, Importance.HIGH, "Collection of its documents.")
             .define(TAGS, ConfigDef.Type.STRING, "", Importance.LOW, "Tags of its documents.")
+            .define(METADATA, ConfigDef.Type.STRING, "", Importance.LOW, "Of its documents: lines of key=value.")
             .define(TRUST, ConfigDef.Type.STRING, "imported", Importance.MEDIUM, "trusted, imported or generated.")
             .define(
                     LOCAL_ONLY,
@@ -117,8 +120,27 @@ final class SourceSettings {
         return locations().getFirst();
     }
 
+    /** The location for people, without the user and password of a URL. */
+    String shown() {
+        return location().replaceAll("://[^@/]*@", "://");
+    }
+
     String collection() {
         return config.getString(COLLECTION);
+    }
+
+    Map<String, String> metadata() {
+        return pairs(config.getString(METADATA));
+    }
+
+    /** Lines of {@code key=value}. */
+    static Map<String, String> pairs(String lines) {
+        Map<String, String> pairs = new TreeMap<>();
+        lines.lines().filter(line -> line.contains("=")).forEach(line -> {
+            int at = line.indexOf('=');
+            pairs.put(line.substring(0, at), line.substring(at + 1));
+        });
+        return pairs;
     }
 
     List<String> tags() {

@@ -31,6 +31,12 @@ public final class ToDocument<R extends ConnectRecord<R>> implements Transformat
             .define(SourceSettings.COLLECTION, ConfigDef.Type.STRING, Importance.HIGH, "Collection of its documents.")
             .define(SourceSettings.TAGS, ConfigDef.Type.STRING, "", Importance.LOW, "Tags of its documents.")
             .define(
+                    SourceSettings.METADATA,
+                    ConfigDef.Type.STRING,
+                    "",
+                    Importance.LOW,
+                    "Of its documents: lines of key=value.")
+            .define(
                     SourceSettings.TRUST,
                     ConfigDef.Type.STRING,
                     "imported",
@@ -60,6 +66,15 @@ public final class ToDocument<R extends ConnectRecord<R>> implements Transformat
                     Importance.LOW,
                     "When it changed, epoch milliseconds.");
 
+    /** Fields that searches filter by; what a record has in them goes before what the source says of all. */
+    private static final List<String> METADATA =
+            List.of("language", "version", "framework", "category", "success_rate");
+
+    static {
+        METADATA.forEach(
+                name -> DEFINED.define(FIELD + name, ConfigDef.Type.STRING, "", Importance.LOW, "Its " + name + "."));
+    }
+
     private AbstractConfig config = new AbstractConfig(new ConfigDef(), Map.of());
 
     @Override
@@ -85,6 +100,16 @@ public final class ToDocument<R extends ConnectRecord<R>> implements Transformat
             document.put("local_only", config.getBoolean(SourceSettings.LOCAL_ONLY));
             document.put("tags", config.getString(SourceSettings.TAGS).lines().toList());
             content(document, at(record, "content"));
+            Map<String, String> metadata = SourceSettings.pairs(config.getString(SourceSettings.METADATA));
+            for (String name : METADATA) {
+                Object value = at(record, name);
+                if (value != null) {
+                    metadata.put(name, text(value));
+                }
+            }
+            if (!metadata.isEmpty()) {
+                document.put("metadata", metadata);
+            }
             for (String optional : List.of("title", "content_type", "source_url")) {
                 Object value = at(record, optional);
                 if (value != null) {

@@ -43,6 +43,10 @@ public final class UrlSourceTask extends KnowledgeTask {
     private final Map<String, Map<String, Object>> known = new HashMap<>();
 
     private @Nullable Fetcher fetcher;
+
+    /** Pages that links led to in the last whole pass and since. */
+    private Set<String> linked = Set.of();
+
     private boolean told;
 
     @Override
@@ -72,9 +76,14 @@ public final class UrlSourceTask extends KnowledgeTask {
         private final Fetcher http;
         private final Deque<Target> waiting = new ArrayDeque<>();
         private final Set<String> visited = new LinkedHashSet<>();
+        /** What is there: pages that links lead to, and items of feeds. */
         private final Set<String> pages = new LinkedHashSet<>();
+
+        private final Set<String> items = new HashSet<>();
+        private @Nullable Deque<String> left;
         private final Set<String> hosts = new HashSet<>();
         private boolean complete = true;
+        private boolean feeds;
         private int answered;
         private @Nullable String firstFailure;
 
@@ -119,7 +128,7 @@ public final class UrlSourceTask extends KnowledgeTask {
                 if (answered == 0 && firstFailure != null) {
                     throw new ScanException(firstFailure);
                 }
-                return Optional.empty();
+                return Optional.ofNullable(unlinked().poll()).map(this::gone);
             }
             String path = target.uri().toString();
             Map<String, Object> before = before(path);
@@ -140,6 +149,19 @@ public final class UrlSourceTask extends KnowledgeTask {
                 Thread.currentThread().interrupt();
                 throw new ScanException("interrupted", e);
             }
+        }
+
+        /** Pages of the last pass that no link leads to any more. */
+        private Deque<String> unlinked() {
+            Deque<String> known = left;
+            if (known == null) {
+                known = new ArrayDeque<>();
+                if (complete) {
+                    linked.stream().filter(page -> !visited.contains(page)).forEach(known::add);
+                }
+                left = known;
+            }
+            return known;
         }
 
         private Map<String, Object> before(String path) {
@@ -167,9 +189,8 @@ public final class UrlSourceTask extends KnowledgeTask {
             answered++;
             String path = target.uri().toString();
             boolean feed = "feed".equals(before.get("kind"));
-            if (feed) {
-                complete = false;
-            } else {
+            feeds |= feed;
+            if (!feed) {
                 pages.add(path);
             }
             if (feed || target.depth() > 0) {
@@ -225,8 +246,7 @@ public final class UrlSourceTask extends KnowledgeTask {
                         && offset.get("definition").equals(before.get("definition"));
                 known.put(path, offset);
                 if (feed) {
-                    // items fall off a feed and stay worth knowing
-                    complete = false;
+                    feeds = true;
                     return new Step.Unchanged(path);
                 }
                 pages.add(path);
@@ -241,6 +261,9 @@ public final class UrlSourceTask extends KnowledgeTask {
         private void follow(Target from, URI link, boolean item) {
             boolean near = item || hosts.contains(String.valueOf(link.getHost()));
             if (near && settings.patterns().take(relative(link))) {
+                if (item) {
+                    items.add(link.toString());
+                }
                 visit(link, item ? 0 : from.depth() - 1);
             }
         }
@@ -297,14 +320,21 @@ public final class UrlSourceTask extends KnowledgeTask {
             return visited.size();
         }
 
-        /** Once, and only when all pages were reached: what an error hides is not gone. */
+        /**
+         * Once, since from then on it is known what was there; only when all pages were reached, since what an error hides is not gone;
+         * never with feeds, whose items fall off and stay worth knowing.
+         */
         @Override
         public Optional<Iterable<String>> everything() {
-            if (told || !complete) {
-                return Optional.empty();
+            Set<String> now = new LinkedHashSet<>(pages);
+            now.removeAll(items);
+            if (!complete) {
+                now.addAll(linked);
             }
-            told = true;
-            return Optional.of(pages);
+            linked = now;
+            boolean all = complete && !feeds && !told;
+            told |= all;
+            return all ? Optional.of(pages) : Optional.empty();
         }
 
         @Override

@@ -153,7 +153,8 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
             case "enum" -> error.replace("Instance does not match any of", "must be one of");
             case "required" -> "is required";
             case "type" -> error.replaceAll("Instance type (\\w+) is invalid\\. Expected (.+)", "must be $2, not $1");
-            default -> error;
+            // the library's own words: "Array has too few items ( + 0 < 1)"
+            default -> error.replace("( + ", "(");
         };
     }
 

@@ -1,6 +1,5 @@
 package io.millrace.gateway;
 
-import io.micrometer.core.instrument.MeterRegistry;
 import io.millrace.config.MillraceConfig;
 import io.millrace.id.Ids;
 import io.millrace.log.Topics;
@@ -34,17 +33,27 @@ final class Documents {
     private final MillraceConfig config;
     private final DocumentLimit limit;
 
-    Documents(Wire wire, SearchPort knowledge, Blocking blocking, MillraceConfig config, MeterRegistry metrics) {
+    Documents(Wire wire, SearchPort knowledge, Blocking blocking, MillraceConfig config, DocumentLimit limit) {
         this.wire = wire;
         this.knowledge = knowledge;
         this.blocking = blocking;
         this.config = config;
-        this.limit = new DocumentLimit(config.limits().documentRequests(), metrics);
+        this.limit = limit;
     }
 
-    /** Counts a request that writes, before anything is done for it. */
-    void admit(RoutingContext context) {
-        limit.take(envelope(context), context.response());
+    /** Counts a request that writes, before anything is done for it; then does it, or answers 429. */
+    void admit(RoutingContext context, Runnable then) {
+        limit.take(envelope(context), context)
+                .onSuccess(taken -> attempt(context, then))
+                .onFailure(context::fail);
+    }
+
+    private static void attempt(RoutingContext context, Runnable then) {
+        try {
+            then.run();
+        } catch (RuntimeException e) {
+            context.fail(e);
+        }
     }
 
     /** Whether the client wants its answer when searches see what it changed. */

@@ -27,7 +27,10 @@ final class DocumentsHandler {
 
     /** All or, when one of them is wrong, none. */
     void addAll(RoutingContext context) {
-        documents.admit(context);
+        documents.admit(context, () -> addAdmitted(context));
+    }
+
+    private void addAdmitted(RoutingContext context) {
         JsonArray bodies = Answers.body(context).getJsonArray("documents");
         List<RawDocument> batch = new ArrayList<>();
         for (int i = 0; i < bodies.size(); i++) {
@@ -41,7 +44,10 @@ final class DocumentsHandler {
     }
 
     void delete(RoutingContext context) {
-        documents.admit(context);
+        documents.admit(context, () -> deleteAdmitted(context));
+    }
+
+    private void deleteAdmitted(RoutingContext context) {
         String project = text(context, "project", Documents.DEFAULT_PROJECT);
         documents.requireUndeclared(project, "project");
         RawDocument gone = RawDocument.newBuilder()

@@ -5,12 +5,19 @@ import io.millrace.log.Vocabulary.ReplyKind;
 import io.millrace.schema.Failure;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 
 /**
  * A query between its client and the log. Replies, ends and time-outs are handled on one event loop, so nothing here is locked; only
  * {@link #sending} is shared with the thread that sends.
+ *
+ * <p>A worker sends an answer to the client and its end to the log at the same time. The client gets it when both have been read back: a
+ * record that can be read is on all in-sync replicas, so nobody holds an answer that the log has not.
  */
 final class Exchange {
     /** How far the query is on its way into the log. */
@@ -34,6 +41,12 @@ final class Exchange {
     private boolean done;
     private int attempt;
     private int next;
+
+    /** Answers whose end is not on the log yet, by attempt. */
+    private final Map<Integer, Reply> unrecorded = new HashMap<>();
+
+    /** Attempts that the log has the answer of. */
+    private final Set<Integer> recorded = new HashSet<>();
 
     Exchange(Query query, Client client, LoopInbox inbox, Exchanges home, Room.Share memory) {
         this.query = query;
@@ -69,7 +82,37 @@ final class Exchange {
         }
     }
 
-    void receive(Reply reply) {
+    /** The log has the answer of an attempt. */
+    void recorded(int answered, long now) {
+        recorded.add(answered);
+        Reply waiting = unrecorded.remove(answered);
+        if (waiting != null) {
+            answer(waiting, now);
+        }
+    }
+
+    /** Tells the client, unless it is too late: the ledger ends what is not there by the deadline. */
+    private void answer(Reply reply, long now) {
+        if (!recorded.contains(reply.getAttempt())) {
+            unrecorded.put(reply.getAttempt(), reply);
+        } else if (now > query.getDeadlineAt()) {
+            late();
+        } else {
+            end(new Outcome.Answered(reply));
+        }
+    }
+
+    void late() {
+        Problem late = Problem.of(
+                504,
+                FailureReason.DEADLINE_EXCEEDED,
+                "no answer came before the deadline; GET /interactions/" + query.getInteractionId()
+                        + " says what it waited for");
+        end(new Outcome.Failed(late, Optional.empty()));
+    }
+
+    /** @param now milliseconds since the epoch */
+    void receive(Reply reply, long now) {
         if (done) {
             return;
         }
@@ -79,7 +122,7 @@ final class Exchange {
                 if (!client.streams()
                         || attempt == 0
                         || (reply.getAttempt() == attempt && reply.getSequence() <= next)) {
-                    end(new Outcome.Answered(reply));
+                    answer(reply, now);
                 } else if (reply.getAttempt() >= attempt) {
                     // a part of one answer cannot be completed by another, nor an answer with a hole be called whole
                     broken(reply);

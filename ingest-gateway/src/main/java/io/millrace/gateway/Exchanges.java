@@ -7,8 +7,10 @@ import io.millrace.id.Ids;
 import io.millrace.log.ClientConfig;
 import io.millrace.log.Topics;
 import io.millrace.log.Vocabulary.CommandKind;
+import io.millrace.log.Vocabulary.CompletionKind;
 import io.millrace.log.Vocabulary.FailureReason;
 import io.millrace.schema.Command;
+import io.millrace.schema.Completion;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
@@ -144,7 +146,23 @@ final class Exchanges {
         }
         Exchange exchange = live.get(reply.getInteractionId());
         if (exchange != null) {
-            exchange.inbox().execute(() -> exchange.receive(reply));
+            exchange.inbox().execute(() -> exchange.receive(reply, System.currentTimeMillis()));
+        }
+    }
+
+    /** Whether a client waits for this interaction. */
+    boolean awaits(String interactionId) {
+        return live.containsKey(interactionId);
+    }
+
+    /** A step of an attempt, on the tail's thread: the log has an answer, which may now be told. */
+    void completed(Completion completion) {
+        if (!completion.getKind().equals(CompletionKind.ANSWERED)) {
+            return;
+        }
+        Exchange exchange = live.get(completion.getInteractionId());
+        if (exchange != null) {
+            exchange.inbox().execute(() -> exchange.recorded(completion.getAttempt(), System.currentTimeMillis()));
         }
     }
 
@@ -159,12 +177,7 @@ final class Exchanges {
                     exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(Acks.logAway(), Optional.empty())));
                 }
             } else if (now > exchange.query().getDeadlineAt() + GRACE.toMillis()) {
-                Problem late = Problem.of(
-                        504,
-                        FailureReason.DEADLINE_EXCEEDED,
-                        "no answer came before the deadline; GET /interactions/"
-                                + exchange.query().getInteractionId() + " says what it waited for");
-                exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(late, Optional.empty())));
+                exchange.inbox().execute(exchange::late);
             }
         }
     }

@@ -12,6 +12,7 @@ import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.HttpServer;
 import io.vertx.core.http.HttpServerOptions;
 import io.vertx.core.http.HttpServerRequest;
+import io.vertx.core.http.HttpVersion;
 import io.vertx.core.json.JsonObject;
 import io.vertx.core.net.SocketAddress;
 import io.vertx.ext.web.Router;
@@ -86,10 +87,14 @@ final class Frontend extends VerticleBase {
                 .setIdleTimeout(IDLE_SECONDS)
                 .setHandle100ContinueAutomatically(true)
                 .setCompressionSupported(false));
+        server.connectionHandler(HalfClosed::watch);
         server.requestHandler(request -> {
-            if (request.authority() == null) {
+            HalfClosed.serves(request);
+            if (!hasHost(request)) {
                 Errors.PROBLEM.write(
-                        request.response(), Problem.invalid("Host", "the header Host is missing or malformed"), "");
+                        request.response(),
+                        Problem.invalid("Host", "the header Host is missing, malformed or there twice"),
+                        "");
             } else if (request.method().equals(HttpMethod.POST) && isChat(request.path())) {
                 chat.handle(request);
             } else {
@@ -101,6 +106,15 @@ final class Frontend extends VerticleBase {
                 ? SocketAddress.sharedRandomPort(1, listen.host())
                 : SocketAddress.inetSocketAddress(listen.port(), listen.host());
         return server.listen(address).onSuccess(bound -> shared.listening.accept(bound.actualPort()));
+    }
+
+    /** As RFC 9112 wants it: one, and none is needed by HTTP/1.0. */
+    private static boolean hasHost(HttpServerRequest request) {
+        if (request.version() == HttpVersion.HTTP_2) {
+            return request.authority() != null;
+        }
+        int hosts = request.headers().getAll(HttpHeaders.HOST).size();
+        return hosts == 0 ? request.version() == HttpVersion.HTTP_1_0 : hosts == 1 && request.authority() != null;
     }
 
     private static boolean isChat(@Nullable String path) {
@@ -121,6 +135,8 @@ final class Frontend extends VerticleBase {
         for (String prefix : PREFIXES) {
             root.route(prefix + "/*").handler(context -> reroute(context, prefix));
         }
+        // the contract names what can be got; asking for the head of it is HTTP's
+        root.route().method(HttpMethod.HEAD).handler(Frontend::asGet);
         root.route().handler(this::takeRoom);
         root.route().subRouter(api);
         root.errorHandler(404, context -> fail(context, refused(404)));
@@ -154,6 +170,10 @@ final class Frontend extends VerticleBase {
         if (memory != null) {
             memory.close();
         }
+    }
+
+    private static void asGet(RoutingContext context) {
+        context.reroute(HttpMethod.GET, context.request().uri());
     }
 
     private static void reroute(RoutingContext context, String prefix) {

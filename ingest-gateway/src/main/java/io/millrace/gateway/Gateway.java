@@ -7,7 +7,10 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.id.Ids;
 import io.millrace.log.Log;
 import io.millrace.log.Topics;
+import io.millrace.schema.BackendStatus;
+import io.millrace.schema.Completion;
 import io.millrace.schema.Query;
+import io.millrace.schema.Reply;
 import io.millrace.service.Service;
 import io.vertx.core.DeploymentOptions;
 import io.vertx.core.ThreadingModel;
@@ -51,7 +54,7 @@ public final class Gateway implements Service {
      * @param config the effective configuration for {@code /config}: JSON-ready, secrets masked, each value with its origin
      * @param services the services of this process, the gateway included or not
      * @param endpoints kafka, registry, postgres and redis, as they are shown: without passwords
-     * @param redisUrl where idempotency keys are kept beyond this process; empty: they are kept in this process only
+     * @param redisUrl where idempotency keys and limits are kept beyond this process; empty: they are kept in this process only
      */
     public record Surroundings(
             String jdbcUrl,
@@ -163,7 +166,8 @@ public final class Gateway implements Service {
         Backends backends = new Backends(config);
         Blocking postgres = new Blocking(started, "gateway-postgres", BLOCKING_CALLS);
         Blocking others = new Blocking(started, "gateway-blocking", BLOCKING_CALLS);
-        Documents documents = new Documents(wire, search, others, config, metrics);
+        Documents documents = new Documents(
+                wire, search, others, config, new DocumentLimit(config.limits().documentRequests(), keyStore, metrics));
         try {
             Contract contract = await(Contract.load(started, config).toCompletionStage());
             Frontend.Shared shared = new Frontend.Shared(
@@ -210,11 +214,32 @@ public final class Gateway implements Service {
             throw refused(e.getCause() == null ? e : e.getCause());
         }
         started.setPeriodic(SWEEP_MS, timer -> exchanges.sweep(System.currentTimeMillis()));
-        wire.open(partition, exchanges::deliver, backends::learn).thenRun(() -> {
-            exchanges.listening();
-            ready = true;
-            LOG.info("the gateway reads partition {} of replies", partition);
-        });
+        wire.open(partition, new Wire.Reader() {
+                    @Override
+                    public void reply(Reply reply) {
+                        exchanges.deliver(reply);
+                    }
+
+                    @Override
+                    public boolean awaits(String interactionId) {
+                        return exchanges.awaits(interactionId);
+                    }
+
+                    @Override
+                    public void completed(Completion completion) {
+                        exchanges.completed(completion);
+                    }
+
+                    @Override
+                    public void state(BackendStatus state) {
+                        backends.learn(state);
+                    }
+                })
+                .thenRun(() -> {
+                    exchanges.listening();
+                    ready = true;
+                    LOG.info("the gateway reads partition {} of replies", partition);
+                });
     }
 
     private IllegalStateException refused(Throwable cause) {
@@ -275,7 +300,7 @@ public final class Gateway implements Service {
         }
         KeyStore known = keys;
         if (known != null && !known.isUp()) {
-            details.put("redis", "down: idempotency keys are known to this process only");
+            details.put("redis", "down: idempotency keys and limits are known to this process only");
         }
         if (!store.isUp()) {
             details.put("postgres", "down: interactions cannot be shown");

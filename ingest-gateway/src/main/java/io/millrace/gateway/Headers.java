@@ -15,10 +15,14 @@ final class Headers {
     static final CharSequence CONFIDENCE = HttpHeaders.createOptimized("x-millrace-confidence");
     static final CharSequence CACHED = HttpHeaders.createOptimized("x-millrace-cached");
     static final String SYNTHETIC = "x-millrace-synthetic";
+    /** Which variant of an experiment the query is. */
+    static final String VARIANT = "x-millrace-variant";
+
     static final String CACHE = "x-millrace-cache";
     static final String LOCAL_ONLY = "x-millrace-local-only";
     static final String IDEMPOTENCY_KEY = "Idempotency-Key";
 
+    private static final Pattern NAME = Pattern.compile("[a-z0-9-]{1,32}");
     private static final int MOST_KEY_CHARS = 255;
     private static final Pattern TRACEPARENT =
             Pattern.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?");
@@ -50,6 +54,18 @@ final class Headers {
             case "false", "0", "" -> false;
             default -> throw Problem.invalid(name, name + " must be true or false");
         };
+    }
+
+    /** The variant that the client chose itself, or empty. */
+    static String variant(HttpServerRequest request) {
+        String variant = request.getHeader(VARIANT);
+        if (variant == null) {
+            return "";
+        }
+        if (!NAME.matcher(variant).matches()) {
+            throw Problem.invalid(VARIANT, VARIANT + " must be 1 to 32 lower-case letters, digits and dashes");
+        }
+        return variant;
     }
 
     /** The idempotency key, or empty. */

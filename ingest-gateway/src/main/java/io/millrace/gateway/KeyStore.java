@@ -1,15 +1,23 @@
 package io.millrace.gateway;
 
+import io.github.bucket4j.ConsumptionProbe;
 import java.util.Optional;
 import java.util.concurrent.CompletionStage;
 
-/** What gateways keep in common: idempotency keys, and the epoch of the response cache. */
+/** What gateways keep in common: idempotency keys, how much each client took of its limits, and the epoch of the response cache. */
 interface KeyStore extends AutoCloseable {
     /** Claims a key for an id; the result is the id that had it first, or empty when it is ours or nothing can be known. */
     CompletionStage<Optional<String>> claim(String key, String id);
 
     /** Gives a key back, since its query was never accepted. */
     void release(String key);
+
+    /**
+     * Takes one of so many that a key may have a minute, at all gateways together; empty when nothing can be known.
+     *
+     * @param key whose limit, and which
+     */
+    CompletionStage<Optional<ConsumptionProbe>> take(String key, int perMinute);
 
     /** Ends all entries of the response cache; the result is the new epoch, and fails where it could not be written. */
     CompletionStage<Long> endCache();

@@ -36,7 +36,10 @@ final class KnowledgeHandler {
     }
 
     void add(RoutingContext context) {
-        documents.admit(context);
+        documents.admit(context, () -> admitted(context));
+    }
+
+    private void admitted(RoutingContext context) {
         RawDocument document = documents.raw(context, Answers.body(context), "");
         String id = Documents.id(document);
         documents

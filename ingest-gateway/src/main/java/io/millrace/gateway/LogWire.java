@@ -8,6 +8,7 @@ import io.millrace.schema.BackendStatus;
 import io.millrace.schema.Reply;
 import java.time.Duration;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
@@ -16,7 +17,6 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
-import java.util.function.Consumer;
 import org.apache.avro.specific.SpecificRecord;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -43,8 +43,7 @@ final class LogWire implements Wire {
     private volatile int partition;
     private volatile @Nullable LogTail<Reply> replies;
     private volatile @Nullable LogTail<BackendStatus> states;
-    private Consumer<Reply> onReply = reply -> {};
-    private Consumer<BackendStatus> onState = state -> {};
+    private volatile @Nullable Reader reader;
 
     /**
      * @param disk where the log is kept
@@ -92,32 +91,32 @@ final class LogWire implements Wire {
     }
 
     @Override
-    public CompletableFuture<Void> open(
-            int toRead, Consumer<Reply> replyHandler, Consumer<BackendStatus> stateHandler) {
+    public CompletableFuture<Void> open(int toRead, Reader by) {
         partition = toRead;
-        onReply = replyHandler;
-        onState = stateHandler;
+        reader = by;
         opener.start();
         return opened;
     }
 
     private void tryToOpen() {
+        Reader by = Objects.requireNonNull(reader, "opened");
         while (!Thread.currentThread().isInterrupted()) {
             try {
                 WRITTEN.forEach(log.producer()::prepare);
                 LogTail<Reply> tail = new LogTail<>(
-                        "gateway-replies",
-                        Topics.REPLIES,
-                        LogTail.From.END,
-                        List.of(partition),
-                        log,
-                        record -> onReply.accept(record.required()));
+                                "gateway-replies",
+                                Topics.REPLIES,
+                                LogTail.From.END,
+                                List.of(partition),
+                                log,
+                                record -> by.reply(record.required()))
+                        .alongside(Topics.COMPLETIONS, by::awaits, record -> by.completed(record.required()));
                 replies = tail.start();
                 tail.caughtUp().join();
                 states = new LogTail<>("gateway-states", Topics.BACKEND_STATUS, LogTail.From.BEGINNING, log, record -> {
                             BackendStatus state = record.value();
                             if (state != null) {
-                                onState.accept(state);
+                                by.state(state);
                             }
                         })
                         .start();

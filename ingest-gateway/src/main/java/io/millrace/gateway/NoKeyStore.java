@@ -1,5 +1,6 @@
 package io.millrace.gateway;
 
+import io.github.bucket4j.ConsumptionProbe;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
@@ -14,6 +15,11 @@ final class NoKeyStore implements KeyStore {
     @Override
     public void release(String key) {
         // nothing was claimed
+    }
+
+    @Override
+    public CompletionStage<Optional<ConsumptionProbe>> take(String key, int perMinute) {
+        return CompletableFuture.completedStage(Optional.empty());
     }
 
     @Override

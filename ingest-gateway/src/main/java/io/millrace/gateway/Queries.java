@@ -116,8 +116,8 @@ final class Queries {
     private Query context(HttpServerRequest request, JsonObject body) {
         ContextLevel level = ContextLevel.of(body.getString("context_level", ContextLevel.STANDARD.word()))
                 .orElse(ContextLevel.STANDARD);
-        return contextual(request, "context", body)
-                .setSessionId(body.getString("session_id"))
+        Query.Builder query = contextual(request, "context", body).setSessionId(body.getString("session_id"));
+        return query.setVariant(variant(request, query.getEnvelope(), query.getSessionId()))
                 .setContextLevel(level.word())
                 .setLimit(level.hits())
                 .setContextTokens(body.getInteger("max_tokens", TURN_TOKENS))
@@ -198,6 +198,7 @@ final class Queries {
                 .setStore(body.getBoolean("store", true))
                 .setMaxTokens(body.getInteger("max_tokens", 0))
                 .setSessionId(body.getString("session_id", ""));
+        query.setVariant(variant(request, query.getEnvelope(), query.getSessionId()));
         if (body.getBoolean("enable_cache", false)) {
             query.setCache(true);
         }
@@ -229,9 +230,20 @@ final class Queries {
                 .build();
     }
 
+    /** The one that the client names, or the same for all queries of a session, where there is none of a key: by its hash, not by chance. */
+    private String variant(HttpServerRequest request, Envelope who, String session) {
+        String named = Headers.variant(request);
+        double share = config.cache().variantB();
+        if (!named.isEmpty() || share == 0) {
+            return named;
+        }
+        String hash = Ids.content(who.getTenant(), who.getPrincipal(), session, "variant");
+        return Long.parseLong(hash.substring(0, 8), 16) / (double) (1L << 32) < share ? "b" : "a";
+    }
+
     private Query.Builder start(HttpServerRequest request, String api) {
         long now = System.currentTimeMillis();
-        return Query.newBuilder()
+        Query.Builder query = Query.newBuilder()
                 .setEnvelope(Envelope.newBuilder()
                         .setOccurredAt(now)
                         .setTraceId(Headers.traceId(request))
@@ -244,6 +256,7 @@ final class Queries {
                 .setDeadlineAt(now + config.routing().deadline().toMillis())
                 .setCache(Headers.flag(request, Headers.CACHE))
                 .setIdempotencyKey(Headers.idempotencyKey(request));
+        return query.setVariant(variant(request, query.getEnvelope(), ""));
     }
 
     private JsonObject chatBody(String model, String text, JsonObject body) {

@@ -1,12 +1,20 @@
 package io.millrace.gateway;
 
+import io.github.bucket4j.BucketConfiguration;
+import io.github.bucket4j.ConsumptionProbe;
+import io.github.bucket4j.distributed.ExpirationAfterWriteStrategy;
+import io.github.bucket4j.distributed.proxy.AsyncProxyManager;
+import io.github.bucket4j.redis.lettuce.Bucket4jLettuce;
 import io.lettuce.core.ClientOptions;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisURI;
 import io.lettuce.core.SetArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
+import io.lettuce.core.codec.ByteArrayCodec;
+import io.lettuce.core.codec.RedisCodec;
 import io.lettuce.core.codec.StringCodec;
 import io.millrace.service.RedisKeys;
+import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
@@ -14,7 +22,10 @@ import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** {@link KeyStore} in Redis: {@code millrace:idempotency:<key>}, SET NX EX. Redis down means that only this process knows keys. */
+/**
+ * {@link KeyStore} in Redis: {@code millrace:idempotency:<key>}, SET NX EX, and the token buckets of limits as {@code millrace:limit:<key>}. Redis
+ * down means that only this process knows keys and limits.
+ */
 final class RedisKeyStore implements KeyStore {
     private static final Logger LOG = LoggerFactory.getLogger(RedisKeyStore.class);
     private static final long PATIENCE_MS = 300;
@@ -22,6 +33,7 @@ final class RedisKeyStore implements KeyStore {
     private final RedisClient client;
     private final RedisURI uri;
     private CompletableFuture<StatefulRedisConnection<String, String>> connection;
+    private CompletableFuture<AsyncProxyManager<String>> buckets;
     private volatile boolean up = true;
 
     RedisKeyStore(String url) {
@@ -31,10 +43,28 @@ final class RedisKeyStore implements KeyStore {
                 .disconnectedBehavior(ClientOptions.DisconnectedBehavior.REJECT_COMMANDS)
                 .build());
         this.connection = connect();
+        this.buckets = connectBuckets();
     }
 
     private CompletableFuture<StatefulRedisConnection<String, String>> connect() {
         return client.connectAsync(StringCodec.UTF8, uri).toCompletableFuture();
+    }
+
+    private CompletableFuture<AsyncProxyManager<String>> connectBuckets() {
+        return client.connectAsync(RedisCodec.of(StringCodec.UTF8, ByteArrayCodec.INSTANCE), uri)
+                .thenApply(redis -> Bucket4jLettuce.casBasedBuilder(redis)
+                        .expirationAfterWrite(ExpirationAfterWriteStrategy.basedOnTimeForRefillingBucketUpToMax(
+                                Duration.ofMinutes(1)))
+                        .build()
+                        .asAsync())
+                .toCompletableFuture();
+    }
+
+    private synchronized CompletableFuture<AsyncProxyManager<String>> buckets() {
+        if (buckets.isCompletedExceptionally()) {
+            buckets = connectBuckets();
+        }
+        return buckets;
     }
 
     /** The connection; a first attempt that failed is made again, later breaks are mended by the client itself. */
@@ -72,6 +102,31 @@ final class RedisKeyStore implements KeyStore {
                 .copy()
                 .thenCompose(redis -> redis.async().del(IdempotencyKeys.redisKey(key)))
                 .whenComplete((count, error) -> up = error == null);
+    }
+
+    @Override
+    public CompletionStage<Optional<ConsumptionProbe>> take(String key, int perMinute) {
+        BucketConfiguration limit = BucketConfiguration.builder()
+                .addLimit(bandwidth -> bandwidth.capacity(perMinute).refillGreedy(perMinute, Duration.ofMinutes(1)))
+                .build();
+        return buckets()
+                .copy()
+                // the number of tokens is part of the name: what a bucket holds was counted by its own limit
+                .thenCompose(known -> known.builder()
+                        .build(
+                                "millrace:limit:" + perMinute + ":" + key,
+                                () -> CompletableFuture.completedFuture(limit))
+                        .tryConsumeAndReturnRemaining(1))
+                .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
+                .handle((probe, error) -> {
+                    up = error == null;
+                    if (error != null) {
+                        LOG.warn(
+                                "redis does not know a limit, which holds for this process only: {}", error.toString());
+                        return Optional.empty();
+                    }
+                    return Optional.of(probe);
+                });
     }
 
     @Override

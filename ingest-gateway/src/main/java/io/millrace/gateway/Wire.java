@@ -2,10 +2,10 @@ package io.millrace.gateway;
 
 import io.millrace.log.Topic;
 import io.millrace.schema.BackendStatus;
+import io.millrace.schema.Completion;
 import io.millrace.schema.Reply;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.BooleanSupplier;
-import java.util.function.Consumer;
 import org.apache.avro.specific.SpecificRecord;
 
 /** The log as the gateway uses it. Never blocks its caller. */
@@ -18,11 +18,25 @@ interface Wire extends AutoCloseable {
     <V extends SpecificRecord> CompletableFuture<Void> send(
             Topic<V> topic, String key, V value, BooleanSupplier wanted);
 
+    /** Who gets what is read. Replies and ends come on one thread, in any order between them. */
+    interface Reader {
+        /** A reply of the partition; it may be another gateway's. */
+        void reply(Reply reply);
+
+        /** Whether somebody here waits for this interaction. */
+        boolean awaits(String interactionId);
+
+        /** The log has a step of an attempt at an awaited interaction. */
+        void completed(Completion completion);
+
+        void state(BackendStatus state);
+    }
+
     /**
-     * Begins to read a partition of replies at its end, and the backends' states; completes when no reply to a query sent from then on
-     * can be missed. Tries for ever while the log is away.
+     * Begins to read a partition of replies and all completions at their ends, and the backends' states; completes when nothing that
+     * belongs to a query sent from then on can be missed. Tries for ever while the log is away.
      */
-    CompletableFuture<Void> open(int partition, Consumer<Reply> replies, Consumer<BackendStatus> states);
+    CompletableFuture<Void> open(int partition, Reader reader);
 
     @Override
     void close();

@@ -4,19 +4,23 @@ import io.millrace.log.Codecs;
 import io.millrace.log.InMemorySchemaRegistry;
 import io.millrace.log.Topic;
 import io.millrace.log.Topics;
+import io.millrace.log.Vocabulary.CompletionKind;
+import io.millrace.log.Vocabulary.ReplyKind;
 import io.millrace.schema.Answer;
 import io.millrace.schema.BackendStatus;
+import io.millrace.schema.Completion;
 import io.millrace.schema.Failure;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
 import java.util.List;
+import java.util.Objects;
 import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.BiConsumer;
 import java.util.function.BooleanSupplier;
-import java.util.function.Consumer;
 import org.apache.avro.specific.SpecificRecord;
+import org.jspecify.annotations.Nullable;
 
 /** A log in memory, whose other side the test plays. */
 final class FakeWire implements Wire {
@@ -29,8 +33,7 @@ final class FakeWire implements Wire {
     record Sent(String topic, String key, SpecificRecord value) {}
 
     final Queue<Sent> sent = new ConcurrentLinkedQueue<>();
-    volatile Consumer<Reply> replies = reply -> {};
-    volatile Consumer<BackendStatus> states = state -> {};
+    volatile @Nullable Reader reader;
     volatile BiConsumer<FakeWire, Query> onQuery = (wire, query) -> {};
     volatile boolean down;
 
@@ -50,10 +53,8 @@ final class FakeWire implements Wire {
     }
 
     @Override
-    public CompletableFuture<Void> open(
-            int partition, Consumer<Reply> replyHandler, Consumer<BackendStatus> stateHandler) {
-        replies = replyHandler;
-        states = stateHandler;
+    public CompletableFuture<Void> open(int partition, Reader by) {
+        reader = by;
         return CompletableFuture.completedFuture(null);
     }
 
@@ -65,8 +66,35 @@ final class FakeWire implements Wire {
                 .toList();
     }
 
+    /** A reply, and the record of its end when it is a final, as a worker sends them. */
     void reply(Reply.Builder reply) {
-        replies.accept(reply.build());
+        Reply sending = reply.build();
+        replyOnly(sending);
+        if (sending.getKind().equals(ReplyKind.FINAL)) {
+            completed(sending, CompletionKind.ANSWERED);
+        }
+    }
+
+    void replyOnly(Reply reply) {
+        reader().reply(reply);
+    }
+
+    void completed(Reply of, String kind) {
+        if (reader().awaits(of.getInteractionId())) {
+            reader().completed(Completion.newBuilder()
+                    .setInteractionId(of.getInteractionId())
+                    .setAttempt(of.getAttempt())
+                    .setKind(kind)
+                    .build());
+        }
+    }
+
+    void state(BackendStatus state) {
+        reader().state(state);
+    }
+
+    private Reader reader() {
+        return Objects.requireNonNull(reader, "open comes first");
     }
 
     static Reply.Builder from(Query query, String kind, int sequence) {

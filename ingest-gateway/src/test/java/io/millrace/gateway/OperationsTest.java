@@ -98,7 +98,7 @@ class OperationsTest {
 
     @Test
     void shouldShowTheLocalModelsLoading() {
-        harness.wire.states.accept(BackendStatus.newBuilder()
+        harness.wire.state(BackendStatus.newBuilder()
                 .setDeployment("llama-1")
                 .setBackend("llama")
                 .setLoading(true)

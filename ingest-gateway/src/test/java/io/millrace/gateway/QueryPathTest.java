@@ -6,17 +6,23 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
 import io.millrace.id.Ids;
+import io.millrace.log.Vocabulary.CompletionKind;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Command;
 import io.millrace.schema.Feedback;
 import io.millrace.schema.Query;
 import io.millrace.schema.RawDocument;
+import io.millrace.schema.Reply;
 import io.millrace.schema.SearchNote;
 import io.vertx.core.json.JsonObject;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.Socket;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -25,6 +31,8 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What clients get for what the log says, over a real HTTP server. */
 class QueryPathTest {
@@ -448,6 +456,43 @@ class QueryPathTest {
         assertThat(json(response).getString("code")).isEqualTo("deadline_exceeded");
     }
 
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void shouldHoldTheFinalBackUntilTheLogHasTheAnswer(boolean stream) throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, stream ? HI_STREAM : HI);
+        Reply reply = FakeWire.answer(query(), 0, "hello").setAttempt(2).build();
+
+        harness.wire.completed(Reply.newBuilder(reply).setAttempt(1).build(), CompletionKind.ANSWERED);
+        harness.wire.completed(reply, CompletionKind.STARTED);
+        harness.wire.completed(reply, CompletionKind.HEARTBEAT);
+        harness.wire.completed(reply, CompletionKind.FAILED);
+        harness.wire.replyOnly(reply);
+        Thread.sleep(200);
+        assertThat(asked)
+                .as("another attempt, and other ends, are no record of this answer")
+                .isNotDone();
+
+        harness.wire.completed(reply, CompletionKind.ANSWERED);
+
+        HttpResponse<String> response = asked.get(5, TimeUnit.SECONDS);
+        assertThat(response.statusCode()).isEqualTo(200);
+        assertThat(response.body()).contains("hello");
+    }
+
+    @Test
+    void shouldAnswer504WhenTheFinalIsThereAndTheLogHasTheAnswerAfterTheDeadline() throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync("/query", "{\"query\":\"how?\",\"llm_timeout_s\":1}");
+        Reply reply = FakeWire.answer(query(), 0, "hello").build();
+        harness.wire.replyOnly(reply);
+        Thread.sleep(1_200);
+
+        harness.wire.completed(reply, CompletionKind.ANSWERED);
+
+        HttpResponse<String> response = asked.get(5, TimeUnit.SECONDS);
+        assertThat(response.statusCode()).isEqualTo(504);
+        assertThat(json(response).getString("code")).isEqualTo("deadline_exceeded");
+    }
+
     @Test
     void shouldCancelWhenTheClientGoesAway() {
         CompletableFuture<HttpResponse<String>> waiting = postAsync(CHAT, HI);
@@ -462,10 +507,87 @@ class QueryPathTest {
         });
     }
 
+    /** {@code nc -N} closes its side as soon as it has asked. */
+    @ParameterizedTest
+    @ValueSource(strings = {"1.0", "1.1"})
+    void shouldAnswerAClientThatClosedItsSide(String version) throws Exception {
+        try (Socket socket = connect()) {
+            send(
+                    socket,
+                    "POST " + CHAT + " HTTP/" + version + "\r\nHost: x\r\nContent-Type: application/json\r\n"
+                            + "Content-Length: " + HI.length() + "\r\n\r\n" + HI);
+            socket.shutdownOutput();
+            Query query = query();
+            // long enough to find out that it is there
+            Thread.sleep(300);
+            harness.wire.reply(FakeWire.answer(query, 0, "hello"));
+
+            String answer = new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+
+            assertThat(answer).contains("HTTP/" + version + " 200 ").contains("hello");
+            assertThat(answer.startsWith("HTTP/1.1 100 ")).isEqualTo(version.equals("1.1"));
+            assertThat(harness.wire.sent(Command.class)).isEmpty();
+        }
+    }
+
+    @Test
+    void shouldCancelWhenAClientClosedItsSideAndThenGoesAway() throws Exception {
+        try (Socket socket = connect()) {
+            send(
+                    socket,
+                    "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + "Content-Length: "
+                            + HI_STREAM.length() + "\r\n\r\n" + HI_STREAM);
+            socket.shutdownOutput();
+            harness.wire.reply(FakeWire.delta(query(), 0, "{\"choices\":[]}"));
+            byte[] head = socket.getInputStream().readNBytes(12);
+            assertThat(new String(head, StandardCharsets.US_ASCII)).startsWith("HTTP/1.1 ");
+        }
+
+        await().atMost(Duration.ofSeconds(5))
+                .until(() -> !harness.wire.sent(Command.class).isEmpty());
+    }
+
+    @Test
+    void shouldTakeTheHostAsHttpWantsIt() throws Exception {
+        assertThat(raw("GET /health HTTP/1.0\r\n\r\n")).startsWith("HTTP/1.0 200 ");
+        assertThat(raw("GET /health HTTP/1.1\r\n\r\n"))
+                .startsWith("HTTP/1.1 400 ")
+                .contains("Host");
+        assertThat(raw("GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"))
+                .startsWith("HTTP/1.1 400 ")
+                .contains("Host");
+        assertThat(raw("GET /health HTTP/1.0\r\nHost: a b\r\n\r\n")).startsWith("HTTP/1.0 400 ");
+    }
+
+    @Test
+    void shouldAnswerHeadWhereItAnswersGet() throws Exception {
+        assertThat(raw("HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n"))
+                .startsWith("HTTP/1.1 200 ")
+                .endsWith("\r\n\r\n");
+        assertThat(raw("HEAD /hybrid/health HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 200 ");
+        assertThat(raw("HEAD /query HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 405 ");
+        assertThat(raw("HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 404 ");
+    }
+
+    private Socket connect() throws IOException {
+        return new Socket(InetAddress.getLoopbackAddress(), harness.gateway.port());
+    }
+
+    private static void send(Socket socket, String text) throws IOException {
+        socket.getOutputStream().write(text.getBytes(StandardCharsets.US_ASCII));
+    }
+
+    /** What comes back for the head of a request. */
+    private String raw(String head) throws IOException {
+        try (Socket socket = connect()) {
+            send(socket, head.replaceFirst("\r\n", "\r\nConnection: close\r\n"));
+            return new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
     @Test
     void shouldDropAReaderThatIsTooSlow() throws Exception {
-        try (java.net.Socket socket =
-                new java.net.Socket(java.net.InetAddress.getLoopbackAddress(), harness.gateway.port())) {
+        try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), harness.gateway.port())) {
             socket.setReceiveBufferSize(4_096);
             socket.getOutputStream()
                     .write(("POST " + CHAT

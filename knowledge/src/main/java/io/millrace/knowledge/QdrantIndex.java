@@ -283,6 +283,12 @@ public final class QdrantIndex implements VectorIndex {
         }
     }
 
+    /** The server does that by itself. */
+    @Override
+    public boolean settle() {
+        return false;
+    }
+
     /** Sends what waits. What cannot be sent waits on, and the caller learns of it. */
     @Override
     public void refresh() {

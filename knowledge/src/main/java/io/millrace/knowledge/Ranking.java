@@ -3,7 +3,6 @@ package io.millrace.knowledge;
 import io.millrace.knowledge.VectorIndex.Candidate;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Objects;
@@ -117,10 +116,8 @@ final class Ranking {
         }
         double[] moved = scores.clone();
         for (int a = 0; a < top.length; a++) {
-            double[] sorted = cosines[a].clone();
-            Arrays.sort(sorted);
             // its own place in the row is 0
-            double least = Math.max(Double.MIN_VALUE, sorted[Math.max(0, sorted.length - NEIGHBOURS)]);
+            double least = Math.max(Double.MIN_VALUE, largest(cosines[a], NEIGHBOURS));
             double weights = 0;
             double sum = 0;
             for (int b = 0; b < top.length; b++) {
@@ -134,6 +131,22 @@ final class Ranking {
             }
         }
         return moved;
+    }
+
+    /** The n-th largest of values that are at least 0, or the smallest when there are fewer: sorting them all took as long as the cosines. */
+    private static double largest(double[] values, int n) {
+        double[] most = new double[Math.min(n, values.length)];
+        for (double value : values) {
+            int at = most.length - 1;
+            if (value <= most[at]) {
+                continue;
+            }
+            for (; at > 0 && most[at - 1] < value; at--) {
+                most[at] = most[at - 1];
+            }
+            most[at] = value;
+        }
+        return most[most.length - 1];
     }
 
     private static double boost(Facts facts, long now) {

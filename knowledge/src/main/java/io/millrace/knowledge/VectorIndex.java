@@ -44,6 +44,14 @@ public interface VectorIndex extends AutoCloseable {
     void refresh();
 
     /**
+     * Puts in order what was written, so that searches get faster; for when nothing comes in for a while. May take a core for minutes, and
+     * fails when the index is closed meanwhile. What it did is durable after the next {@link #commit}.
+     *
+     * @return whether there was something to do
+     */
+    boolean settle();
+
+    /**
      * Makes everything written before durable, together with the offsets up to which the log is in it.
      *
      * @param offsets next offset by partition
@@ -76,7 +84,7 @@ public interface VectorIndex extends AutoCloseable {
     /** Number of visible passages. */
     long count();
 
-    /** Changes with every refresh that showed something new. */
+    /** Changes with every refresh that showed something new, and with nothing else while the index is open. */
     String version();
 
     @Override

@@ -251,6 +251,25 @@ abstract class VectorIndexContract {
     }
 
     @Test
+    void shouldAnswerTheSameWhenSettled() {
+        put(passage(1, NORTH, "the sluice of the mill"));
+        put(passage(2, EAST, "a wheel"));
+        put(passage(3, NORTH_EAST, "a sluice and a wheel"));
+        put(passage(2, EAST, "the hoist"));
+        index.delete(id(3));
+        index.refresh();
+        String before = index.version();
+
+        index.settle();
+
+        assertThat(ask(NORTH, "sluice", 5, Filter.NONE)).containsOnlyKeys(id(1), id(2));
+        assertThat(ask(new float[0], "hoist wheel", 5, Filter.NONE)).containsOnlyKeys(id(2));
+        assertThat(index.load(List.of(id(1), id(2), id(3)))).containsOnlyKeys(id(1), id(2));
+        // answers that were cached stay good
+        assertThat(index.version()).isEqualTo(before);
+    }
+
+    @Test
     void shouldAnswerNothingWhenEmpty() {
         assertThat(index.count()).isZero();
         assertThat(ask(NORTH, "sluice", 5, Filter.NONE)).isEmpty();

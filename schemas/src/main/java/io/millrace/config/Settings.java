@@ -113,6 +113,12 @@ public final class Settings {
             "How long a document that nobody uses stays unchanged before it is of no use.");
     static final Setting<Duration> CACHE_TTL = Setting.duration(
             "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
+    static final Setting<Double> VARIANT_B = Setting.number(
+            "cache.variant-b",
+            0.0,
+            0.0,
+            1.0,
+            "Share of sessions, else of keys, whose queries are variant b of an experiment, the others a; 0: no experiment.");
     static final Setting<Boolean> CACHE_SEMANTIC = Setting.flag(
             "cache.semantic.enabled",
             true,
@@ -220,6 +226,7 @@ public final class Settings {
             GARBAGE_EVERY,
             GARBAGE_AFTER,
             CACHE_TTL,
+            VARIANT_B,
             CACHE_SEMANTIC,
             CACHE_MAX_ERROR,
             CACHE_MODEL,

@@ -41,6 +41,6 @@ public final class Codecs {
     }
 
     private <V extends SpecificRecord> AvroCodec<V> create(Topic<V> topic) {
-        return new AvroCodec<>(topic, prefix + topic.name() + "-value", registry);
+        return new AvroCodec<>(topic, topic.subject(prefix), registry);
     }
 }

@@ -7,8 +7,10 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -41,13 +43,26 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         void handle(LogRecord<V> record);
     }
 
+    /** One topic's values, and who gets them. */
+    private record Reader<V extends SpecificRecord>(
+            Topic<V> topic, AvroCodec<V> codec, Predicate<String> wanted, Handler<V> handler) {
+        void handle(ConsumerRecord<byte[], byte[]> record) {
+            String key = record.key() == null ? "" : new String(record.key(), StandardCharsets.UTF_8);
+            if (wanted.test(key)) {
+                V value = record.value() == null ? null : codec.decode(record.value());
+                handler.handle(
+                        new LogRecord<>(topic, record.partition(), record.offset(), record.timestamp(), key, value));
+            }
+        }
+    }
+
     private final String step;
     private final Topic<V> topic;
-    private final AvroCodec<V> codec;
+    private final Log log;
+    private final Map<String, Reader<?>> readers = new HashMap<>();
     private final Map<String, Object> config;
-    private final List<TopicPartition> assignment;
+    private final List<TopicPartition> assignment = new ArrayList<>();
     private final DeadLetters deadLetters;
-    private final Handler<V> handler;
     private final CompletableFuture<Void> caughtUp = new CompletableFuture<>();
     private final Thread thread;
     private volatile boolean running = true;
@@ -87,14 +102,29 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
             Handler<V> handler) {
         this.step = step;
         this.topic = topic;
-        this.codec = log.codecs().of(topic);
+        this.log = log;
         this.config = ClientConfig.consumer(log.settings());
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
-        this.handler = handler;
-        this.assignment = partitions.stream()
-                .map(partition -> new TopicPartition(log.settings().name(topic), partition))
-                .toList();
+        read(topic, partitions, key -> true, handler);
         this.thread = Thread.ofPlatform().name("tail-" + step).daemon(true).unstarted(() -> run(from, offsets));
+    }
+
+    private <T extends SpecificRecord> void read(
+            Topic<T> read, Collection<Integer> partitions, Predicate<String> wanted, Handler<T> handler) {
+        String name = log.settings().name(read);
+        readers.put(name, new Reader<>(read, log.codecs().of(read), wanted, handler));
+        partitions.forEach(partition -> assignment.add(new TopicPartition(name, partition)));
+    }
+
+    /**
+     * Reads all partitions of another topic too, in the same fetches and on the same thread; to be called before the start.
+     *
+     * @param wanted by key; what is not is not even decoded
+     */
+    public <T extends SpecificRecord> LogTail<V> alongside(
+            Topic<T> another, Predicate<String> wanted, Handler<T> handler) {
+        read(another, allPartitions(log.settings().partitions(another)), wanted, handler);
+        return this;
     }
 
     /** Starts reading; returns at once. */
@@ -108,7 +138,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         return caughtUp;
     }
 
-    /** The offset, by partition, up to which everything is handled. Empty before the first poll; moves with the topic when records are compacted away. */
+    /** The offset, by partition of the first topic, up to which everything is handled. Empty before the first poll; moves with the topic when records are compacted away. */
     public Map<Integer, Long> positions() {
         return positions;
     }
@@ -121,7 +151,12 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     public void awaitEnd(Duration patience) throws InterruptedException, TimeoutException {
         Map<TopicPartition, Long> ends;
         try (KafkaConsumer<byte[], byte[]> asking = new KafkaConsumer<>(config)) {
-            ends = asking.endOffsets(assignment, patience);
+            ends = asking.endOffsets(
+                    assignment.stream()
+                            .filter(partition ->
+                                    partition.topic().equals(log.settings().name(topic)))
+                            .toList(),
+                    patience);
         } catch (org.apache.kafka.common.errors.TimeoutException e) {
             throw new TimeoutException(step + ": the end of " + topic.name() + " is not known: " + e.getMessage());
         }
@@ -176,12 +211,14 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         if (from == From.END) {
             caughtUp.complete(null);
         }
+        String named = log.settings().name(topic);
         while (running) {
             for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
                 handle(record);
                 next.put(new TopicPartition(record.topic(), record.partition()), record.offset() + 1);
             }
             positions = assignment.stream()
+                    .filter(partition -> partition.topic().equals(named))
                     .collect(Collectors.toUnmodifiableMap(TopicPartition::partition, consumer::position));
             if (!caughtUp.isDone()) {
                 goal.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue());
@@ -201,12 +238,10 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     }
 
     private void handle(ConsumerRecord<byte[], byte[]> record) {
-        String key = record.key() == null ? "" : new String(record.key(), StandardCharsets.UTF_8);
+        Reader<?> reader = Objects.requireNonNull(readers.get(record.topic()), "only these are assigned");
         while (running) {
             try {
-                V value = record.value() == null ? null : codec.decode(record.value());
-                handler.handle(
-                        new LogRecord<>(topic, record.partition(), record.offset(), record.timestamp(), key, value));
+                reader.handle(record);
                 return;
             } catch (SchemaRegistry.RegistryUnavailableException e) {
                 LOG.warn("{}: waiting: {}", step, e.getMessage());

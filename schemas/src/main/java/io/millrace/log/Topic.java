@@ -50,6 +50,11 @@ public record Topic<V extends SpecificRecord>(
         }
     }
 
+    /** Where the registry keeps the value's schema. */
+    public String subject(String prefix) {
+        return prefix + name + "-value";
+    }
+
     /** The Avro schema of the value. */
     public Schema schema() {
         return SpecificData.get().getSchema(type);

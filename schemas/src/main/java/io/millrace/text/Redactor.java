@@ -30,10 +30,7 @@ public final class Redactor {
             kind("api_key", "\\bsk-[A-Za-z0-9]{20,}\\b", "sk-"),
             kind("stripe_key", "\\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}\\b", "k_"),
             kind("aws_access_key", "\\b(?:AKIA|ASIA)[0-9A-Z]{16}\\b", "akia", "asia"),
-            value(
-                    "aws_secret_key",
-                    "(?i)aws_secret_access_key[\"']?\\s*[=:]\\s*[\"']?([A-Za-z0-9/+]{40})",
-                    "aws_secret_access_key"),
+            value("aws_secret_key", "(?i)secret_?access_?key[\"']?\\s*[=:]\\s*[\"']?([A-Za-z0-9/+]{40})", "secret"),
             kind(
                     "github_token",
                     "\\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})\\b",
@@ -44,15 +41,28 @@ public final class Redactor {
                     "ghr_",
                     "github_pat_"),
             kind("gitlab_token", "\\bglpat-[A-Za-z0-9_-]{20,}", "glpat-"),
-            kind("slack_token", "\\bxox[abeprs]-[A-Za-z0-9-]{10,}", "xox"),
-            kind("google_key", "\\bAIza[0-9A-Za-z_-]{35}", "aiza"),
+            kind(
+                    "slack_token",
+                    "\\b(?:xox[abceprs]|xapp)-[A-Za-z0-9-]{10,}|\\bhooks\\.slack\\.com/services/[A-Za-z0-9/]{20,}",
+                    "xox",
+                    "xapp-",
+                    "hooks.slack.com"),
+            kind(
+                    "google_key",
+                    "\\b(?:AIza[0-9A-Za-z_-]{35}|GOCSPX-[0-9A-Za-z_-]{20,}|ya29\\.[0-9A-Za-z_-]{20,})",
+                    "aiza",
+                    "gocspx-",
+                    "ya29."),
             kind("huggingface_token", "\\bhf_[A-Za-z0-9]{30,}\\b", "hf_"),
             kind("jwt", "\\beyJ[A-Za-z0-9_-]{8,}\\.eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{8,}", "eyj"),
             value("bearer_token", "(?i)\\bBearer\\s+([A-Za-z0-9._~+/=-]{20,})", "bearer"),
-            value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]{1,64}:([^\\s:/@]{3,128})@", "://"),
+            // Redis has no user: redis://:secret@host
+            value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]{0,64}:([^\\s:/@]{3,128})@", "://"),
+            value("connection_password", "(?i)\\b(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})", "key="),
+            // within a longer name too: DB_PASSWORD, PGPASSWORD
             value(
                     "password",
-                    "(?i)\\b(?:password|passwd|pwd)[\"']?\\s*[=:]\\s*[\"']?([^\\s\"',;\\[]{8,128})",
+                    "(?i)(?:password|passwd|pwd)[\"']?\\s*[=:]\\s*[\"']?([^\\s\"',;\\[]{8,128})",
                     "passw",
                     "pwd"));
 

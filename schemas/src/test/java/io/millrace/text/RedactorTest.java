@@ -27,7 +27,15 @@ class RedactorTest {
         "PWD='hunter2hunter2', password",
         "glpat-aaaaaaaaaaaaaaaaaaaaa, gitlab_token",
         "password: hunter2hunter2, password",
+        "DB_PASSWORD=hunter2hunter2, password",
+        "PGPASSWORD: hunter2hunter2, password",
         "postgres://me:s3cret@db/x, connection_password",
+        "redis://:s3cret@cache:6379/0, connection_password",
+        "AccountKey=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa==, connection_password",
+        "SecretAccessKey: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, aws_secret_key",
+        "xapp-1-aaaaaaaaaa, slack_token",
+        "https://hooks.slack.com/services/T00000000/B00000000/aaaaaaaa, slack_token",
+        "GOCSPX-aaaaaaaaaaaaaaaaaaaaaaaa, google_key",
         "Authorization: Bearer abcdefghijklmnopqrstuvwx, bearer_token"
     })
     void shouldReplaceSecretsByTheirKind(String text, String kind) {
@@ -42,6 +50,8 @@ class RedactorTest {
             strings = {
                 "max_tokens: 4096",
                 "the tokens of a password manager",
+                "passwordFile = config.age.secrets.db.path;",
+                "http://[::1]:8092/query and http://host:8080/@scope",
                 "https://example.com/a:b@c is odd",
                 "sk-short",
                 "Bearer of news"

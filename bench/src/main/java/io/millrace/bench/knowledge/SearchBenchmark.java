@@ -66,6 +66,10 @@ public final class SearchBenchmark implements Callable<Integer> {
         try (MiniLmEmbedder embedder = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
                 LuceneIndex index = LuceneIndex.open(folder, embedder.fingerprint())) {
             double seconds = fill(index, embedder, data);
+            long since = System.nanoTime();
+            // as the projection does when nothing comes in for ten seconds
+            index.settle();
+            System.out.printf(Locale.ROOT, "settled in %.1f s%n", (System.nanoTime() - since) / 1e9);
             Searcher searcher = new Searcher(index, embedder, List.of("codebase-context"));
             report(measure(searcher, List.copyOf(data.queries().values())), index.count(), seconds);
         } finally {

@@ -17,8 +17,10 @@ final class Confinement {
         System.setProperty("java.io.tmpdir", data.folder("tmp").toString());
         // the tokenizer's native library; ~/.djl.ai without this
         System.setProperty("DJL_CACHE_DIR", data.folder("cache").toString());
-        System.setProperty(
-                "millrace.log", data.folder("logs").resolve("millrace.log").toString());
+        String log = data.folder("logs").resolve("millrace.log").toString();
+        System.setProperty("millrace.log", log);
+        // a pattern, as the name of the rolled ones is one
+        System.setProperty("millrace.log.pattern", log.replace("%", "%%"));
         if (System.getProperty("log4j2.configurationFile") == null) {
             System.setProperty("log4j2.configurationFile", "log4j2-instance.xml");
         }

@@ -1,5 +1,7 @@
 package io.millrace.standalone;
 
+import static java.util.Objects.requireNonNull;
+
 import io.millrace.config.ConfigException;
 import io.millrace.standalone.cli.AskCommand;
 import io.millrace.standalone.cli.CacheCommand;
@@ -15,6 +17,7 @@ import io.millrace.standalone.cli.StatusCommand;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.util.List;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -26,6 +29,12 @@ import picocli.CommandLine.Command;
         name = "millrace",
         mixinStandardHelpOptions = true,
         description = "A hybrid LLM router that learns, built as a stream on Kafka.",
+        footer = {
+            "",
+            "The launcher adds",
+            "  test     All tests.",
+            "  bench    The benchmarks: path, streams, crash, start, sink, search, ingest."
+        },
         subcommands = {
             UpCommand.class,
             DownCommand.class,
@@ -42,7 +51,8 @@ import picocli.CommandLine.Command;
             GapsCommand.class,
             GarbageCommand.class,
             RebuildCommand.class,
-            TrainCommand.class
+            TrainCommand.class,
+            CommandLine.HelpCommand.class
         })
 public final class Main {
     /** {@code true}: what fails is told with its stack trace. */
@@ -54,6 +64,7 @@ public final class Main {
     public static void main(String[] arguments) {
         Thread.setDefaultUncaughtExceptionHandler((thread, error) -> logger().error("{} died", thread, error));
         CommandLine line = new CommandLine(new Main()).setCaseInsensitiveEnumValuesAllowed(true);
+        showVersion(line);
         line.setExecutionExceptionHandler((error, command, result) -> {
             List<String> told = error instanceof ConfigException config ? config.errors() : List.of(oneLine(error));
             told.forEach(each -> command.getErr().println("millrace: " + each));
@@ -68,11 +79,19 @@ public final class Main {
         System.exit(code);
     }
 
+    /** For {@code --version}, which each command has. */
+    private static void showVersion(CommandLine line) {
+        String version = Main.class.getPackage().getImplementationVersion();
+        line.getCommandSpec().version("millrace " + (version == null ? "from class files" : version));
+        line.getSubcommands().values().forEach(Main::showVersion);
+    }
+
     private static boolean isExpected(Exception error) {
         return error instanceof UserException
                 || error instanceof ConfigException
                 || error instanceof IllegalStateException
-                || error instanceof IOException;
+                || error instanceof IOException
+                || error instanceof UncheckedIOException;
     }
 
     /** What the person at the terminal is told; where in the code it happened is for the log. */
@@ -81,6 +100,7 @@ public final class Main {
         String told = switch (error) {
             case UserException user -> String.valueOf(message);
             case IOException io -> DataFolder.reason(io);
+            case UncheckedIOException io -> DataFolder.reason(requireNonNull(io.getCause()));
             case IllegalStateException state when message != null -> message;
             default -> "unexpected: " + error + " (MILLRACE_JAVA_OPTS=-D" + TRACE_PROPERTY + "=true shows where)";
         };

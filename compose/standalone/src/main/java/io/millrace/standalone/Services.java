@@ -190,7 +190,7 @@ public final class Services implements AutoCloseable {
         services.add(projection);
         visible = projection::visible;
         if (roles.contains("retrieval")) {
-            EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl());
+            EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl(), log.metrics());
             shared.push(cache);
             Sessions sessions = new Sessions(endpoints.redisUrl());
             shared.push(sessions);

@@ -5,10 +5,12 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.knowledge.Searcher;
 import io.millrace.learners.sources.ConnectWorker;
+import io.millrace.log.Topics;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.standalone.parts.Parts;
+import io.millrace.standalone.parts.SchemaBook;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -76,6 +78,14 @@ public final class Standalone implements AutoCloseable {
             gateway = services.gateway().orElseThrow();
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
+            if (config.kafka().bootstrapServers().isEmpty()
+                    && config.registry().url().isEmpty()) {
+                SchemaBook.note(
+                        data,
+                        services.log().codecs().registry(),
+                        services.log().settings().prefix(),
+                        Topics.all(config.dispatchable()));
+            }
             services.start();
             prove();
             say.accept("services are up after %.1f s: a query went through the log into Postgres"
@@ -85,7 +95,12 @@ public final class Standalone implements AutoCloseable {
             keep(Ingestion.start(services.log(), searcher, knowledge, say)).await(KNOWLEDGE_WAIT);
         } catch (RuntimeException e) {
             // a signal may be the reason; the cleaning up is not meant by it
-            Thread.interrupted();
+            boolean asked = Thread.interrupted();
+            for (AutoCloseable each : started) {
+                if (each instanceof Parts parts && !asked) {
+                    parts.doubt();
+                }
+            }
             close();
             throw e;
         }
@@ -147,7 +162,9 @@ public final class Standalone implements AutoCloseable {
             Thread.currentThread().interrupt();
             throw new UserException("interrupted while it started", e);
         } catch (ExecutionException | TimeoutException | SQLException e) {
-            throw new UserException("a first query did not go through the log into Postgres; see millrace logs", e);
+            throw new UserException(
+                    "a first query did not go through the log into Postgres; see millrace logs. The next start checks the whole log",
+                    e);
         }
     }
 

@@ -256,6 +256,23 @@ class CliIT {
         good("status");
     }
 
+    @Test
+    @Order(7)
+    void shouldTellItsVersionAndEveryCommand() throws Exception {
+        for (String[] asked : new String[][] {{"--version"}, {"up", "--version"}, {"cache", "clear", "--version"}}) {
+            Result version = Millrace.run(folder, Map.of(), asked);
+            assertThat(version.code()).isZero();
+            assertThat(version.out()).startsWith("millrace ");
+        }
+        for (String asked : List.of("help", "--help")) {
+            Result help = Millrace.run(folder, Map.of(), asked);
+            assertThat(help.code()).isZero();
+            assertThat(help.out())
+                    .contains("  up ", "  rebuild ", "  test ", "  bench ")
+                    .doesNotContain("train");
+        }
+    }
+
     @ParameterizedTest
     @Order(8)
     @ValueSource(

@@ -24,7 +24,15 @@ final class Millrace {
     /** Starts a command; its output goes to {@code <name>.out} and {@code <name>.err} in this folder. */
     static Process start(Path folder, String name, Map<String, String> environment, String... arguments)
             throws IOException {
-        List<String> command = new ArrayList<>(List.of(
+        return start(folder, name, environment, List.of(), arguments);
+    }
+
+    /** @param prefix a command that runs the one which follows it */
+    static Process start(
+            Path folder, String name, Map<String, String> environment, List<String> prefix, String... arguments)
+            throws IOException {
+        List<String> command = new ArrayList<>(prefix);
+        command.addAll(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-XX:+UseSerialGC",
                 "-XX:TieredStopAtLevel=1",

@@ -1,28 +1,18 @@
 package io.millrace.standalone;
 
+import static io.millrace.standalone.Live.JSON;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
-import io.millrace.config.ConfigLoader;
 import io.millrace.knowledge.QdrantDouble;
-import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The running system with its passages on a Qdrant server: a double of it, or the one that MILLRACE_TEST_QDRANT_URL names. */
 class QdrantIT {
-    private static final ObjectMapper JSON = new ObjectMapper();
-    private static final HttpClient HTTP = HttpClient.newHttpClient();
-
     @TempDir
     Path folder;
 
@@ -31,12 +21,9 @@ class QdrantIT {
         try (QdrantDouble server = new QdrantDouble()) {
             String url = Optional.ofNullable(System.getenv("MILLRACE_TEST_QDRANT_URL"))
                     .orElse("http://127.0.0.1:" + server.port());
-            Path config = folder.resolve("millrace.yaml");
-            Files.writeString(
-                    config,
-                    "knowledge: {index: qdrant, qdrant-url: \"" + url + "\", qdrant-prefix: \"it-" + System.nanoTime()
-                            + "-\"}\n");
-            try (Standalone first = start(config)) {
+            String config = "knowledge: {index: qdrant, qdrant-url: \"" + url + "\", qdrant-prefix: \"it-"
+                    + System.nanoTime() + "-\"}\n";
+            try (Live first = Live.start(folder.resolve("data"), config)) {
                 add(first, "lock.md", "A canal lock lifts barges between two levels of water.");
                 add(first, "mill.md", "The mill grinds wheat with two stones.");
                 for (String mode : List.of("keyword", "semantic", "hybrid", "tree", "auto")) {
@@ -48,23 +35,14 @@ class QdrantIT {
                             .isEmpty();
                 }
             }
-            try (Standalone second = start(config)) {
+            try (Live second = Live.start(folder.resolve("data"), config)) {
                 assertThat(paths(second, "hybrid", "\"language\":\"en\"")).startsWith("lock.md");
             }
         }
     }
 
-    private Standalone start(Path config) {
-        return Standalone.start(
-                ConfigLoader.load(Optional.of(config), Map.of(), Map.of("listen.port", "0")),
-                folder.resolve("data"),
-                List.of(),
-                line -> {});
-    }
-
-    private static void add(Standalone standalone, String path, String text) throws Exception {
-        HttpResponse<String> response = post(
-                standalone,
+    private static void add(Live live, String path, String text) throws Exception {
+        HttpResponse<String> response = live.post(
                 "/documents?wait=true",
                 JSON.createObjectNode()
                         .put("project", "it")
@@ -75,23 +53,12 @@ class QdrantIT {
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
     }
 
-    private static List<String> paths(Standalone standalone, String mode, String filter) throws Exception {
-        HttpResponse<String> response = post(
-                standalone,
+    private static List<String> paths(Live live, String mode, String filter) throws Exception {
+        HttpResponse<String> response = live.post(
                 "/search",
                 "{\"query\":\"how does a canal lock lift barges\",\"mode\":\"" + mode + "\",\"filters\":{" + filter
                         + "}}");
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
         return JSON.readTree(response.body()).path("results").findValuesAsText("path");
-    }
-
-    private static HttpResponse<String> post(Standalone standalone, String path, String body) throws Exception {
-        return HTTP.send(
-                HttpRequest.newBuilder(URI.create(standalone.url() + path))
-                        .timeout(Duration.ofSeconds(40))
-                        .header("Content-Type", "application/json")
-                        .POST(HttpRequest.BodyPublishers.ofString(body))
-                        .build(),
-                HttpResponse.BodyHandlers.ofString());
     }
 }

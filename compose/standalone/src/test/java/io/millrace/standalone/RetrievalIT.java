@@ -25,6 +25,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.concurrent.Executors;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
@@ -50,6 +51,8 @@ class RetrievalIT {
     /** How the rewording model says it; empty: it is out of order. */
     private static volatile String reworded = "";
 
+    private static volatile long rewordingMillis;
+
     private static Standalone standalone;
 
     @BeforeAll
@@ -60,6 +63,7 @@ class RetrievalIT {
         Files.writeString(config, """
                 routing: {deadline: 20s}
                 dispatch: {probe: 100ms}
+                cache: {variant-b: 0.5}
                 retrieval: {context-tokens: 128, rerank-url: "http://127.0.0.1:%d/rerank", rerank-timeout: 300ms,
                             expand-url: "http://127.0.0.1:%d/v1/chat/completions"}
                 backends:
@@ -92,12 +96,26 @@ class RetrievalIT {
     void quiet() {
         liked = "";
         reworded = "";
+        rewordingMillis = 0;
+    }
+
+    private static void pause(long millis) {
+        try {
+            Thread.sleep(millis);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"keyword", "semantic", "hybrid", "tree", "auto"})
+    @ValueSource(strings = {"keyword", "semantic", "hybrid", "tree", "auto", "sql"})
     void shouldFilterByMetadataInEveryMode(String mode) throws Exception {
-        String ask = "\"query\":\"how does a canal lock lift barges\",\"mode\":\"" + mode + "\"";
+        String question = mode.equals("sql")
+                ? "SELECT path FROM documents WHERE tags = 'water'"
+                : "how does a canal lock lift barges";
+        String ask = "\"query\":\"" + question + "\",\"mode\":\"" + mode + "\"";
+        // the index has them already, Postgres soon
+        await(() -> paths(search("{" + ask + "}")).size() >= 2);
 
         for (String filter : List.of(
                 "\"language\":\"en\"",
@@ -305,6 +323,16 @@ class RetrievalIT {
         assertThat(without.at("/decision/context_score").asDouble()).isLessThan(0.70);
         assertThat(without.at("/results/searched_for")).isEmpty();
 
+        // one that is late is done without after 4 s
+        rewordingMillis = 20_000;
+        reworded = "late";
+        long asked = System.nanoTime();
+        JsonNode late = query(question.replace("heavy", "so heavy"));
+        assertThat(Duration.ofNanos(System.nanoTime() - asked)).isBetween(Duration.ofSeconds(4), Duration.ofSeconds(7));
+        assertThat(late.at("/results/searched_for")).isEmpty();
+        assertThat(recorded(late).at("/interaction/degraded").toString()).contains("expander");
+        rewordingMillis = 0;
+
         reworded = "1. vexillary sluicegate dampens hydrological surges\n2. counterweights of the sluicegate";
         JsonNode with = query(question.replace("rain?", "rains?"));
 
@@ -441,6 +469,108 @@ class RetrievalIT {
         assertThat(again.path("context_ids")).isEqualTo(first.path("context_ids"));
     }
 
+    @Test
+    void shouldRememberEmbeddingsByVariantUntilTheEpochMoves() throws Exception {
+        String question = "{\"query\":\"Who keeps the swing bridge of Malchow?\",\"session_id\":\"s-variant\"}";
+        String variant = recorded(query(question)).at("/interaction/variant").asText();
+        assertThat(variant).isIn("a", "b");
+        double hits = embeddings("hit");
+        double misses = embeddings("miss");
+
+        // sticky, and so remembered
+        assertThat(recorded(query(question)).at("/interaction/variant").asText())
+                .isEqualTo(variant);
+        assertThat(embeddings("hit")).isGreaterThan(hits);
+        assertThat(embeddings("miss")).isEqualTo(misses);
+
+        HttpResponse<String> other = named(question, "third");
+        assertThat(recorded(JSON.readTree(other.body()))
+                        .at("/interaction/variant")
+                        .asText())
+                .isEqualTo("third");
+        assertThat(embeddings("miss")).isEqualTo(misses + 1);
+        HttpResponse<String> wrong = named(question, "No Name");
+        assertThat(wrong.statusCode()).isEqualTo(400);
+        assertThat(JSON.readTree(wrong.body()).path("field").asText()).isEqualTo("x-millrace-variant");
+
+        assertThat(send("DELETE", "/cache").statusCode()).isEqualTo(200);
+        query(question);
+        assertThat(embeddings("miss")).isEqualTo(misses + 2);
+        double again = embeddings("hit");
+        query(question);
+        assertThat(embeddings("miss")).isEqualTo(misses + 2);
+        assertThat(embeddings("hit")).isGreaterThan(again);
+
+        // another session may be in the other one
+        java.util.Set<String> seen = new java.util.HashSet<>();
+        for (int i = 0; i < 40 && seen.size() < 2; i++) {
+            seen.add(recorded(query(question.replace("s-variant", "s-variant-" + i)))
+                    .at("/interaction/variant")
+                    .asText());
+        }
+        assertThat(seen).containsExactlyInAnyOrder("a", "b");
+    }
+
+    private static HttpResponse<String> named(String body, String variant) throws Exception {
+        return HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + "/query"))
+                        .header("Content-Type", "application/json")
+                        .header("x-millrace-variant", variant)
+                        .POST(HttpRequest.BodyPublishers.ofString(body))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
+    }
+
+    private static double embeddings(String result) throws Exception {
+        String name = "millrace_embedding_cache_total{result=\"" + result + "\"} ";
+        return send("GET", "/metrics")
+                .body()
+                .lines()
+                .filter(line -> line.startsWith(name))
+                .mapToDouble(line -> Double.parseDouble(line.substring(name.length())))
+                .sum();
+    }
+
+    /** One that never rests: what is kept of it does not grow, and its sums are right. */
+    @Test
+    void shouldKeepABoundedPartOfALongSessionAndCountAllOfIt() throws Exception {
+        document("shuttle.md", "# Shuttle", "The loom shuttle of Penzlin is of boxwood.", "\"metadata\":{}");
+        int turns = 450;
+        long passages = 0;
+        long tokens = 0;
+        JsonNode last = JSON.missingNode();
+        for (int i = 0; i < turns; i++) {
+            last = post(
+                    "/context/multi_turn",
+                    "{\"session_id\":\"s-long\",\"query\":\"What is the loom shuttle of Penzlin made of, " + i
+                            + "?\",\"max_tokens\":200}",
+                    200);
+            passages += last.path("context_ids").size();
+            tokens += last.path("token_count").asLong();
+        }
+
+        assertThat(last.path("turn_number").asInt()).isEqualTo(turns);
+        assertThat(passages).isPositive();
+        JsonNode session = JSON.readTree(send("GET", "/session/s-long").body());
+        assertThat(session.path("turn_count").asInt()).isEqualTo(turns);
+        assertThat(session.path("total_context_items_sent").asLong()).isEqualTo(passages);
+        assertThat(session.path("total_tokens_sent").asLong()).isEqualTo(tokens);
+        assertThat(session.path("queries").size()).isBetween(1, 40);
+        var client = io.lettuce.core.RedisClient.create(standalone.endpoints().redisUrl());
+        try (var connection = client.connect()) {
+            var redis = connection.sync();
+            for (String key : redis.keys("millrace:session:*")) {
+                long size = redis.type(key).equals("zset") ? redis.zcard(key) : redis.hlen(key);
+                assertThat(size).as(key).isLessThanOrEqualTo(400);
+            }
+            assertThat(redis.keys("millrace:session:*:turns")).anyMatch(key -> redis.zcard(key) == 400);
+        } finally {
+            client.shutdown();
+        }
+        assertThat(send("DELETE", "/session/s-long").statusCode()).isEqualTo(200);
+        assertThat(send("GET", "/session/s-long").statusCode()).isEqualTo(404);
+    }
+
     private static HttpResponse<String> send(String method, String path) throws Exception {
         return HTTP.send(
                 HttpRequest.newBuilder(URI.create(standalone.url() + path))
@@ -481,6 +611,7 @@ class RetrievalIT {
         });
         server.createContext("/v1/chat/completions", exchange -> {
             exchange.getRequestBody().readAllBytes();
+            pause(rewordingMillis);
             ObjectNode answer = JSON.createObjectNode();
             answer.putArray("choices").addObject().putObject("message").put("content", reworded);
             byte[] body = JSON.writeValueAsBytes(answer);
@@ -488,6 +619,7 @@ class RetrievalIT {
             exchange.getResponseBody().write(body);
             exchange.close();
         });
+        server.setExecutor(Executors.newVirtualThreadPerTaskExecutor());
         server.start();
         return server;
     }

@@ -3,17 +3,29 @@ package io.millrace.standalone;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
 import io.millrace.standalone.Millrace.Result;
 import io.millrace.standalone.parts.Bundled;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Duration;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -22,6 +34,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 /** {@code millrace up} where it cannot start: one line on standard error, exit code 1, nothing left running. */
 class StartupIT {
     private static final Map<String, String> NOTHING = Map.of();
+    private static final ObjectMapper JSON = new ObjectMapper();
 
     @TempDir
     private Path folder;
@@ -43,7 +56,10 @@ class StartupIT {
         assertThat(result.complaints()).as(result.err()).hasSize(1);
         assertThat(result.err()).startsWith("millrace: ").contains(words).doesNotContain("Exception");
         assertThat(result.out()).doesNotContain("ready").doesNotContain("Exception");
-        assertThat(below(folder)).as("processes that are left").isEmpty();
+        // Kafka's end is sudden: the watchdogs see to the rest
+        Awaitility.await("nothing is left")
+                .atMost(Duration.ofSeconds(8))
+                .untilAsserted(() -> assertThat(below(folder)).isEmpty());
     }
 
     /** Processes whose command line names this folder. */
@@ -141,6 +157,100 @@ class StartupIT {
 
         refused(result, "the bundled Redis does not run on this system", "no redis-server on the PATH", "redis.url");
         assertThat(data().resolve("run.json")).doesNotExist();
+    }
+
+    /** Kafka would end the process at some moment, the registry say that "Quarkus failed". */
+    @Test
+    void shouldSayThatTooFewFilesMayBeOpened() throws Exception {
+        Process limited = Millrace.start(
+                folder,
+                "limited",
+                NOTHING,
+                List.of("/bin/sh", "-c", "ulimit -n 512; exec \"$@\"", "sh"),
+                "up",
+                "--port",
+                "0",
+                "--data",
+                data().toString());
+        assertThat(limited.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        refused(
+                new Result(1, Millrace.read(folder, "limited.out"), Millrace.read(folder, "limited.err")),
+                "may open 512 files",
+                "ulimit -n");
+        assertThat(limited.exitValue()).isEqualTo(1);
+    }
+
+    /** What a power cut can leave of the log, and what it can take of the database. */
+    @Test
+    void shouldSayWhatIsDamagedAndGoOnFromTheLog() throws Exception {
+        String id = JSON.readTree(whileUp(url -> ask(url, "What is the mill built on?")))
+                .path("interaction_id")
+                .asText();
+        assertThat(id).isNotEmpty();
+        try (Stream<Path> files = Files.walk(data().resolve("kafka"))) {
+            Path log = files.filter(file -> file.toString().matches(".*millrace.documents-\\d/0+.log"))
+                    .max(Comparator.comparingLong(file -> file.toFile().length()))
+                    .orElseThrow();
+            Files.write(log, new byte[300], StandardOpenOption.APPEND);
+        }
+
+        refused(up(NOTHING, "--port", "0"), "Kafka cannot read or write its log", "millrace.log", "next start");
+        // and it was no empty promise
+        whileUp(url -> ask(url, "And now?"));
+
+        Files.delete(data().resolve("postgres/data/PG_VERSION"));
+        refused(up(NOTHING, "--port", "0"), "PostgreSQL stopped at once: ", "move " + data().resolve("postgres"));
+        Files.move(data().resolve("postgres"), folder.resolve("damaged"));
+        String found = whileUp(url -> {
+            Awaitility.await("the row, read from the log again")
+                    .atMost(Duration.ofSeconds(30))
+                    .until(() -> get(url + "/interactions/" + id).statusCode() == 200);
+            return get(url + "/interactions/" + id).body();
+        });
+        assertThat(found).contains("What is the mill built on?", "answered");
+    }
+
+    private interface Use {
+        String with(String url) throws Exception;
+    }
+
+    private String whileUp(Use use) throws Exception {
+        String name = "up-" + System.nanoTime();
+        Process up = Millrace.start(folder, name, NOTHING, "up", "--port", "0", "--data", data().toString());
+        try {
+            Pattern ready = Pattern.compile("millrace ready (\\S+)");
+            Awaitility.await("ready").atMost(Duration.ofSeconds(90)).until(() -> {
+                assertThat(up.isAlive()).as(Millrace.said(folder, name)).isTrue();
+                return ready.matcher(Millrace.read(folder, name + ".out")).find();
+            });
+            Matcher url = ready.matcher(Millrace.read(folder, name + ".out"));
+            assertThat(url.find()).isTrue();
+            return use.with(url.group(1));
+        } finally {
+            up.destroy();
+            if (!up.waitFor(15, TimeUnit.SECONDS)) {
+                up.destroyForcibly().waitFor();
+            }
+        }
+    }
+
+    private static String ask(String url, String question) throws Exception {
+        HttpResponse<String> response = send(HttpRequest.newBuilder(URI.create(url + "/query"))
+                .header("Content-Type", "application/json")
+                .POST(HttpRequest.BodyPublishers.ofString(
+                        "{\"query\":\"" + question + "\",\"generate_response\":true}")));
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        return response.body();
+    }
+
+    private static HttpResponse<String> get(String url) throws Exception {
+        return send(HttpRequest.newBuilder(URI.create(url)));
+    }
+
+    private static HttpResponse<String> send(HttpRequest.Builder request) throws Exception {
+        try (HttpClient http = HttpClient.newHttpClient()) {
+            return http.send(request.timeout(Duration.ofSeconds(30)).build(), HttpResponse.BodyHandlers.ofString());
+        }
     }
 
     /** The machine's path without what the fallback would find. */

@@ -5,31 +5,37 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.BufferedReader;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
 import java.nio.charset.MalformedInputException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Set;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import java.util.zip.GZIPInputStream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A test collection in the layout of BEIR (Thakur et al. 2021): {@code corpus.jsonl} with {@code _id}, {@code title}, {@code text};
  * {@code queries.jsonl} with {@code _id}, {@code text}; {@code qrels/<split>.tsv} with query id, document id and grade, with or without
- * a line of names above them, or in TREC's four columns.
+ * a line of names above them, or in TREC's four columns. Each may be compressed ({@code .gz}), as published collections are.
  *
  * @param documents in file order
  * @param queries text by id; only those with at least one relevant document
  * @param judgements grade by document by query; grades above 0 are gains, others mean not relevant
+ * @param absent relevant documents that the corpus does not have: they cannot be found and count all the same, as in trec_eval
  */
 public record BeirDataset(
-        List<Document> documents, Map<String, String> queries, Map<String, Map<String, Double>> judgements) {
+        List<Document> documents,
+        Map<String, String> queries,
+        Map<String, Map<String, Double>> judgements,
+        int absent) {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final Pattern TABS = Pattern.compile("\t");
     private static final Pattern SPACES = Pattern.compile("\\s+");
@@ -57,28 +63,28 @@ public record BeirDataset(
      * @throws DataException when a file is missing or a line is wrong
      */
     public static BeirDataset read(Path folder, String split) {
-        List<Document> documents = new ArrayList<>();
-        Set<String> ids = new HashSet<>();
-        Path corpus = folder.resolve("corpus.jsonl");
+        Map<String, Document> documents = new LinkedHashMap<>();
+        Path corpus = found(folder.resolve("corpus.jsonl"));
         lines(corpus, (line, number) -> {
             JsonNode node = object(corpus, number, line);
-            String id = id(corpus, number, node);
-            if (!ids.add(id)) {
-                throw new DataException(corpus, number, "_id " + id + " was there before");
+            Document document = document(corpus, number, node);
+            Document other = documents.putIfAbsent(document.id, document);
+            if (other != null && !other.equals(document)) {
+                throw new DataException(corpus, number, "_id " + document.id + " was there before with another text");
             }
-            documents.add(
-                    new Document(id, optional(corpus, number, node, "title"), field(corpus, number, node, "text")));
         });
-        Path asked = folder.resolve("queries.jsonl");
+        Path asked = found(folder.resolve("queries.jsonl"));
         Map<String, String> texts = new LinkedHashMap<>();
         lines(asked, (line, number) -> {
             JsonNode node = object(asked, number, line);
             String id = id(asked, number, node);
-            if (texts.put(id, field(asked, number, node, "text")) != null) {
-                throw new DataException(asked, number, "_id " + id + " was there before");
+            String text = field(asked, number, node, "text");
+            String other = texts.putIfAbsent(id, text);
+            if (other != null && !other.equals(text)) {
+                throw new DataException(asked, number, "_id " + id + " was there before with another text");
             }
         });
-        Path judged = folder.resolve("qrels").resolve(split + ".tsv");
+        Path judged = judged(folder.resolve("qrels"), split);
         Map<String, Map<String, Double>> judgements = new LinkedHashMap<>();
         lines(judged, (line, number) -> {
             Judgement judgement = judgement(judged, number, line);
@@ -88,12 +94,6 @@ public record BeirDataset(
             if (!texts.containsKey(judgement.query)) {
                 throw new DataException(
                         judged, number, "query-id " + judgement.query + " is not in " + asked.getFileName());
-            }
-            // one that is not there cannot be found, and its absence from a ranking means nothing only when it is not
-            // relevant
-            if (!ids.contains(judgement.document) && judgement.grade > 0) {
-                throw new DataException(
-                        judged, number, "corpus-id " + judgement.document + " is not in " + corpus.getFileName());
             }
             Double other = judgements
                     .computeIfAbsent(judgement.query, id -> new LinkedHashMap<>())
@@ -114,7 +114,67 @@ public record BeirDataset(
         if (texts.isEmpty()) {
             throw new DataException(judged, 0, "judges no document as relevant to a query");
         }
-        return new BeirDataset(documents, texts, judgements);
+        List<String> relevant = judgements.values().stream()
+                .flatMap(grades -> grades.entrySet().stream())
+                .filter(grade -> grade.getValue() > 0)
+                .map(Map.Entry::getKey)
+                .toList();
+        List<String> absent =
+                relevant.stream().filter(id -> !documents.containsKey(id)).toList();
+        // published collections lack a few of what they judge; one that lacks all of it has the judgements of another
+        if (absent.size() == relevant.size()) {
+            throw new DataException(
+                    judged,
+                    0,
+                    "no relevant document, such as " + absent.getFirst() + ", is in " + corpus.getFileName());
+        }
+        return new BeirDataset(List.copyOf(documents.values()), texts, judgements, absent.size());
+    }
+
+    /**
+     * A ranking without the document that is the query itself: one with the query's id that nobody judged. In ArguAna and Quora the queries
+     * are documents, and each would be its own best answer; BEIR leaves them out the same way. Where both are merely numbered, a document
+     * that was judged for the query of its number is another one and stays.
+     */
+    List<String> withoutItself(String query, List<String> ranked) {
+        return judgements.getOrDefault(query, Map.of()).containsKey(query)
+                ? ranked
+                : ranked.stream().filter(document -> !document.equals(query)).toList();
+    }
+
+    /** The file, or the compressed one in its place. */
+    private static Path found(Path file) {
+        Path compressed = file.resolveSibling(file.getFileName() + ".gz");
+        return !Files.exists(file) && Files.exists(compressed) ? compressed : file;
+    }
+
+    private static Path judged(Path folder, String split) {
+        Path file = found(folder.resolve(split + ".tsv"));
+        if (Files.exists(file) || !Files.isDirectory(folder)) {
+            return file;
+        }
+        try (Stream<Path> files = Files.list(folder)) {
+            List<String> splits = files.map(each -> each.getFileName().toString())
+                    .filter(name -> name.endsWith(".tsv") || name.endsWith(".tsv.gz"))
+                    .map(name -> name.substring(0, name.indexOf(".tsv")))
+                    .sorted()
+                    .toList();
+            throw new DataException(
+                    file, 0, "is not there" + (splits.isEmpty() ? "" : "; there are " + String.join(", ", splits)));
+        } catch (IOException e) {
+            throw new DataException(folder, 0, "cannot be read: " + e.getMessage());
+        }
+    }
+
+    private static BufferedReader open(Path file) throws IOException {
+        InputStream bytes = Files.newInputStream(file);
+        try {
+            InputStream plain = file.toString().endsWith(".gz") ? new GZIPInputStream(bytes) : bytes;
+            return new BufferedReader(new InputStreamReader(plain, StandardCharsets.UTF_8.newDecoder()));
+        } catch (IOException e) {
+            bytes.close();
+            throw e;
+        }
     }
 
     private interface LineReader {
@@ -123,7 +183,7 @@ public record BeirDataset(
 
     private static void lines(Path file, LineReader reader) {
         int number = 0;
-        try (BufferedReader lines = Files.newBufferedReader(file)) {
+        try (BufferedReader lines = open(file)) {
             for (String line = lines.readLine(); line != null; line = lines.readLine()) {
                 number++;
                 // some editors put a byte order mark before the first line
@@ -163,6 +223,15 @@ public record BeirDataset(
 
     private static boolean isName(String column) {
         return column.toLowerCase(Locale.ROOT).startsWith("query") || column.equalsIgnoreCase("qid");
+    }
+
+    /** With a title, a text or both: many abstracts are missing, and a few titles. */
+    private static Document document(Path file, int number, JsonNode node) {
+        String id = id(file, number, node);
+        String title = optional(file, number, node, "title");
+        boolean hasTitle = node.path("title").isTextual();
+        String text = hasTitle ? optional(file, number, node, "text") : field(file, number, node, "text");
+        return new Document(id, title, text);
     }
 
     private static JsonNode object(Path file, int number, String line) {

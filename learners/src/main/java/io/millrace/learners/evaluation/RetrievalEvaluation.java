@@ -122,8 +122,9 @@ public final class RetrievalEvaluation {
                 // twice as many passages as documents: some documents are found by several
                 Searcher.Result found =
                         searcher.search(new Searcher.Request(query.getValue(), mode, List.of(), 2 * DEEP, -1), vector);
-                List<String> ranked =
-                        found.hits().stream().map(Hit::getDocumentId).distinct().toList();
+                List<String> ranked = data.withoutItself(
+                        query.getKey(),
+                        found.hits().stream().map(Hit::getDocumentId).distinct().toList());
                 measured.computeIfAbsent(mode, name -> new ArrayList<>())
                         .add(RankingMetrics.of(ranked, data.judgements().getOrDefault(query.getKey(), Map.of())));
             }

@@ -179,6 +179,7 @@ public final class Normalizer implements Service {
         double risk = InjectionRisk.of(title + "\n" + content);
         Map<String, String> metadata = new TreeMap<>();
         raw.getMetadata().forEach((key, value) -> metadata.put(key, clean(value)));
+        Languages.of(raw.getPath()).ifPresent(language -> metadata.putIfAbsent("language", language));
         Document.Builder document = Document.newBuilder()
                 .setEnvelope(Envelope.newBuilder(raw.getEnvelope())
                         .setOccurredAt(System.currentTimeMillis())

@@ -9,12 +9,14 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 
 /**
  * A knowledge source as {@code knowledge-sources.yaml} declares it.
  *
  * @param id lower-case letters, digits, dots and dashes
  * @param locations folder (absolute), repository, or pages and feeds; for a connector its class
+ * @param metadata of each of its documents, such as a version to filter by
  * @param schedule between two scans
  * @param config of a third-party connector
  * @param fields of a third-party connector: which of its fields become path, content, title, content_type, source_url, modified_at
@@ -29,6 +31,7 @@ public record SourceDefinition(
         List<String> exclude,
         String collection,
         List<String> tags,
+        Map<String, String> metadata,
         Duration schedule,
         boolean enabled,
         String trust,
@@ -77,6 +80,7 @@ public record SourceDefinition(
         exclude = List.copyOf(exclude);
         tags = List.copyOf(tags);
         allow = List.copyOf(allow);
+        metadata = Map.copyOf(metadata);
         config = Map.copyOf(config);
         fields = Map.copyOf(fields);
     }
@@ -125,6 +129,7 @@ public record SourceDefinition(
         settings.put(at + "topic", log.name(Topics.raw(id)));
         settings.put(at + "collection", collection);
         settings.put(at + "tags", String.join("\n", tags));
+        settings.put(at + "metadata", metadataLines());
         settings.put(at + "trust", trust);
         settings.put(at + "local.only", String.valueOf(localOnly));
         settings.put("key.converter", "org.apache.kafka.connect.storage.StringConverter");
@@ -143,11 +148,18 @@ public record SourceDefinition(
         return kind == Kind.CONNECTOR ? String.valueOf(addedAt) : fingerprint() + "-" + addedAt;
     }
 
+    private String metadataLines() {
+        return new TreeMap<>(metadata)
+                .entrySet().stream()
+                        .map(entry -> entry.getKey() + "=" + entry.getValue())
+                        .collect(Collectors.joining("\n"));
+    }
+
     /** Changes when all documents have to be sent again. */
     private String fingerprint() {
         return Ids.content(
                 collection,
-                tags.toString(),
+                tags + (metadata.isEmpty() ? "" : metadataLines()),
                 trust,
                 String.valueOf(localOnly),
                 fetch.toString(),

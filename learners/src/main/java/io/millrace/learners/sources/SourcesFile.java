@@ -20,6 +20,7 @@ import java.util.TreeSet;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.yaml.snakeyaml.DumperOptions.FlowStyle;
 import org.yaml.snakeyaml.LoaderOptions;
@@ -42,6 +43,7 @@ public final class SourcesFile {
     public static final String NAME = "knowledge-sources.yaml";
 
     private static final Pattern ID = Pattern.compile("[a-z0-9][a-z0-9.-]{0,99}");
+    private static final Pattern METADATA = Pattern.compile("[a-z][a-z0-9_]{0,39}");
     private static final Pattern DURATION = Pattern.compile("(\\d{1,9})(ms|s|m|h|d)");
     private static final Set<String> TRUST = Set.of("trusted", "imported", "generated");
     private static final Set<String> FIELDS =
@@ -62,7 +64,11 @@ public final class SourcesFile {
             Kind.LOCAL_DIR, Set.of("path", "fetch", "exclude", "max_documents", "max_bytes", "schedule"),
             Kind.CONNECTOR, Set.of("class", "config", "fields"));
     private static final Set<String> KEYS =
-            Set.of("id", "type", "collection", "tags", "enabled", "trust", "local_only");
+            Set.of("id", "type", "collection", "tags", "metadata", "enabled", "trust", "local_only");
+
+    /** Fields of a connector's record may also become these: what searches filter by. */
+    private static final Set<String> METADATA_FIELDS =
+            Set.of("language", "version", "framework", "category", "success_rate");
 
     private static final int MAX_BYTES = 16 << 20;
     private static final int MAX_DOCUMENTS = 1_000_000;
@@ -121,6 +127,10 @@ public final class SourcesFile {
 
     private static String value(Object value) {
         return switch (value) {
+            case Map<?, ?> map ->
+                map.entrySet().stream()
+                        .map(each -> each.getKey() + ": " + quoted(each.getValue()))
+                        .collect(Collectors.joining(", ", "{", "}"));
             case List<?> list ->
                 "[" + String.join(", ", list.stream().map(SourcesFile::quoted).toList()) + "]";
             case Boolean bool -> bool.toString();
@@ -253,6 +263,7 @@ public final class SourcesFile {
                     exclude,
                     collection,
                     texts("tags"),
+                    metadata(),
                     schedule(kind),
                     truth("enabled", true),
                     trust,
@@ -374,13 +385,25 @@ public final class SourcesFile {
             return duration;
         }
 
+        private Map<String, String> metadata() {
+            Map<String, String> metadata = map("metadata");
+            metadata.forEach((name, value) -> {
+                if (!METADATA.matcher(name).matches() || value.lines().count() != 1) {
+                    wrong(
+                            "metadata",
+                            "metadata." + name + " must be lower-case letters, digits and underscores, and one value");
+                }
+            });
+            return metadata;
+        }
+
         private Map<String, String> fields(Kind kind) {
             Map<String, String> fields = map("fields");
             fields.forEach((name, path) -> {
-                if (!FIELDS.contains(name)) {
-                    wrong(
-                            "fields",
-                            "fields." + name + " is no field of a document; there are " + new TreeSet<>(FIELDS));
+                if (!FIELDS.contains(name) && !METADATA_FIELDS.contains(name)) {
+                    Set<String> known = new TreeSet<>(FIELDS);
+                    known.addAll(METADATA_FIELDS);
+                    wrong("fields", "fields." + name + " is no field of a document; there are " + known);
                 }
                 if (!path.matches("(key|value|partition|offset)(\\..+)?")) {
                     wrong("fields", "fields." + name + " must begin with key, value, partition or offset");

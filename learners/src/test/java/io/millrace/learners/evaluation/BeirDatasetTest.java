@@ -5,8 +5,12 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.millrace.learners.evaluation.BeirDataset.DataException;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Objects;
+import java.util.zip.GZIPOutputStream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -45,6 +49,7 @@ class BeirDatasetTest {
                 "query-id\tcorpus-id\tscore%r%nq\t2\t3%r%nq\t1\t0%r%n   | lines of Windows",
                 "\uFEFFquery-id\tcorpus-id\tscore%nq\t2\t3.0%nq\t1\t-1  | a byte order mark, other numbers",
                 "q\t2\t3%nq\t1\t0%nq\tgone\t0                             | one that is not there and not relevant",
+                "q\t2\t3%nq\t2\t3%nq\t1\t0                               | a line twice",
             })
     void shouldReadJudgementsAsTheyAreFound(String content, String what) throws IOException {
         write("qrels/test.tsv", content.replace("%r%n", "\r\n").formatted());
@@ -57,12 +62,65 @@ class BeirDatasetTest {
 
     @Test
     void shouldReadDocumentsWithoutATitleOrAText() throws IOException {
-        write(
-                "corpus.jsonl",
-                "{\"_id\":1,\"title\":null,\"text\":\"one\",\"metadata\":{}}\n{\"_id\":2,\"title\":\"two\",\"text\":\"\"}\n");
+        write("corpus.jsonl", """
+                {"_id":1,"title":null,"text":"one","metadata":{}}
+                {"_id":2,"title":"two","text":""}
+                {"_id":3,"title":"three"}
+                """);
 
         assertThat(BeirDataset.read(folder, "test").documents())
-                .containsExactly(new BeirDataset.Document("1", "", "one"), new BeirDataset.Document("2", "two", ""));
+                .containsExactly(
+                        new BeirDataset.Document("1", "", "one"),
+                        new BeirDataset.Document("2", "two", ""),
+                        new BeirDataset.Document("3", "three", ""));
+    }
+
+    @Test
+    void shouldCountRelevantDocumentsThatTheCorpusLacks() throws IOException {
+        write("qrels/test.tsv", "q\t2\t1\nq\tgone\t1\n");
+
+        BeirDataset data = BeirDataset.read(folder, "test");
+
+        assertThat(data.absent()).isEqualTo(1);
+        // as trec_eval has it: half of what is relevant can be found
+        assertThat(RankingMetrics.of(
+                                List.of("2"),
+                                Objects.requireNonNull(data.judgements().get("q")))
+                        .recall100())
+                .isEqualTo(0.5);
+    }
+
+    @Test
+    void shouldReadWhatIsCompressed() throws IOException {
+        for (String file : List.of("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")) {
+            Path plain = folder.resolve(file);
+            try (OutputStream out = new GZIPOutputStream(Files.newOutputStream(folder.resolve(file + ".gz")))) {
+                Files.copy(plain, out);
+            }
+            Files.delete(plain);
+        }
+
+        BeirDataset data = BeirDataset.read(folder, "test");
+
+        assertThat(data.documents()).hasSize(2);
+        assertThat(data.queries()).containsOnlyKeys("q");
+        Files.writeString(folder.resolve("corpus.jsonl.gz"), "not compressed at all");
+        assertThatThrownBy(() -> BeirDataset.read(folder, "test"))
+                .isInstanceOf(DataException.class)
+                .hasMessageContaining("corpus.jsonl.gz: cannot be read");
+    }
+
+    @Test
+    void shouldLeaveOutTheQueryItselfAndNoOtherDocument() throws IOException {
+        write("corpus.jsonl", "{\"_id\":\"a\",\"text\":\"one\"}\n{\"_id\":\"b\",\"text\":\"two\"}\n");
+        write("queries.jsonl", "{\"_id\":\"a\",\"text\":\"one\"}\n{\"_id\":\"b\",\"text\":\"of its own\"}\n");
+        write("qrels/test.tsv", "a\tb\t1\nb\tb\t1\n");
+
+        BeirDataset data = BeirDataset.read(folder, "test");
+
+        assertThat(data.withoutItself("a", List.of("a", "b"))).containsExactly("b");
+        // judged, so it is a document that happens to have the query's number
+        assertThat(data.withoutItself("b", List.of("a", "b"))).containsExactly("a", "b");
     }
 
     @ParameterizedTest
@@ -73,10 +131,10 @@ class BeirDatasetTest {
                 "corpus.jsonl   | [1]                                        | corpus.jsonl:1: is not a JSON object",
                 "corpus.jsonl   | {\"text\":\"a\"}                           | corpus.jsonl:1: has no _id",
                 "corpus.jsonl   | {\"_id\":\"1\"}                            | corpus.jsonl:1: text is missing",
-                "corpus.jsonl   | {\"_id\":1,\"text\":\"\"}%n{\"_id\":\"1\",\"text\":\"\"} | corpus.jsonl:2: _id 1 was there before",
+                "corpus.jsonl   | {\"_id\":1,\"text\":\"\"}%n{\"_id\":\"1\",\"text\":\"b\"} | corpus.jsonl:2: _id 1 was there before with another text",
                 "queries.jsonl  | {\"_id\":\"q\",\"text\":5}                 | queries.jsonl:1: text is missing or not a string",
                 "qrels/test.tsv | q\t1                                       | test.tsv:1: has 2 columns",
-                "qrels/test.tsv | q\t9\t1                                    | test.tsv:1: corpus-id 9 is not in corpus.jsonl",
+                "qrels/test.tsv | q\t9\t1                                    | test.tsv: no relevant document, such as 9, is in corpus.jsonl",
                 "qrels/test.tsv | z\t1\t1                                    | test.tsv:1: query-id z is not in queries.jsonl",
                 "qrels/test.tsv | q\t1\thigh                                 | test.tsv:1: score high is not a number",
                 "qrels/test.tsv | q\t1\t1%nq\t1\t2                           | test.tsv:2: query-id q and corpus-id 1 had another score before",
@@ -93,7 +151,8 @@ class BeirDatasetTest {
 
     @Test
     void shouldNameTheFileThatIsMissing() {
-        assertThatThrownBy(() -> BeirDataset.read(folder, "dev")).hasMessageEndingWith("dev.tsv: is not there");
+        assertThatThrownBy(() -> BeirDataset.read(folder, "dev"))
+                .hasMessageEndingWith("dev.tsv: is not there; there are test");
     }
 
     private void write(String file, String content) throws IOException {

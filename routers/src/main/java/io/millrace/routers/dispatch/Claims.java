@@ -7,6 +7,7 @@ import io.millrace.routers.redis.RedisLink;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
@@ -39,26 +40,47 @@ public final class Claims implements AutoCloseable {
         return "millrace:claim:" + interactionId + ":" + attempt;
     }
 
-    /** Claims an attempt for a worker; waits 300 ms at most. */
-    Claim claim(String interactionId, int attempt, String worker) throws InterruptedException {
+    /** Begins to claim, without waiting for anything; empty when there is no open connection. */
+    Optional<Future<String>> begin(String interactionId, int attempt, String worker) {
         try {
-            Optional<StatefulRedisConnection<String, String>> redis = link.get();
-            if (redis.isEmpty()) {
-                return Claim.UNKNOWN;
+            return link.ifOpen().map(redis -> claim(redis, interactionId, attempt, worker));
+        } catch (RuntimeException e) {
+            link.failed(e);
+            return Optional.empty();
+        }
+    }
+
+    /**
+     * Claims an attempt for a worker; waits 300 ms at most.
+     *
+     * @param begun the claim that was begun before
+     */
+    Claim claim(String interactionId, int attempt, String worker, Optional<Future<String>> begun)
+            throws InterruptedException {
+        try {
+            Future<String> set;
+            if (begun.isPresent()) {
+                set = begun.get();
+            } else {
+                Optional<StatefulRedisConnection<String, String>> redis = link.get();
+                if (redis.isEmpty()) {
+                    return Claim.UNKNOWN;
+                }
+                set = claim(redis.get(), interactionId, attempt, worker);
             }
-            String set = redis.get()
-                    .async()
-                    .set(
-                            key(interactionId, attempt),
-                            worker,
-                            SetArgs.Builder.nx().ex(KEEP))
-                    .get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+            String answer = set.get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
             link.answered();
-            return "OK".equals(set) ? Claim.MINE : Claim.TAKEN;
+            return "OK".equals(answer) ? Claim.MINE : Claim.TAKEN;
         } catch (ExecutionException | TimeoutException | RuntimeException e) {
             link.failed(e);
             return Claim.UNKNOWN;
         }
+    }
+
+    private static Future<String> claim(
+            StatefulRedisConnection<String, String> redis, String interactionId, int attempt, String worker) {
+        return redis.async()
+                .set(key(interactionId, attempt), worker, SetArgs.Builder.nx().ex(KEEP));
     }
 
     @Override

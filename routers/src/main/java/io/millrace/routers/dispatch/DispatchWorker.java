@@ -301,6 +301,8 @@ public final class DispatchWorker implements Service {
         if (cancellations.isCancelled(dispatch.getInteractionId())) {
             // the cancel overtook the work
             execution.abort(Execution.Abort.CANCELLED);
+        } else {
+            execution.prepare();
         }
         executor.execute(() -> {
             try {

@@ -22,6 +22,7 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -78,6 +79,7 @@ final class Execution {
     private @Nullable Double firstTokenMs;
     private boolean unclaimed;
     private boolean recorded;
+    private Optional<Future<String>> begun = Optional.empty();
 
     /**
      * @param overloaded there is no room for it: it ends at once
@@ -146,6 +148,16 @@ final class Execution {
                         leaseNanos = Math.max(leaseNanos, now);
                     }
                 });
+    }
+
+    /** Begins what an attempt waits for at first; called before {@link #run}, and does not wait itself. */
+    void prepare() {
+        if (!overloaded && attempts.claims().isPresent()) {
+            begun = attempts.deployment(dispatch)
+                    .filter(deployment -> attempts.isPaid(dispatch, deployment))
+                    .flatMap(deployment ->
+                            attempts.claims().get().begin(interactionId(), dispatch.getAttempt(), attempts.worker()));
+        }
     }
 
     void run() {
@@ -241,7 +253,7 @@ final class Execution {
             return true;
         }
         Claim claim = attempts.claims().isPresent()
-                ? attempts.claims().get().claim(interactionId(), dispatch.getAttempt(), attempts.worker())
+                ? attempts.claims().get().claim(interactionId(), dispatch.getAttempt(), attempts.worker(), begun)
                 : Claim.UNKNOWN;
         if (claim == Claim.UNKNOWN) {
             unclaimed = true;
@@ -369,7 +381,8 @@ final class Execution {
     }
 
     /**
-     * Records the answer, then sends it.
+     * Records the answer and sends it. The gateway holds the final back until it has read the record, and drops it after the deadline, so
+     * neither waits for the other.
      *
      * @param chunks what a streaming client has yet to get
      */
@@ -382,12 +395,16 @@ final class Execution {
         if (verdict != null) {
             completion.setQuality(verdict.score()).setQualityReasons(verdict.reasons());
         }
-        end(completion);
-        if (remainingMs() <= 0) {
-            // the log has the answer and the client an error: the other way round must not be
-            return;
-        }
+        CompletableFuture<?> end = ending(completion);
         int last = Math.max(0, chunks.size() - 1);
+        if (last > 0) {
+            // the gateway holds back finals only
+            end.get();
+            if (remainingMs() <= 0) {
+                // the log has the answer and the client an error: the other way round must not be
+                return;
+            }
+        }
         chunks.subList(0, last).forEach(this::delta);
         attempts.send(
                 dispatch,
@@ -396,6 +413,7 @@ final class Execution {
                         .setAnswer(answer)
                         .setHits(dispatch.getHits())
                         .build());
+        end.get();
         cache(answer);
     }
 
@@ -542,17 +560,27 @@ final class Execution {
 
     /** {@link #record}, unless something broke the attempt off before. */
     private void end(Completion.Builder completion) throws InterruptedException, ExecutionException {
+        ending(completion).get();
+    }
+
+    /** {@link #end} that does not wait for the log. */
+    private CompletableFuture<?> ending(Completion.Builder completion) throws InterruptedException, ExecutionException {
         if (!ending()) {
             throw new InterruptedException("aborted before its end");
         }
-        record(completion);
+        return recording(completion);
     }
 
     /** Puts the end on the log, behind the lease, and waits until it is there or the producer gives up, after 15 s. */
     private void record(Completion.Builder completion) throws InterruptedException, ExecutionException {
+        recording(completion).get();
+    }
+
+    private CompletableFuture<?> recording(Completion.Builder completion)
+            throws InterruptedException, ExecutionException {
         recorded = true;
         lease.get();
-        attempts.complete(completion.build()).get();
+        return attempts.complete(completion.build());
     }
 
     private double elapsedMs() {

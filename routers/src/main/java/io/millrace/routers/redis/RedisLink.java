@@ -24,7 +24,7 @@ public final class RedisLink<V> implements AutoCloseable {
     private final RedisCodec<String, V> codec;
     private final String what;
     private final @Nullable RedisClient client;
-    private @Nullable StatefulRedisConnection<String, V> connection;
+    private volatile @Nullable StatefulRedisConnection<String, V> connection;
     private volatile long restUntil = System.nanoTime();
     private volatile boolean down;
 
@@ -58,6 +58,11 @@ public final class RedisLink<V> implements AutoCloseable {
     public Optional<StatefulRedisConnection<String, V>> get() {
         RedisClient redis = client;
         return redis == null || System.nanoTime() - restUntil < 0 ? Optional.empty() : Optional.of(connection(redis));
+    }
+
+    /** The connection, if it is open already: for those who must not wait. */
+    public Optional<StatefulRedisConnection<String, V>> ifOpen() {
+        return System.nanoTime() - restUntil < 0 ? Optional.empty() : Optional.ofNullable(connection);
     }
 
     private synchronized StatefulRedisConnection<String, V> connection(RedisClient redis) {

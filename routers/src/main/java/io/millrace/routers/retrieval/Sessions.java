@@ -4,6 +4,7 @@ import io.lettuce.core.Limit;
 import io.lettuce.core.Range;
 import io.lettuce.core.RedisException;
 import io.lettuce.core.ScoredValue;
+import io.lettuce.core.ScriptOutputType;
 import io.lettuce.core.ZAddArgs;
 import io.lettuce.core.api.sync.RedisCommands;
 import io.lettuce.core.codec.StringCodec;
@@ -19,6 +20,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What was asked and sent before in a session, in Redis, until nobody has asked for an hour. A session belongs to a tenant and a principal: another
@@ -33,6 +35,36 @@ public final class Sessions implements AutoCloseable {
 
     /** Ids that are remembered as sent: what a context window can hold, and more. */
     private static final long MOST_SENT = 400;
+
+    /**
+     * Turns that are kept one by one; those before them are kept as a sum. A session that never rests would grow for ever, and a query that
+     * is processed twice is not as old as that.
+     */
+    static final int MOST_TURNS = 400;
+
+    /**
+     * Sums up the oldest turns. A script, so that no turn is counted twice or lost between two workers.
+     *
+     * <p>Keys: turns, sizes, totals. Argument: how many turns are kept.
+     */
+    private static final String SUM_UP = """
+            local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1])
+            if over <= 0 then return 0 end
+            local old = redis.call('ZRANGE', KEYS[1], 0, over - 1, 'WITHSCORES')
+            redis.call('HSETNX', KEYS[3], 'first', old[2])
+            for i = 1, #old, 2 do
+              local size = redis.call('HGET', KEYS[2], old[i])
+              if size then
+                local passages, tokens = string.match(size, '(%d+) (%d+)')
+                redis.call('HINCRBY', KEYS[3], 'passages', passages)
+                redis.call('HINCRBY', KEYS[3], 'tokens', tokens)
+                redis.call('HDEL', KEYS[2], old[i])
+              end
+            end
+            redis.call('HINCRBY', KEYS[3], 'turns', over)
+            redis.call('ZREMRANGEBYRANK', KEYS[1], 0, over - 1)
+            return over
+            """;
 
     /** Turns whose questions are kept: a follow-up refers to the one before, and queries of one session may overtake each other. */
     private static final long MOST_TEXTS = 20;
@@ -90,9 +122,16 @@ public final class Sessions implements AutoCloseable {
         List<String> last = redis.zrevrangebyscore(turns(name), earlier, Limit.create(0, 1));
         String before = last.isEmpty() ? null : redis.hget(texts(name), last.getFirst());
         Set<String> sent = new HashSet<>(redis.zrangebyscore(sent(name), earlier));
+        redis.<Long>eval(
+                SUM_UP,
+                ScriptOutputType.INTEGER,
+                new String[] {turns(name), sizes(name), totals(name)},
+                String.valueOf(MOST_TURNS));
         Long rank = redis.zrank(turns(name), id);
+        long summed = number(redis.hget(totals(name), "turns"));
         keep(redis, name);
-        return new Turn(rank == null ? 1 : rank.intValue() + 1, Optional.ofNullable(before), sent, true);
+        return new Turn(
+                Math.toIntExact(summed + (rank == null ? 0 : rank)) + 1, Optional.ofNullable(before), sent, true);
     }
 
     private static Map<String, String> metadata(Query query) {
@@ -131,7 +170,10 @@ public final class Sessions implements AutoCloseable {
 
     private static void sent(
             RedisCommands<String, String> redis, String name, Query query, List<String> passageIds, int tokens) {
-        redis.hset(sizes(name), query.getInteractionId(), passageIds.size() + " " + tokens);
+        // a turn that was summed up meanwhile cannot be added to any more
+        if (redis.zscore(turns(name), query.getInteractionId()) != null) {
+            redis.hset(sizes(name), query.getInteractionId(), passageIds.size() + " " + tokens);
+        }
         if (query.getApi().equals("context")) {
             double at = query.getEnvelope().getOccurredAt();
             @SuppressWarnings({"unchecked", "rawtypes"})
@@ -172,17 +214,21 @@ public final class Sessions implements AutoCloseable {
             return Optional.empty();
         }
         Map<String, String> texts = redis.hgetall(texts(name));
-        long passages = 0;
-        long tokens = 0;
+        Map<String, String> totals = redis.hgetall(totals(name));
+        long passages = number(totals.get("passages"));
+        long tokens = number(totals.get("tokens"));
         for (String size : redis.hvals(sizes(name))) {
             int blank = size.indexOf(' ');
             passages += Long.parseLong(size.substring(0, blank));
             tokens += Long.parseLong(size.substring(blank + 1));
         }
         return Optional.of(new Summary(
-                new Summary.Times((long) turns.getFirst().getScore(), (long)
-                        turns.getLast().getScore()),
-                turns.size(),
+                new Summary.Times(
+                        totals.containsKey("first")
+                                ? (long) Double.parseDouble(totals.get("first"))
+                                : (long) turns.getFirst().getScore(),
+                        (long) turns.getLast().getScore()),
+                Math.toIntExact(number(totals.get("turns")) + turns.size()),
                 passages,
                 tokens,
                 turns.stream()
@@ -198,7 +244,11 @@ public final class Sessions implements AutoCloseable {
      */
     public void clear(String tenant, String principal, String id) {
         String name = name(tenant, principal, id);
-        connected().del(turns(name), texts(name), sent(name), sizes(name), metadata(name));
+        connected().del(turns(name), texts(name), sent(name), sizes(name), totals(name), metadata(name));
+    }
+
+    private static long number(@Nullable String text) {
+        return text == null ? 0 : Long.parseLong(text);
     }
 
     private RedisCommands<String, String> connected() {
@@ -210,6 +260,7 @@ public final class Sessions implements AutoCloseable {
         redis.expire(texts(name), KEEP_SECONDS);
         redis.expire(sent(name), KEEP_SECONDS);
         redis.expire(sizes(name), KEEP_SECONDS);
+        redis.expire(totals(name), KEEP_SECONDS);
         redis.expire(metadata(name), KEEP_SECONDS);
     }
 
@@ -236,6 +287,10 @@ public final class Sessions implements AutoCloseable {
 
     private static String sizes(String name) {
         return name + ":sizes";
+    }
+
+    private static String totals(String name) {
+        return name + ":totals";
     }
 
     private static String metadata(String name) {

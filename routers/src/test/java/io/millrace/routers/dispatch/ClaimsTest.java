@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.time.Duration;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import redis.embedded.RedisServer;
 
@@ -21,11 +22,11 @@ class ClaimsTest {
         server.start();
         try (Claims one = new Claims("redis://127.0.0.1:" + port);
                 Claims two = new Claims("redis://127.0.0.1:" + port)) {
-            assertThat(one.claim(id, 1, "one")).isEqualTo(Claim.MINE);
-            assertThat(two.claim(id, 1, "two")).isEqualTo(Claim.TAKEN);
+            assertThat(one.claim(id, 1, "one", Optional.empty())).isEqualTo(Claim.MINE);
+            assertThat(two.claim(id, 1, "two", Optional.empty())).isEqualTo(Claim.TAKEN);
             // a redelivery to the same worker is a second call too
-            assertThat(one.claim(id, 1, "one")).isEqualTo(Claim.TAKEN);
-            assertThat(two.claim(id, 2, "two")).isEqualTo(Claim.MINE);
+            assertThat(one.claim(id, 1, "one", Optional.empty())).isEqualTo(Claim.TAKEN);
+            assertThat(two.claim(id, 2, "two", Optional.empty())).isEqualTo(Claim.MINE);
         } finally {
             server.stop();
         }
@@ -37,14 +38,14 @@ class ClaimsTest {
         RedisServer server = new RedisServer(port);
         try (Claims claims = new Claims("redis://127.0.0.1:" + port)) {
             long began = System.nanoTime();
-            assertThat(claims.claim(id, 1, "one")).isEqualTo(Claim.UNKNOWN);
-            assertThat(claims.claim(id, 1, "one")).isEqualTo(Claim.UNKNOWN);
+            assertThat(claims.claim(id, 1, "one", Optional.empty())).isEqualTo(Claim.UNKNOWN);
+            assertThat(claims.claim(id, 1, "one", Optional.empty())).isEqualTo(Claim.UNKNOWN);
             assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(3));
 
             server.start();
             org.awaitility.Awaitility.await()
                     .atMost(Duration.ofSeconds(10))
-                    .until(() -> claims.claim(id, 3, "one") == Claim.MINE);
+                    .until(() -> claims.claim(id, 3, "one", Optional.empty()) == Claim.MINE);
         } finally {
             server.stop();
         }

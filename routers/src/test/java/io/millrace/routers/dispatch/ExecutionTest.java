@@ -128,12 +128,13 @@ class ExecutionTest {
     }
 
     @Test
-    void shouldAcknowledgeTheAnswerBeforeTheFinalLeavesWhenTheLogIsSlow() {
+    void shouldSendTheFinalRightBehindItsEndWhenTheLogIsSlow() {
         out.ackDelay = Duration.ofMillis(150);
 
         run(Samples.dispatch(Samples.query().build()).build());
 
-        assertThat(out.events).containsSubsequence("answered", "ack answered", "final");
+        // the gateway holds it back until it has read the end
+        assertThat(out.events).containsSubsequence("answered", "final", "ack answered");
     }
 
     @Test
@@ -145,8 +146,8 @@ class ExecutionTest {
 
         assertThat(out.events.stream().filter(event -> !event.contains("heartbeat")))
                 .containsExactly(
-                        "content", "ack content", "delta", "delta", "delta", "answered", "ack answered", "final");
-        // the chunk with the finish reason must not leave before the end is recorded, and nobody asked for usage
+                        "content", "ack content", "delta", "delta", "delta", "answered", "final", "ack answered");
+        // the chunk with the finish reason is in the final, and nobody asked for usage
         assertThat(out.data())
                 .containsExactly(
                         StubModel.chunk(new JsonObject().put("role", "assistant"), null),
@@ -452,12 +453,12 @@ class ExecutionTest {
     // ---- deadline, lease, cancel
 
     @Test
-    void shouldSendNoFinalWhenTheDeadlinePassesBeforeTheAcknowledgement() {
+    void shouldSendNothingOfAJudgedStreamWhenTheDeadlinePassesBeforeTheAcknowledgement() {
         out.ackDelay = Duration.ofMillis(700);
 
-        run(Samples.dispatch(Samples.query()
-                        .setDeadlineAt(System.currentTimeMillis() + 500)
-                        .build())
+        run(Samples.dispatch(
+                        streaming().setDeadlineAt(System.currentTimeMillis() + 500).build())
+                .setQualityBar(0.8)
                 .build());
 
         assertThat(out.end().getKind()).isEqualTo(CompletionKind.ANSWERED);

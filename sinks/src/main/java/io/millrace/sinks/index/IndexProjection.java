@@ -29,13 +29,25 @@ public final class IndexProjection implements Service {
     /** How much is read again after a kill; a commit syncs files. */
     private static final long COMMIT_MS = 5_000;
 
+    /** Without a passage for so long, the index is put in order: it costs ingest nothing, and the next batch of a source has come by then. */
+    private static final long QUIET_MS = 10_000;
+
     private final VectorIndex index;
     private final LogTail<Passage> tail;
     private final Map<Integer, Long> offsets = new ConcurrentHashMap<>();
     private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
             Thread.ofPlatform().name("index").daemon().factory());
+    /** Of its own: what was written meanwhile must not wait for it to be visible. */
+    private final ScheduledExecutorService settling = Executors.newSingleThreadScheduledExecutor(
+            Thread.ofPlatform().name("index-settle").daemon().factory());
+
     private volatile boolean dirty;
     private volatile boolean uncommitted;
+
+    /** Also of an index that an earlier process left. */
+    private volatile boolean unsettled = true;
+
+    private volatile long writtenAt = System.nanoTime();
     private volatile Map<Integer, Long> visible = Map.of();
     private volatile long lastLagMs;
 
@@ -58,8 +70,10 @@ public final class IndexProjection implements Service {
         }
         offsets.put(record.partition(), record.offset() + 1);
         lastLagMs = Math.max(0, System.currentTimeMillis() - record.timestamp());
+        writtenAt = System.nanoTime();
         dirty = true;
         uncommitted = true;
+        unsettled = true;
     }
 
     private void refresh() {
@@ -74,6 +88,23 @@ public final class IndexProjection implements Service {
             visible = handled;
         } catch (RuntimeException e) {
             LOG.error("the vector index could not be refreshed", e);
+        }
+    }
+
+    private void settle() {
+        try {
+            if (unsettled && System.nanoTime() - writtenAt >= TimeUnit.MILLISECONDS.toNanos(QUIET_MS)) {
+                unsettled = false;
+                if (index.settle()) {
+                    uncommitted = true;
+                }
+            }
+        } catch (RuntimeException e) {
+            if (settling.isShutdown()) {
+                LOG.debug("closed while it was put in order", e);
+                return;
+            }
+            LOG.error("the vector index could not be put in order; searches take longer until the next passages", e);
         }
     }
 
@@ -104,6 +135,7 @@ public final class IndexProjection implements Service {
         tail.start();
         timer.scheduleWithFixedDelay(this::refresh, REFRESH_MS, REFRESH_MS, TimeUnit.MILLISECONDS);
         timer.scheduleWithFixedDelay(this::commit, COMMIT_MS, COMMIT_MS, TimeUnit.MILLISECONDS);
+        settling.scheduleWithFixedDelay(this::settle, QUIET_MS, QUIET_MS / 10, TimeUnit.MILLISECONDS);
     }
 
     @Override
@@ -115,7 +147,9 @@ public final class IndexProjection implements Service {
     public void close() {
         tail.close();
         timer.shutdownNow();
+        settling.shutdown();
         commit();
+        // ends what settles, too
         index.close();
     }
 }

@@ -20,7 +20,8 @@ import picocli.CommandLine.Option;
         name = "retrieval",
         description = {
             "Measure keyword, semantic and hybrid search on a test collection in BEIR's layout:",
-            "corpus.jsonl (_id, title, text), queries.jsonl (_id, text), qrels/test.tsv (query-id, corpus-id, score)."
+            "corpus.jsonl (_id, title, text), queries.jsonl (_id, text), qrels/test.tsv (query-id, corpus-id, score),",
+            "each also as .gz. A query that is itself a document of the corpus, by its _id, does not find itself."
         },
         mixinStandardHelpOptions = true)
 public final class EvalRetrievalCommand implements Callable<Integer> {
@@ -44,6 +45,10 @@ public final class EvalRetrievalCommand implements Callable<Integer> {
             data = BeirDataset.read(java.util.Objects.requireNonNull(folder), split);
         } catch (DataException e) {
             throw new UserException(String.valueOf(e.getMessage()), e);
+        }
+        if (data.absent() > 0) {
+            System.err.printf(
+                    Locale.ROOT, "%d relevant documents are not in the corpus and count as not found%n", data.absent());
         }
         java.util.logging.Logger lucene = java.util.logging.Logger.getLogger("org.apache.lucene");
         lucene.setLevel(java.util.logging.Level.SEVERE);

@@ -108,6 +108,12 @@ public final class SourcesCommand implements Callable<Integer> {
         @Option(names = "--tag", description = "Repeatable.")
         private List<String> tags = new ArrayList<>();
 
+        @Option(
+                names = "--metadata",
+                paramLabel = "NAME=VALUE",
+                description = "Of all its documents, to filter by: version=25.05; repeatable.")
+        private Map<String, String> metadata = new LinkedHashMap<>();
+
         @Option(names = "--schedule", description = "How often it is read: 30s, 5m, 1h, …")
         private @Nullable String schedule;
 
@@ -142,6 +148,11 @@ public final class SourcesCommand implements Callable<Integer> {
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);
             String before = Files.exists(file) ? Files.readString(file) : "";
+            if (SourcesFile.parse(file, before, collections(instance)).stream()
+                    .anyMatch(each -> each.id().equals(id))) {
+                throw new UserException(
+                        "there is a source " + id + " already: remove it first, or change its entry in " + file);
+            }
             String after = SourcesFile.with(before, entry());
             SourceDefinition source = SourcesFile.parse(file, after, collections(instance)).stream()
                     .filter(each -> each.id().equals(id))
@@ -176,6 +187,7 @@ public final class SourcesCommand implements Callable<Integer> {
             put(entry, "fetch", fetch);
             put(entry, "exclude", exclude);
             put(entry, "tags", tags);
+            put(entry, "metadata", metadata.isEmpty() ? null : metadata);
             put(entry, "schedule", schedule);
             put(entry, "trust", trust);
             put(entry, "local_only", localOnly ? true : null);

@@ -21,6 +21,7 @@ import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.errors.BrokerIdNotRegisteredException;
 import org.apache.kafka.common.errors.NotControllerException;
+import org.apache.kafka.common.utils.Exit;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.metadata.storage.Formatter;
 import org.apache.kafka.server.common.MetadataVersion;
@@ -31,6 +32,8 @@ import org.slf4j.LoggerFactory;
 /** A Kafka broker and controller in this JVM, KRaft, on loopback. One broker without fsync: it survives a kill -9, not a power cut. */
 public final class BrokerPart implements Part {
     private static final Logger LOG = LoggerFactory.getLogger(BrokerPart.class);
+    private static final String META = "kafka/meta.properties";
+    private static final String META_COPY = "kafka-meta.properties";
     private static final int NODE = 1;
 
     /** Kafka leaves it in its folder when it stops, and deletes it when it starts. */
@@ -74,22 +77,38 @@ public final class BrokerPart implements Part {
                     .setIgnoreFormatted(true)
                     .setPrintStream(new PrintStream(OutputStream.nullOutputStream(), false, StandardCharsets.UTF_8))
                     .run();
+            data.write(META_COPY, Files.readString(data.root().resolve(META)));
         } catch (Exception e) {
             throw new UserException("Kafka's data folder cannot be formatted: " + e.getMessage(), e);
         }
-        if (wasKilled(Path.of(folder))) {
-            forgetKilledBroker(folder);
-        }
-        KafkaRaftServer starting = new KafkaRaftServer(new KafkaConfig(settings(folder), false), Time.SYSTEM);
-        server = starting;
+        Exit.setHaltProcedure((code, why) -> giveUp(code));
+        Exit.setExitProcedure((code, why) -> giveUp(code));
         try {
+            if (wasKilled(Path.of(folder))) {
+                forgetKilledBroker(folder);
+            }
+            KafkaRaftServer starting = new KafkaRaftServer(new KafkaConfig(settings(folder), false), Time.SYSTEM);
+            server = starting;
             starting.startup();
             awaitRegistration();
         } catch (RuntimeException e) {
-            starting.shutdown();
-            server = null;
+            stop();
             throw new UserException("Kafka cannot be started: " + e.getMessage(), e);
         }
+    }
+
+    /** Kafka ends the process of a broker whose log it cannot read or write, and would say so to its log only. */
+    private void giveUp(int code) {
+        System.err.println(
+                "millrace: Kafka cannot read or write its log in " + data.root().resolve("kafka")
+                        + " and has to stop; " + data.root().resolve("logs/millrace.log")
+                        + " says why. The next start checks and mends that log");
+        Runtime.getRuntime().halt(code);
+    }
+
+    /** Makes the next start check the whole log, as after a kill: what a start failed of may be damage that a clean stop hides. */
+    void distrust() {
+        data.delete("kafka/" + CLEAN_SHUTDOWN);
     }
 
     private static boolean wasKilled(Path folder) {
@@ -147,13 +166,19 @@ public final class BrokerPart implements Part {
         }
     }
 
-    /** The log remembers the cluster it belongs to, whatever the formatter is told later. */
+    /**
+     * The cluster that the log belongs to. Kafka's file that says so also names the folder, by an id that the metadata know it by: it cannot
+     * be made up again, so a copy is kept beside.
+     */
     private String clusterId() throws IOException {
-        Path file = data.root().resolve("cluster-id");
-        if (!Files.exists(file)) {
-            data.write("cluster-id", Uuid.randomUuid().toString());
+        if (data.load(META).getProperty("cluster.id", "").isEmpty()) {
+            Files.deleteIfExists(data.root().resolve(META));
+            if (Files.exists(data.root().resolve(META_COPY))) {
+                data.write(META, Files.readString(data.root().resolve(META_COPY)));
+            }
         }
-        return Files.readString(file).strip();
+        String known = data.load(META).getProperty("cluster.id", "");
+        return known.isEmpty() ? Uuid.randomUuid().toString() : known;
     }
 
     private Map<String, Object> settings(String folder) {

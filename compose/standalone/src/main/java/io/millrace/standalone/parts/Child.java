@@ -8,6 +8,7 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -16,6 +17,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -34,6 +36,9 @@ final class Child {
     static final int PATIENCE_SECONDS = 6;
 
     private static final Duration ANSWERS_WITHIN = Duration.ofSeconds(60);
+    /** Begins a line of the log before what each start says. */
+    private static final String START = "--- start";
+
     private static final long LOG_LIMIT_BYTES = 10L << 20;
 
     /**
@@ -93,6 +98,8 @@ final class Child {
             if (Files.exists(log) && Files.size(log) > LOG_LIMIT_BYTES) {
                 Files.delete(log);
             }
+            Files.writeString(
+                    log, START + " " + Instant.now() + "\n", StandardOpenOption.CREATE, StandardOpenOption.APPEND);
             List<String> watched = new ArrayList<>();
             // a session of its own, where there is setsid: Ctrl-C in a terminal is for us, and we stop things in order
             onPath("setsid").ifPresent(setsid -> watched.add(setsid.toString()));
@@ -225,8 +232,8 @@ final class Child {
     }
 
     private static Optional<ProcessHandle> recorded(Properties record) {
-        long pid = Long.parseLong(record.getProperty("pid", "0"));
-        long started = Long.parseLong(record.getProperty("started", "0"));
+        long pid = DataFolder.number(record, "pid");
+        long started = DataFolder.number(record, "started");
         // the kernel counts from boot and the boot time is rounded, so the same process may be read a second apart
         return ProcessHandle.of(pid)
                 .filter(handle -> handle.info()
@@ -259,10 +266,15 @@ final class Child {
         return data.folder("logs").resolve(name + ".log");
     }
 
-    /** The last line that says why, for a message of one line. */
+    /** The last line of this start that says why, for a message of one line. */
     static String lastWords(DataFolder data, String name) {
         try {
-            List<String> lines = Files.readAllLines(logFile(data, name));
+            List<String> all = Files.readAllLines(logFile(data, name));
+            int start = IntStream.range(0, all.size())
+                    .filter(line -> all.get(line).startsWith(START))
+                    .max()
+                    .orElse(-1);
+            List<String> lines = all.subList(start + 1, all.size());
             return lines.stream()
                     .filter(line -> line.contains("FATAL") || line.contains("ERROR") || line.contains("rror:"))
                     .reduce((first, second) -> second)

@@ -10,6 +10,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * A Kafka Connect worker, standalone mode, for the knowledge sources: a process of its own with a class path of 60 jars, that is
@@ -20,12 +22,15 @@ public final class ConnectPart implements Part {
     /** Where the build put the worker's jars. */
     public static final String HOME_PROPERTY = "millrace.connect";
 
+    private static final Logger LOG = LoggerFactory.getLogger(ConnectPart.class);
+
     private final DataFolder data;
     private final int port;
     private final String plugins;
     private final String bootstrapServers;
     private @Nullable Child child;
     private boolean wanted;
+    private String known = "";
 
     /** @param plugins folder of further connectors; empty for the one in the data folder */
     ConnectPart(DataFolder data, int port, String plugins, String bootstrapServers) {
@@ -44,12 +49,20 @@ public final class ConnectPart implements Part {
         return URI.create("http://127.0.0.1:" + port);
     }
 
-    /** The worker's REST API; starts it when it does not run. */
+    /** The worker's REST API; starts it when it does not run, and again when it does not know the connectors that are there now. */
     public synchronized URI running() {
         if (child == null || !child.isAlive()) {
             start();
+        } else if (!ConnectPlugins.stamp(plugins()).equals(known)) {
+            LOG.info("the connectors in {} changed: Kafka Connect is started again", plugins());
+            child.stop();
+            start();
         }
         return url();
+    }
+
+    private Path plugins() {
+        return plugins.isEmpty() ? data.folder("connectors") : Path.of(plugins);
     }
 
     @Override
@@ -60,6 +73,13 @@ public final class ConnectPart implements Part {
                     + "): build with ./millrace, or set connect.url");
         }
         Path folder = data.folder("connect");
+        known = ConnectPlugins.stamp(plugins());
+        data.delete("connect/plugins");
+        try {
+            ConnectPlugins.link(plugins(), data.folder("connect/plugins"));
+        } catch (IOException e) {
+            throw new UserException("the connectors in " + plugins() + " cannot be used: " + DataFolder.reason(e), e);
+        }
         data.write("connect/worker.properties", properties(folder));
         wanted = true;
         child = Child.start(data, name(), "TERM", Child.PATIENCE_SECONDS, command(home, folder), Map.of());
@@ -82,8 +102,8 @@ public final class ConnectPart implements Part {
                 "\n",
                 "bootstrap.servers=" + bootstrapServers,
                 "listeners=http://127.0.0.1:" + port,
-                "plugin.path=" + (plugins.isEmpty() ? data.folder("connectors") : Path.of(plugins)),
-                // scanning for plugins takes 1.7 GB and 10 s
+                "plugin.path=" + folder.resolve("plugins"),
+                // scanning for plugins takes 1.7 GB and 10 s, see ConnectPlugins
                 "plugin.discovery=service_load",
                 "key.converter=org.apache.kafka.connect.storage.StringConverter",
                 "value.converter=org.apache.kafka.connect.json.JsonConverter",

@@ -9,6 +9,7 @@ import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
@@ -179,9 +180,29 @@ public final class DataFolder implements AutoCloseable {
         }
     }
 
-    /** Small tables of the folder, such as ports; empty when there is none. */
+    /** Small tables of the folder, such as ports; empty when there is none, or it is damaged. */
     Properties load(String name) {
-        return load(root.resolve(name));
+        Path file = root.resolve(name);
+        Properties properties = new Properties();
+        if (Files.exists(file)) {
+            try (var reader = Files.newBufferedReader(file, StandardCharsets.ISO_8859_1)) {
+                properties.load(reader);
+            } catch (IllegalArgumentException e) {
+                properties.clear();
+            } catch (IOException e) {
+                throw new UserException("the file " + file + " cannot be read: " + reason(e), e);
+            }
+        }
+        return properties;
+    }
+
+    /** A number of such a table; 0 when there is none. */
+    static long number(Properties table, String key) {
+        try {
+            return Long.parseLong(table.getProperty(key, "0").strip());
+        } catch (NumberFormatException e) {
+            return 0;
+        }
     }
 
     void store(String name, Properties properties) {
@@ -193,18 +214,6 @@ public final class DataFolder implements AutoCloseable {
                         .append(properties.getProperty(key))
                         .append('\n'));
         write(name, text.toString());
-    }
-
-    private static Properties load(Path file) {
-        Properties properties = new Properties();
-        if (Files.exists(file)) {
-            try (var reader = Files.newBufferedReader(file)) {
-                properties.load(reader);
-            } catch (IOException e) {
-                throw new UncheckedIOException(e);
-            }
-        }
-        return properties;
     }
 
     /** Copies a resource of the class path to an executable file. */

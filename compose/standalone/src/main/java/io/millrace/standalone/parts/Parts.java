@@ -1,7 +1,10 @@
 package io.millrace.standalone.parts;
 
+import com.sun.management.UnixOperatingSystemMXBean;
 import io.millrace.config.MillraceConfig;
+import io.millrace.log.HttpSchemaRegistry;
 import io.millrace.standalone.error.UserException;
+import java.lang.management.ManagementFactory;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -21,8 +24,13 @@ import org.slf4j.LoggerFactory;
  */
 public final class Parts implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Parts.class);
+    /** Log, index and connections of a small instance take 600. */
+    private static final int LEAST_FILES = 1_024;
+
     private static final Duration SUPERVISION = Duration.ofMillis(500);
 
+    private final DataFolder data;
+    private final BrokerPart broker;
     private final ConnectPart connect;
     private final List<Part> stopOrder = new ArrayList<>();
     private final Map<String, Duration> startTimes = new ConcurrentHashMap<>();
@@ -30,9 +38,12 @@ public final class Parts implements AutoCloseable {
     private final List<List<Part>> chains = new ArrayList<>();
     private final Thread supervisor;
     private volatile boolean running = true;
+    private volatile boolean doubted;
 
     /** @param notice receives one-line remarks for the user */
     public Parts(DataFolder data, MillraceConfig config, Consumer<String> notice) {
+        this.data = data;
+        requireFiles();
         List<String> reaped = Child.reap(data);
         if (!reaped.isEmpty()) {
             LOG.warn("ended what a killed run left: {}", reaped);
@@ -45,7 +56,7 @@ public final class Parts implements AutoCloseable {
                 ports.of("registry-management"),
                 new RegistryPart.Database(
                         postgres.url(PostgresPart.REGISTRY_DATABASE), PostgresPart.USER, postgres.password()));
-        BrokerPart broker = new BrokerPart(data, ports.of("kafka"), ports.of("kafka-controller"));
+        broker = new BrokerPart(data, ports.of("kafka"), ports.of("kafka-controller"));
         RedisPart redis = new RedisPart(data, ports.of("redis"), notice);
 
         // the registry stores in our PostgreSQL, so that runs for it even when the sink writes elsewhere
@@ -73,6 +84,16 @@ public final class Parts implements AutoCloseable {
         supervisor = Thread.ofVirtual().name("parts-supervisor").unstarted(this::supervise);
     }
 
+    /** A broker that may open no more files ends its process, at a time of its choosing. */
+    private static void requireFiles() {
+        if (ManagementFactory.getOperatingSystemMXBean() instanceof UnixOperatingSystemMXBean system
+                && system.getMaxFileDescriptorCount() > 0
+                && system.getMaxFileDescriptorCount() < LEAST_FILES) {
+            throw new UserException("this process may open " + system.getMaxFileDescriptorCount() + " files, and needs "
+                    + LEAST_FILES + ": allow more with ulimit -n");
+        }
+    }
+
     public Endpoints endpoints() {
         return endpoints;
     }
@@ -96,10 +117,16 @@ public final class Parts implements AutoCloseable {
     public void start(Runnable onLog) {
         try (ExecutorService executor = Executors.newThreadPerTaskExecutor(
                 Thread.ofPlatform().name("start-part-", 0).factory())) {
-            CompletableFuture.allOf(chains.stream()
-                            .map(chain -> CompletableFuture.runAsync(() -> start(chain, onLog), executor))
-                            .toArray(CompletableFuture[]::new))
-                    .get();
+            try {
+                CompletableFuture.allOf(chains.stream()
+                                .map(chain -> CompletableFuture.runAsync(() -> start(chain, onLog), executor))
+                                .toArray(CompletableFuture[]::new))
+                        .get();
+            } catch (InterruptedException e) {
+                // who asked for the end does not wait until all serve
+                executor.shutdownNow();
+                throw e;
+            }
         } catch (ExecutionException e) {
             close();
             throw e.getCause() instanceof UserException known
@@ -124,8 +151,10 @@ public final class Parts implements AutoCloseable {
             Duration took = Duration.ofNanos(System.nanoTime() - start);
             startTimes.put(part.name(), took);
             LOG.info("{} serves after {} ms", part.name(), took.toMillis());
-            if (part instanceof BrokerPart) {
-                onLog.run();
+            switch (part) {
+                case BrokerPart log -> onLog.run();
+                case RegistryPart registry -> SchemaBook.restore(data, new HttpSchemaRegistry(registry.url()));
+                default -> {}
             }
         }
     }
@@ -152,6 +181,11 @@ public final class Parts implements AutoCloseable {
         }
     }
 
+    /** A start failed that should not have: the next one is not to take on trust that the log is whole. */
+    public void doubt() {
+        doubted = true;
+    }
+
     /** Stops Connect, the registry, Redis, the broker and PostgreSQL, in this order. */
     @Override
     public void close() {
@@ -170,6 +204,9 @@ public final class Parts implements AutoCloseable {
             } catch (RuntimeException e) {
                 LOG.warn("{} did not stop cleanly", part.name(), e);
             }
+        }
+        if (doubted) {
+            broker.distrust();
         }
     }
 }

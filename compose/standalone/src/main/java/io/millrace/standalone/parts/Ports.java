@@ -8,6 +8,7 @@ import java.net.ServerSocket;
 import java.util.HashSet;
 import java.util.Properties;
 import java.util.Set;
+import java.util.concurrent.ThreadLocalRandom;
 
 /**
  * Ports of the embedded parts: free ones, and the same again after a restart if they are still free, so that processes that
@@ -15,6 +16,15 @@ import java.util.Set;
  */
 final class Ports {
     private static final String FILE = "ports.properties";
+
+    /**
+     * Where Linux begins to give ports to outgoing connections, other systems later: one from there could be taken between the look and
+     * the start, or while the parts are down.
+     */
+    private static final int EPHEMERAL = 32_768;
+
+    private static final int LOWEST = 10_240;
+    private static final int TRIES = 1_000;
 
     private final DataFolder data;
     private final Properties known;
@@ -27,7 +37,7 @@ final class Ports {
 
     /** The port of a part. */
     synchronized int of(String name) {
-        int port = Integer.parseInt(known.getProperty(name, "0"));
+        int port = Math.clamp(DataFolder.number(known, name), 0, 65_535);
         if (port == 0 || taken.contains(port) || !isFree(port)) {
             port = free();
             known.setProperty(name, String.valueOf(port));
@@ -38,15 +48,13 @@ final class Ports {
     }
 
     private int free() {
-        while (true) {
-            try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-                if (!taken.contains(socket.getLocalPort())) {
-                    return socket.getLocalPort();
-                }
-            } catch (IOException e) {
-                throw new UserException("no free port on loopback: " + e.getMessage(), e);
+        for (int i = 0; i < TRIES; i++) {
+            int port = ThreadLocalRandom.current().nextInt(LOWEST, EPHEMERAL);
+            if (!taken.contains(port) && isFree(port)) {
+                return port;
             }
         }
+        throw new UserException("no free port between " + LOWEST + " and " + EPHEMERAL + " on loopback");
     }
 
     /** Whether a server could listen on this port of loopback now. */

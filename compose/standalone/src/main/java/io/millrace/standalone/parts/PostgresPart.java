@@ -4,6 +4,7 @@ import io.millrace.standalone.error.UserException;
 import java.io.BufferedInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
@@ -42,6 +43,11 @@ public final class PostgresPart implements Part {
     static final String VERSION = "18.6.0";
     private static final Duration START_TIMEOUT = Duration.ofSeconds(60);
 
+    /** What the JVM calls a user that the machine has no name for. */
+    private static final String NAMELESS = "?";
+
+    private static final String WRONG_PASSWORD = "28P01";
+
     private final DataFolder data;
     private final int port;
     private final Consumer<String> notice;
@@ -74,7 +80,7 @@ public final class PostgresPart implements Part {
         try {
             Path bin = binaries();
             List<String> unprivileged = unprivileged(bin);
-            if (!Files.exists(cluster.resolve("PG_VERSION"))) {
+            if (!Files.exists(cluster)) {
                 initialize(bin, unprivileged, cluster);
             }
             own(cluster, unprivileged);
@@ -203,14 +209,20 @@ public final class PostgresPart implements Part {
      * really changes and keeps the right to pass through folders that are root's.
      */
     private static List<String> unprivileged(Path bin) {
-        if (!"root".equals(System.getProperty("user.name"))) {
+        boolean root = "root".equals(System.getProperty("user.name"));
+        // a container may run us as a user that the machine has no name for, and PostgreSQL wants one: nobody will do
+        if (!root && !NAMELESS.equals(System.getProperty("user.name"))) {
             return List.of();
         }
         List<String> version = List.of(bin.resolve("postgres").toString(), "--version");
-        for (List<String> prefix : List.of(NAMESPACE, NOBODY)) {
+        for (List<String> prefix : root ? List.of(NAMESPACE, NOBODY) : List.of(NAMESPACE)) {
             if (Child.runs(Stream.concat(prefix.stream(), version.stream()).toList())) {
                 return prefix;
             }
+        }
+        if (!root) {
+            // or it says so itself
+            return List.of();
         }
         throw new UserException(
                 "PostgreSQL does not run as root and neither unshare nor setpriv can change that here: start as another user, or set postgres.url");
@@ -243,7 +255,6 @@ public final class PostgresPart implements Part {
     }
 
     private void initialize(Path bin, List<String> unprivileged, Path cluster) throws IOException {
-        data.delete("postgres/data");
         Path fresh = data.folder("postgres").resolve("data.new");
         data.delete("postgres/data.new");
         Files.createDirectory(
@@ -286,10 +297,13 @@ public final class PostgresPart implements Part {
         if (!Files.exists(lock)) {
             return;
         }
-        List<String> lines = Files.readAllLines(lock);
-        Optional<ProcessHandle> holder = lines.isEmpty()
-                ? Optional.empty()
-                : ProcessHandle.of(Long.parseLong(lines.getFirst().strip()));
+        Optional<ProcessHandle> holder = Files.readString(lock, StandardCharsets.ISO_8859_1)
+                .lines()
+                .map(String::strip)
+                .findFirst()
+                // what a full disk left of it names nobody
+                .filter(pid -> pid.matches("[0-9]{1,9}"))
+                .flatMap(pid -> ProcessHandle.of(Long.parseLong(pid)));
         boolean ours = holder.flatMap(handle -> handle.info().commandLine())
                 .filter(command -> command.contains(cluster.toString()))
                 .isPresent();
@@ -318,7 +332,18 @@ public final class PostgresPart implements Part {
                 return;
             } catch (SQLException e) {
                 if (!isAlive()) {
-                    throw new UserException("PostgreSQL stopped at once: " + Child.lastWords(data, name()), e);
+                    throw new UserException(
+                            "PostgreSQL stopped at once: " + Child.lastWords(data, name())
+                                    + ". If its files are damaged, move "
+                                    + data.root().resolve("postgres")
+                                    + " away: the next start fills a new database from the log, and millrace rebuild postgres from the archive too",
+                            e);
+                }
+                if (WRONG_PASSWORD.equals(e.getSQLState())) {
+                    throw new UserException(
+                            "PostgreSQL was made with another password than is in "
+                                    + data.root().resolve("secrets/postgres") + ": put that file back",
+                            e);
                 }
                 if (System.nanoTime() > end) {
                     throw new UserException("PostgreSQL does not answer: " + e.getMessage(), e);

@@ -59,28 +59,47 @@ public final class RedisPart implements Part {
                 daemonize no
                 """.formatted(port, password, data.folder("redis")));
         try {
-            child = Child.start(
-                    data,
-                    name(),
-                    "TERM",
-                    Child.PATIENCE_SECONDS,
-                    List.of(
-                            binary().toString(),
-                            data.root().resolve("redis.conf").toString()),
-                    Map.of());
+            Path binary = binary();
+            Path snapshot = data.folder("redis").resolve("dump.rdb");
+            if (!serves(binary)) {
+                if (isAlive()) {
+                    throw new UserException("Redis does not answer: " + Child.lastWords(data, name()));
+                }
+                if (!Files.exists(snapshot)) {
+                    throw new UserException("Redis stopped at once: " + Child.lastWords(data, name()));
+                }
+                // what is in it can be made again, so a damaged one must not keep us from starting
+                Files.move(
+                        snapshot,
+                        snapshot.resolveSibling("dump.rdb.damaged"),
+                        java.nio.file.StandardCopyOption.REPLACE_EXISTING);
+                if (!serves(binary)) {
+                    throw new UserException("Redis stopped at once: " + Child.lastWords(data, name()));
+                }
+                notice.accept("Redis could not read " + snapshot + " and starts empty: caches are filled again");
+            }
         } catch (IOException e) {
             throw new UserException("Redis cannot be started: " + DataFolder.reason(e), e);
         }
+    }
+
+    /** Starts the server; whether it answers, which it does not when it stopped or takes too long. */
+    private boolean serves(Path binary) {
+        child = Child.start(
+                data,
+                name(),
+                "TERM",
+                Child.PATIENCE_SECONDS,
+                List.of(binary.toString(), data.root().resolve("redis.conf").toString()),
+                Map.of());
         long end = System.nanoTime() + START_TIMEOUT.toNanos();
         while (!answers()) {
-            if (!isAlive()) {
-                throw new UserException("Redis stopped at once: " + Child.lastWords(data, name()));
-            }
-            if (System.nanoTime() > end) {
-                throw new UserException("Redis does not answer: " + Child.lastWords(data, name()));
+            if (!isAlive() || System.nanoTime() > end) {
+                return false;
             }
             Child.pause(Duration.ofMillis(10));
         }
+        return true;
     }
 
     private Path binary() throws IOException {

@@ -47,6 +47,28 @@ class EvalRetrievalTest {
         assertThat(json.at("/passages").asInt()).isEqualTo(4);
     }
 
+    /** ArguAna: every query is a document, and what is asked for is the argument against it. */
+    @Test
+    void shouldNotLetAQueryFindItself() throws IOException {
+        Files.createDirectories(folder.resolve("qrels"));
+        String claim = "Zoos protect endangered animals from extinction by breeding them.";
+        Files.writeString(folder.resolve("corpus.jsonl"), """
+                {"_id":"zoo-pro","title":"","text":"%s"}
+                {"_id":"zoo-con","title":"","text":"Zoos breed animals that never return to the wild; extinction is not prevented.","metadata":{}}
+                {"_id":"tax-con","title":"","text":"Income above the allowance is taxed at the basic rate.","metadata":{}}
+                """.formatted(claim));
+        Files.writeString(folder.resolve("queries.jsonl"), "{\"_id\":\"zoo-pro\",\"text\":\"%s\"}\n".formatted(claim));
+        Files.writeString(folder.resolve("qrels/test.tsv"), "query-id\tcorpus-id\tscore\nzoo-pro\tzoo-con\t1\n");
+
+        Run run = run("--dir", folder.toString(), "--json");
+
+        assertThat(run.code).isZero();
+        JsonNode json = Instance.JSON.readTree(run.out);
+        for (String mode : new String[] {"keyword", "semantic", "hybrid"}) {
+            assertThat(json.at("/" + mode + "/mrr").asDouble()).as(mode).isEqualTo(1);
+        }
+    }
+
     @Test
     void shouldSayWhichFileIsMissing() {
         Run run = run("--dir", folder.toString());

@@ -8,6 +8,9 @@ import static org.awaitility.Awaitility.await;
 import io.lettuce.core.RedisClient;
 import io.millrace.config.MillraceConfig;
 import io.millrace.log.HttpSchemaRegistry;
+import io.millrace.log.Topic;
+import io.millrace.log.TopicAdmin;
+import io.millrace.log.Topics;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -26,6 +29,7 @@ import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
+import org.apache.avro.Schema;
 import org.apache.avro.SchemaBuilder;
 import org.apache.kafka.clients.admin.Admin;
 import org.junit.jupiter.api.Test;
@@ -136,6 +140,75 @@ class PartsTest {
                 Parts parts = started(data)) {
             assertThat(orphans.values()).noneMatch(ProcessHandle::isAlive);
             assertThat(answer(parts.endpoints())).isEqualTo(42);
+        }
+    }
+
+    /** What a full disk or a power cut leaves of small files. */
+    @Test
+    void shouldStartWithItsDataWhenSmallFilesAreDamaged() throws Exception {
+        Path folder = temporary.resolve("data");
+        try (DataFolder data = DataFolder.open(folder, 1L << 20);
+                Parts parts = started(data)) {
+            execute(parts.endpoints(), "CREATE TABLE kept AS SELECT 42 AS answer");
+            new TopicAdmin(CONFIG.log(parts.endpoints().bootstrapServers())).createAndVerify(List.of(Topics.QUERIES));
+        }
+        byte[] garbage = {'p', 'i', 'd', '=', 'z', '\n', '\\', 'u', 0, (byte) 0xff};
+        Files.write(folder.resolve("ports.properties"), garbage);
+        Files.write(folder.resolve("children/redis"), garbage);
+        Files.write(folder.resolve("run.json"), garbage);
+        Files.write(folder.resolve("redis/dump.rdb"), garbage);
+        Files.write(folder.resolve("postgres/data/postmaster.pid"), garbage);
+        Files.write(folder.resolve("kafka/meta.properties"), garbage);
+        List<String> remarks = new ArrayList<>();
+
+        try (DataFolder data = DataFolder.open(folder, 1L << 20);
+                Parts parts = new Parts(data, CONFIG, remarks::add)) {
+            parts.start(() -> {});
+            assertThat(answer(parts.endpoints())).isEqualTo(42);
+            assertThat(topics(parts.endpoints())).contains("millrace.queries");
+            assertThat(remarks).singleElement().asString().contains("Redis", "dump.rdb", "starts empty");
+        }
+
+        Files.write(folder.resolve("secrets/postgres"), new byte[0]);
+        try (DataFolder data = DataFolder.open(folder, 1L << 20)) {
+            Parts parts = new Parts(data, CONFIG, remark -> {});
+            assertThatThrownBy(() -> parts.start(() -> {}))
+                    .isInstanceOf(UserException.class)
+                    .hasMessageContaining("secrets/postgres")
+                    .hasMessageContaining("put that file back");
+        }
+    }
+
+    /** Records name their schema by the id, which the registry keeps in the database. */
+    @Test
+    void shouldGiveSchemasTheirIdsAgainWhenTheDatabaseWasLost() throws Exception {
+        Path folder = temporary.resolve("data");
+        List<Topic<?>> topics = List.of(Topics.QUERIES, Topics.INTERACTIONS, Topics.COMMANDS);
+        Map<Integer, Schema> ids = new java.util.TreeMap<>();
+        try (DataFolder data = DataFolder.open(folder, 1L << 20);
+                Parts parts = started(data)) {
+            HttpSchemaRegistry registry =
+                    new HttpSchemaRegistry(parts.endpoints().registryUrl());
+            // not in the order that the catalog has
+            for (Topic<?> topic : topics.reversed()) {
+                ids.put(registry.register(topic.subject("millrace."), topic.schema()), topic.schema());
+            }
+            SchemaBook.note(data, registry, "millrace.", topics);
+        }
+        assertThat(ids).hasSize(3);
+        try (DataFolder data = DataFolder.open(folder, 1L << 20)) {
+            data.delete("postgres");
+        }
+
+        try (DataFolder data = DataFolder.open(folder, 1L << 20);
+                Parts parts = started(data)) {
+            HttpSchemaRegistry registry =
+                    new HttpSchemaRegistry(parts.endpoints().registryUrl());
+            ids.forEach((id, schema) -> assertThat(registry.byId(id)).isEqualTo(schema));
+            for (Topic<?> topic : topics) {
+                assertThat(ids.get(registry.register(topic.subject("millrace."), topic.schema())))
+                        .isEqualTo(topic.schema());
+            }
         }
     }
 

@@ -1,0 +1,181 @@
+package io.millrace.standalone;
+
+import static java.util.Objects.requireNonNull;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The launcher script in a checkout whose Maven takes two seconds and makes a program that says hello. */
+class LauncherIT {
+    /** Takes no notice of what is not for it, as Maven's JVM would; a build that was cut off leaves half a jar. */
+    private static final String MAVEN = """
+            #!/bin/sh
+            [ "$1" = --version ] && exit 0
+            exec sh -c '
+                echo "$$" >>builds
+                echo half >compose/standalone/target/millrace.jar
+                sleep 2
+                "$JAVA_HOME/bin/javac" -d compose/standalone/target/hello Hello.java
+                "$JAVA_HOME/bin/jar" --create --file compose/standalone/target/millrace.jar --main-class Hello \
+                    -C compose/standalone/target/hello .
+                echo "$$" >>done
+            ' maven "-Dmaven.multiModuleProjectDirectory=$PWD"
+            """;
+
+    @TempDir
+    private Path folder;
+
+    private Path home = Path.of("");
+
+    @BeforeEach
+    void checkout() throws IOException {
+        home = Files.createDirectories(folder.toRealPath().resolve("a checkout of millräce"));
+        for (String module : List.of(
+                "schemas",
+                "topology",
+                "knowledge",
+                "ingest-gateway",
+                "routers",
+                "learners",
+                "connectors",
+                "sinks",
+                "bench",
+                "compose")) {
+            Files.createDirectories(home.resolve(module).resolve("src/main"));
+        }
+        Files.createDirectories(home.resolve("compose/standalone"));
+        Files.createDirectories(home.resolve(".mvn"));
+        Files.writeString(home.resolve("pom.xml"), "<project/>");
+        Files.writeString(
+                home.resolve("Hello.java"),
+                "public class Hello { public static void main(String[] a) { System.out.println(\"hello\"); } }");
+        executable("mvnw", MAVEN);
+        executable(
+                "millrace", Files.readString(Path.of(requireNonNull(System.getProperty("millrace.home")), "millrace")));
+    }
+
+    private void executable(String name, String script) throws IOException {
+        Path file = Files.writeString(home.resolve(name), script);
+        Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rwxr-xr-x"));
+    }
+
+    private Process start(String name, Map<String, String> environment) throws IOException {
+        ProcessBuilder builder = new ProcessBuilder(home.resolve("millrace").toString(), "status")
+                .redirectOutput(folder.resolve(name + ".out").toFile())
+                .redirectError(folder.resolve(name + ".err").toFile());
+        builder.environment().put("JAVA_HOME", System.getProperty("java.home"));
+        builder.environment().putAll(environment);
+        return builder.start();
+    }
+
+    private String run(Map<String, String> environment) throws Exception {
+        Process process = start("run", environment);
+        greets("run", process);
+        return Millrace.read(folder, "run.err");
+    }
+
+    private void greets(String name, Process process) throws Exception {
+        try {
+            assertThat(process.waitFor(30, TimeUnit.SECONDS)).isTrue();
+        } finally {
+            process.destroyForcibly();
+        }
+        assertThat(Millrace.read(folder, name + ".out"))
+                .as(Millrace.said(folder, name))
+                .isEqualTo("hello\n");
+        assertThat(process.exitValue()).isZero();
+    }
+
+    private List<String> builds() throws IOException {
+        return Files.readAllLines(home.resolve("builds"));
+    }
+
+    private ProcessHandle building() {
+        Awaitility.await("a build")
+                .atMost(Duration.ofSeconds(20))
+                .ignoreExceptions()
+                .until(() -> Files.size(home.resolve("compose/standalone/target/millrace.jar")) > 0);
+        try {
+            return ProcessHandle.of(Long.parseLong(builds().getLast())).orElseThrow();
+        } catch (IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        }
+    }
+
+    @Test
+    void shouldBuildOnceWhenTwoAreStarted() throws Exception {
+        Process first = start("first", Map.of());
+        Process second = start("second", Map.of());
+        greets("first", first);
+        greets("second", second);
+
+        assertThat(builds()).hasSize(1);
+        assertThat(Millrace.read(folder, "first.err") + Millrace.read(folder, "second.err"))
+                .containsOnlyOnce("waiting for process")
+                .containsOnlyOnce("building (");
+        assertThat(home.resolve("compose/standalone/target/building.pid")).doesNotExist();
+    }
+
+    @Test
+    void shouldEndTheBuildOfAKilledOneAndBuildAgain() throws Exception {
+        Process killed = start("killed", Map.of());
+        ProcessHandle maven = building();
+        killed.destroyForcibly().waitFor();
+        assertThat(maven.isAlive()).isTrue();
+
+        assertThat(run(Map.of())).contains("ending process " + maven.pid());
+
+        assertThat(maven.isAlive()).isFalse();
+        assertThat(builds()).hasSize(2);
+        // the first one never came to its end
+        assertThat(Files.readAllLines(home.resolve("done"))).containsExactly(builds().getLast());
+    }
+
+    @Test
+    void shouldTakeMavenAlongWhenItIsStopped() throws Exception {
+        Process stopped = start("stopped", Map.of());
+        ProcessHandle maven = building();
+
+        stopped.destroy();
+
+        assertThat(stopped.waitFor(10, TimeUnit.SECONDS)).isTrue();
+        assertThat(stopped.exitValue()).isEqualTo(143);
+        assertThat(maven.isAlive()).isFalse();
+        assertThat(Millrace.read(folder, "stopped.err"))
+                .contains("millrace: stopped")
+                .doesNotContain("failed");
+        assertThat(run(Map.of())).doesNotContain("ending process", "waiting");
+    }
+
+    /** A JVM that is given the class cache of another place does not start at all. */
+    @Test
+    void shouldBuildAgainOnlyWhenItWasMovedOrItsSourcesChanged() throws Exception {
+        run(Map.of());
+        Map<String, String> bare = new HashMap<>(Map.of("LANG", "C", "LC_ALL", "C", "HOME", ""));
+        assertThat(run(bare)).isEmpty();
+        assertThat(builds()).hasSize(1);
+
+        Path moved = home.resolveSibling("moved");
+        Files.move(home, moved);
+        home = moved;
+        assertThat(run(Map.of())).contains("building (");
+        assertThat(run(Map.of())).isEmpty();
+        assertThat(builds()).hasSize(2);
+
+        Files.writeString(home.resolve("schemas/src/main/New.java"), "// new");
+        assertThat(run(Map.of())).contains("building (");
+        assertThat(builds()).hasSize(3);
+    }
+}
