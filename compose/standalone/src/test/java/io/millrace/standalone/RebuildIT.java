@@ -165,6 +165,7 @@ class RebuildIT {
     private static HttpResponse<String> chat(Standalone standalone, String question) throws Exception {
         return HTTP.send(
                 HttpRequest.newBuilder(URI.create(standalone.url() + "/v1/chat/completions"))
+                        .header("Content-Type", "application/json")
                         .header("x-millrace-cache", "true")
                         .POST(HttpRequest.BodyPublishers.ofString(Stack.chatBody("plain", question, "")))
                         .build(),
