@@ -6,6 +6,7 @@ import io.millrace.schema.Envelope;
 import io.millrace.schema.Tick;
 import io.millrace.service.Service;
 import java.time.Duration;
+import java.util.Map;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
@@ -24,6 +25,7 @@ public final class Clock implements Service {
     private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
             Thread.ofPlatform().name("clock").daemon().factory());
     private volatile long lastAckNanos;
+    private volatile String trouble = "no tick was acknowledged yet";
 
     public Clock(Log log) {
         this.log = log;
@@ -44,6 +46,7 @@ public final class Clock implements Service {
         try {
             tick();
         } catch (RuntimeException e) {
+            trouble = e.toString();
             LOG.error("a tick failed; the next one follows", e);
         }
     }
@@ -55,7 +58,13 @@ public final class Clock implements Service {
             Tick tick = new Tick(Envelope.newBuilder().setOccurredAt(now).build(), partition, count);
             log.producer()
                     .send(Topics.TICKS, partition, String.valueOf(partition), tick)
-                    .thenRun(() -> lastAckNanos = System.nanoTime());
+                    .whenComplete((metadata, error) -> {
+                        if (error == null) {
+                            lastAckNanos = System.nanoTime();
+                        } else {
+                            trouble = error.toString();
+                        }
+                    });
         }
     }
 
@@ -63,6 +72,11 @@ public final class Clock implements Service {
     public boolean isReady() {
         return lastAckNanos != 0
                 && System.nanoTime() - lastAckNanos < Duration.ofSeconds(5).toNanos();
+    }
+
+    @Override
+    public Map<String, String> details() {
+        return isReady() ? Map.of() : Map.of("ticks", trouble);
     }
 
     @Override
