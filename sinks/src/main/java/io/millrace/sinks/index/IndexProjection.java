@@ -159,7 +159,8 @@ public final class IndexProjection implements Service {
     @Override
     public void close() {
         tail.close();
-        timer.shutdownNow();
+        // not interrupted: a commit that is would end the index, and what came since the last one be read again
+        timer.close();
         settling.shutdown();
         commit();
         // ends what settles, too
