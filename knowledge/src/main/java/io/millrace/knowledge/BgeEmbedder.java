@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
  * bge-small-en-v1.5 (BAAI, MIT licence), quantized, in this process: 384 dimensions, about 3 ms for a short text. A second opinion for
  * the verdict whether two questions mean the same; nothing is searched with it.
  *
- * <p>Loaded with the first text, which takes about a second: who never needs it does not pay its memory (about 100 MB). When it cannot be
+ * <p>Loaded with the first text, which takes about a second: who never needs it does not pay its memory (about 140 MB). When it cannot be
  * loaded, that is so until the process is started again.
  */
 public final class BgeEmbedder implements Embedder, AutoCloseable {
