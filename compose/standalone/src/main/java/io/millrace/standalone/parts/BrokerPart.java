@@ -45,6 +45,8 @@ public final class BrokerPart implements Part {
     /** How long a record may be in memory only. */
     private static final Duration FLUSH = Duration.ofMinutes(1);
 
+    private static final Duration FLUSH_CHECK = Duration.ofSeconds(10);
+
     private static final Duration CONTROLLER_PAUSE = Duration.ofMillis(50);
 
     private final DataFolder data;
@@ -222,8 +224,8 @@ public final class BrokerPart implements Part {
 
         // After a kill everything is read again that was not flushed since, which by default is every active segment.
         s.put("log.flush.interval.ms", FLUSH.toMillis());
-        s.put("log.flush.scheduler.interval.ms", FLUSH.toMillis() / 6);
-        s.put("log.flush.offset.checkpoint.interval.ms", FLUSH.toMillis() / 6);
+        s.put("log.flush.scheduler.interval.ms", FLUSH_CHECK.toMillis());
+        s.put("log.flush.offset.checkpoint.interval.ms", (int) FLUSH_CHECK.toMillis());
 
         // Internal topics: one replica, and partitions for a handful of groups instead of fifty each.
         s.put("offsets.topic.replication.factor", (short) 1);
