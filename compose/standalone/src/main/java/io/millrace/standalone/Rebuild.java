@@ -171,7 +171,8 @@ public final class Rebuild {
         read(log, Topics.COMPLETIONS, record -> {
             Completion completion = record.value();
             long end = record.timestamp() + Claims.KEEP.toMillis();
-            if (completion != null && completion.getKind().equals(CompletionKind.STARTED) && end > now) {
+            // what ended at once has not started
+            if (completion != null && !completion.getKind().equals(CompletionKind.HEARTBEAT) && end > now) {
                 String key = Claims.key(completion.getInteractionId(), completion.getAttempt());
                 values.putIfAbsent(key, completion.getWorkerId());
                 until.putIfAbsent(key, end);
