@@ -89,6 +89,20 @@ class StartupIT {
         refused(up(NOTHING, "--port", "0"), data().toString(), "not a folder");
     }
 
+    /** {@code --data ~} would have taken the rights of all others to it, and deleted what is called tmp there. */
+    @Test
+    void shouldTouchNothingInAFolderThatIsSomebodyElses() throws Exception {
+        Files.createDirectories(data().resolve("tmp"));
+        Files.writeString(data().resolve("tmp/precious"), "x");
+        Files.setPosixFilePermissions(data(), PosixFilePermissions.fromString("rwxr-xr-x"));
+
+        refused(up(NOTHING, "--port", "0"), data().toString(), "no data folder", "tmp", "--data");
+
+        assertThat(data().resolve("tmp/precious")).exists();
+        assertThat(Files.getPosixFilePermissions(data())).hasSize(7);
+        assertThat(data().resolve("lock")).doesNotExist();
+    }
+
     @Test
     void shouldSayThatTheDataFolderCannotBeWritten() throws Exception {
         Path parent = Files.createDirectory(folder.resolve("locked"));
