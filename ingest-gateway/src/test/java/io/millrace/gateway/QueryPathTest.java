@@ -618,7 +618,8 @@ class QueryPathTest {
                 "OPTIONS /interactions/" + Ids.next(),
                 "GET, HEAD");
         for (Map.Entry<String, String> each : takes.entrySet()) {
-            assertThat(raw(each.getKey() + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"))
+            assertThat(raw(each.getKey()
+                            + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"))
                     .startsWith("HTTP/1.1 405 ")
                     .containsIgnoringCase("\r\nallow: " + each.getValue() + "\r\n");
         }
