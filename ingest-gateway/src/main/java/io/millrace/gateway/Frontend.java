@@ -63,6 +63,7 @@ final class Frontend extends VerticleBase {
             GarbageHandler garbage,
             SessionHandler sessions,
             OperationsHandler operations,
+            Connections connections,
             IntConsumer listening) {}
 
     private final Shared shared;
@@ -89,7 +90,11 @@ final class Frontend extends VerticleBase {
                 .setIdleTimeout(IDLE_SECONDS)
                 .setHandle100ContinueAutomatically(true)
                 .setCompressionSupported(false));
-        server.connectionHandler(HalfClosed::watch);
+        server.connectionHandler(connection -> {
+            if (shared.connections.admit(connection)) {
+                HalfClosed.watch(connection);
+            }
+        });
         server.requestHandler(request -> {
             HalfClosed.serves(request);
             if (!hasHost(request)) {
