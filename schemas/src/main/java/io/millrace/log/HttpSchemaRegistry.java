@@ -12,8 +12,10 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.avro.Schema;
+import org.apache.avro.SchemaParseException;
 
 /**
  * A client of Confluent's registry REST API, as Confluent, Karapace and Apicurio ({@code /apis/ccompat/v7}) serve it.
@@ -27,6 +29,9 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
 
     /** Four tries over about 1.4 s: longer than a restart of a load balancer, shorter than any deadline. */
     private static final int TRIES = 4;
+
+    /** Refusals that say nothing of what was asked for: no or a wrong password, too late, too often. */
+    private static final Set<Integer> OF_THE_REGISTRY = Set.of(401, 403, 407, 408, 429);
 
     private static final Duration FIRST_BACKOFF = Duration.ofMillis(200);
     private static final Duration TIMEOUT = Duration.ofSeconds(5);
@@ -75,13 +80,21 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
             return known;
         }
         HttpResponse<String> response = send(request("schemas/ids/" + id).GET().build());
+        if (OF_THE_REGISTRY.contains(response.statusCode())) {
+            // nothing is wrong with the record
+            throw unavailable("HTTP " + response.statusCode() + ": " + response.body());
+        }
         if (response.statusCode() != 200) {
             throw new UndecodableException("no schema has id " + id + " (HTTP " + response.statusCode() + ")");
         }
-        Schema schema =
-                new Schema.Parser().parse(parse(response.body()).path("schema").asText());
-        byId.put(id, schema);
-        return schema;
+        try {
+            Schema schema = new Schema.Parser()
+                    .parse(parse(response.body()).path("schema").asText());
+            byId.put(id, schema);
+            return schema;
+        } catch (SchemaParseException e) {
+            throw new UndecodableException("the schema with id " + id + " is not Avro", e);
+        }
     }
 
     private HttpRequest.Builder request(String path) {
@@ -103,14 +116,14 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
                 last = e;
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
-                throw new RegistryUnavailableException("interrupted while asking " + base, e);
+                throw new RegistryUnavailableException("interrupted while asking " + place(), e);
             }
             if (attempt < TRIES) {
                 pause(backoff);
                 backoff = backoff.multipliedBy(2);
             }
         }
-        throw new RegistryUnavailableException("the schema registry at " + base + " does not answer: " + last, last);
+        throw new RegistryUnavailableException("the schema registry at " + place() + " does not answer: " + last, last);
     }
 
     private void pause(Duration backoff) {
@@ -118,16 +131,28 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
             Thread.sleep(backoff);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw new RegistryUnavailableException("interrupted while asking " + base, e);
+            throw new RegistryUnavailableException("interrupted while asking " + place(), e);
         }
     }
 
-    private static JsonNode parse(String body) {
+    /** A proxy's page is no answer of the registry's. */
+    private JsonNode parse(String body) {
         try {
             return JSON.readTree(body);
         } catch (JsonProcessingException e) {
-            throw new UndecodableException("the schema registry answered no JSON: " + body, e);
+            throw unavailable("no JSON: " + body);
         }
+    }
+
+    /** Without a user and a password. */
+    private String place() {
+        return base.getScheme() + "://" + base.getHost() + (base.getPort() < 0 ? "" : ":" + base.getPort())
+                + base.getPath();
+    }
+
+    private RegistryUnavailableException unavailable(String answer) {
+        String message = "the schema registry at " + place() + " answers " + answer;
+        return new RegistryUnavailableException(message, new IOException(message));
     }
 
     private static String encode(String segment) {
