@@ -1,5 +1,6 @@
 package io.millrace.gateway;
 
+import io.millrace.log.Vocabulary.Route;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
@@ -14,7 +15,11 @@ import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Locale;
+import java.util.Set;
 import java.util.function.Function;
+import java.util.regex.MatchResult;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -67,6 +72,20 @@ enum Face {
                                     .put("token_budget", search.getTokenBudget())
                                     .put("tokens_before", search.getTokensBefore())
                                     .put("compressed_tokens", search.getTokensAfter()))
+                    .put("tokens", new JsonArray(tokens(query.getText())))
+                    .put(
+                            "prompt_cache",
+                            new JsonObject()
+                                    // the backends' own affair
+                                    .put("policy_enabled", false)
+                                    .put("prefix_hash", null)
+                                    .put("cached_tokens", cachedTokens(answerOf(reply))))
+                    .put("synthesis_skipped", !query.getGenerate())
+                    .put(
+                            "synthesis_fallback",
+                            query.getGenerate() && reply.getRoute().equals(Route.EXTRACTIVE))
+                    // the local side was tried, or would have been
+                    .put("remote_burst", remote && (reply.getAttempt() > 1 || LOCAL_AWAY.contains(reply.getReason())))
                     .put("rounds", search.getRounds())
                     .put("session_turn", search.getSessionTurn() > 0 ? search.getSessionTurn() : null)
                     .put("searched_for", new JsonArray(List.copyOf(search.getQueries())));
@@ -150,6 +169,12 @@ enum Face {
 
     private static final Logger LOG = LoggerFactory.getLogger(Face.class);
     private static final int SUGGESTIONS = 5;
+    private static final Set<String> LOCAL_AWAY = Set.of("local_loading", "local_unhealthy");
+    private static final String CACHED_TOKENS = "cached_tokens";
+    private static final Pattern WORD = Pattern.compile("[\\p{L}\\p{N}_-]{2,}");
+    private static final Set<String> LITTLE_WORDS = Set.of(
+            "the", "and", "for", "with", "that", "this", "from", "into", "http", "https", "you", "your", "are", "was",
+            "were", "can", "could", "should", "would");
 
     private final Errors errors;
 
@@ -218,9 +243,36 @@ enum Face {
                                     .put("cosine", hit.getCosine())
                                     .put("bm25", hit.getBm25()))
                     .put("source", hit.getPath())
-                    .put("sources", sources));
+                    .put("sources", sources)
+                    .put("rerank_score", hit.getUnit().equals("relevance") ? hit.getScore() : null));
         }
         return items;
+    }
+
+    /** The words of a question that say what it is about, as the predecessor told them. */
+    private static List<String> tokens(String text) {
+        return WORD.matcher(text.toLowerCase(Locale.ROOT))
+                .results()
+                .map(MatchResult::group)
+                .filter(word -> !LITTLE_WORDS.contains(word))
+                .toList();
+    }
+
+    /** Tokens of the prompt that the backend had in its cache; 0 where it does not say. */
+    private static int cachedTokens(Answer answer) {
+        if (!answer.getBody().contains(CACHED_TOKENS)) {
+            return 0;
+        }
+        try {
+            JsonObject usage = new JsonObject(answer.getBody()).getJsonObject("usage", new JsonObject());
+            Object details = usage.getValue("prompt_tokens_details");
+            return details instanceof JsonObject counts && counts.getValue(CACHED_TOKENS) instanceof Number count
+                    ? count.intValue()
+                    : 0;
+        } catch (DecodeException | ClassCastException e) {
+            // a backend's affair; the answer has been read
+            return 0;
+        }
     }
 
     /**

@@ -4,6 +4,8 @@ import io.millrace.id.Ids;
 import io.millrace.log.Topics;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feedback;
+import io.millrace.text.Redactor;
+import io.millrace.text.Sanitizer;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
@@ -28,8 +30,8 @@ final class FeedbackHandler {
                 id,
                 Feedback.newBuilder()
                         .setRating(body.getInteger("rating"))
-                        .setNote(body.getString("note", ""))
-                        .setQuery(body.getString("query", "")));
+                        .setNote(text(body, "note"))
+                        .setQuery(text(body, "query")));
     }
 
     /** Both forms of the predecessor: the outcome of an interaction, or a correction with or without one. */
@@ -61,11 +63,16 @@ final class FeedbackHandler {
                 Feedback.newBuilder()
                         .setRating(body.getInteger("rating", body.getInteger("user_feedback")))
                         .setOutcome(body.getString("outcome", ""))
-                        .setNote(body.getString("note", ""))
-                        .setCorrection(body.getString("correction", ""))
-                        .setQuery(body.getString("query", ""))
-                        .setOriginalResponse(body.getString("original_response", ""))
+                        .setNote(text(body, "note"))
+                        .setCorrection(text(body, "correction"))
+                        .setQuery(text(body, "query"))
+                        .setOriginalResponse(text(body, "original_response"))
                         .setTags(tags));
+    }
+
+    /** Feedback is kept for as long as interactions, and as they are: without secrets. */
+    private static String text(JsonObject body, String field) {
+        return Redactor.redact(Sanitizer.sanitize(body.getString(field, "")));
     }
 
     private void write(RoutingContext context, String interactionId, Feedback.Builder feedback) {

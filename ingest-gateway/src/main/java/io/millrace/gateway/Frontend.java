@@ -20,6 +20,8 @@ import io.vertx.ext.web.RoutingContext;
 import io.vertx.ext.web.handler.BodyHandler;
 import io.vertx.ext.web.openapi.router.RequestExtractor;
 import io.vertx.ext.web.openapi.router.RouterBuilder;
+import io.vertx.openapi.contract.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -61,6 +63,7 @@ final class Frontend extends VerticleBase {
             GarbageHandler garbage,
             SessionHandler sessions,
             OperationsHandler operations,
+            Connections connections,
             IntConsumer listening) {}
 
     private final Shared shared;
@@ -87,7 +90,11 @@ final class Frontend extends VerticleBase {
                 .setIdleTimeout(IDLE_SECONDS)
                 .setHandle100ContinueAutomatically(true)
                 .setCompressionSupported(false));
-        server.connectionHandler(HalfClosed::watch);
+        server.connectionHandler(connection -> {
+            if (shared.connections.admit(connection)) {
+                HalfClosed.watch(connection);
+            }
+        });
         server.requestHandler(request -> {
             HalfClosed.serves(request);
             if (!hasHost(request)) {
@@ -140,7 +147,7 @@ final class Frontend extends VerticleBase {
         root.route().handler(this::takeRoom);
         root.route().subRouter(api);
         root.errorHandler(404, context -> fail(context, refused(404)));
-        root.errorHandler(405, context -> fail(context, refused(405)));
+        root.errorHandler(405, this::otherMethod);
         root.errorHandler(400, this::failed);
         root.errorHandler(500, this::failed);
         root.route().failureHandler(this::failed);
@@ -170,6 +177,22 @@ final class Frontend extends VerticleBase {
         if (memory != null) {
             memory.close();
         }
+    }
+
+    /** RFC 9110 wants a 405 to say what the path does take. */
+    private void otherMethod(RoutingContext context) {
+        Path path = shared.contract.openapi().findPath(context.normalizedPath());
+        List<String> takes = new ArrayList<>();
+        if (path != null) {
+            path.getOperations()
+                    .forEach(operation -> takes.add(operation.getHttpMethod().name()));
+        }
+        if (takes.contains("GET")) {
+            takes.add("HEAD");
+        }
+        takes.sort(null);
+        context.response().putHeader(HttpHeaders.ALLOW, String.join(", ", takes));
+        fail(context, refused(405));
     }
 
     private static void asGet(RoutingContext context) {

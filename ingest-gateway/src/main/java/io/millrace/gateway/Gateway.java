@@ -204,6 +204,7 @@ public final class Gateway implements Service {
                             others,
                             keyStore,
                             this),
+                    new Connections(metrics),
                     actual -> port = actual);
             await(started.deployVerticle(
                             () -> new Frontend(shared),

@@ -23,6 +23,7 @@ final class Headers {
     static final String IDEMPOTENCY_KEY = "Idempotency-Key";
 
     private static final Pattern NAME = Pattern.compile("[a-z0-9-]{1,32}");
+    private static final Pattern COMMA = Pattern.compile(",");
     private static final int MOST_KEY_CHARS = 255;
     private static final Pattern TRACEPARENT =
             Pattern.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?");
@@ -93,8 +94,11 @@ final class Headers {
 
     /** Whether the client asks for 202 instead of waiting (RFC 7240). */
     static boolean respondAsync(HttpServerRequest request) {
-        String prefer = request.getHeader("Prefer");
-        return prefer != null && prefer.contains("respond-async");
+        return request.headers().getAll("Prefer").stream()
+                .flatMap(COMMA::splitAsStream)
+                // its parameters, and a value, say nothing more
+                .map(preference -> preference.split("[;=]", 2)[0].strip())
+                .anyMatch("respond-async"::equalsIgnoreCase);
     }
 
     /** Refuses a body that does not say it is JSON: a browser can send other types across origins without asking. */
@@ -107,7 +111,11 @@ final class Headers {
         int end = contentType == null ? -1 : contentType.indexOf(';');
         String type = contentType == null ? "" : end < 0 ? contentType : contentType.substring(0, end);
         if (!type.trim().equalsIgnoreCase("application/json")) {
-            throw Problem.field(415, "unsupported_media_type", "Content-Type", "Content-Type must be application/json");
+            throw Problem.field(
+                    415,
+                    "unsupported_media_type",
+                    "Content-Type",
+                    "Content-Type must be application/json, with curl: -H 'Content-Type: application/json'");
         }
     }
 }

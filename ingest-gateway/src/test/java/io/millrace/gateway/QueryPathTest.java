@@ -26,6 +26,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -235,6 +236,11 @@ class QueryPathTest {
         harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "found")
                 .setBackend("cloud")
                 .setRoute("remote")
+                .setAttempt(2)
+                .setAnswer(Answer.newBuilder()
+                        .setText("found")
+                        .setBody("{\"usage\":{\"prompt_tokens_details\":{\"cached_tokens\":5}}}")
+                        .build())
                 .setHits(List.of(
                         GatewayHarness.hit("p1", 0.5, null),
                         GatewayHarness.hit("p2", 0.8, 2.0),
@@ -268,8 +274,28 @@ class QueryPathTest {
                 .isEqualTo(0.8);
         assertThat(results.getJsonArray("keyword_results").getJsonObject(0).getString("id"))
                 .isEqualTo("p3");
+        assertThat(results.fieldNames())
+                .contains(
+                        "combined_results",
+                        "semantic_results",
+                        "keyword_results",
+                        "sql_results",
+                        "tokens",
+                        "collections",
+                        "prompt_cache",
+                        "context_compression",
+                        "synthesis_fallback",
+                        "synthesis_skipped",
+                        "remote_burst");
+        assertThat(results.getJsonArray("tokens")).containsExactly("how");
+        assertThat(results.getJsonObject("prompt_cache").getInteger("cached_tokens"))
+                .isEqualTo(5);
+        assertThat(results.getBoolean("synthesis_skipped")).isFalse();
+        assertThat(results.getBoolean("synthesis_fallback")).isFalse();
+        assertThat(results.getBoolean("remote_burst")).isTrue();
         JsonObject item = results.getJsonArray("combined_results").getJsonObject(1);
-        assertThat(item.fieldNames()).contains("collection", "id", "score", "payload", "source", "sources");
+        assertThat(item.fieldNames())
+                .contains("collection", "id", "score", "payload", "source", "sources", "rerank_score");
         Query query = query();
         assertThat(query.getApi()).isEqualTo("query");
         assertThat(query.getBackend()).isEqualTo("remote");
@@ -410,10 +436,17 @@ class QueryPathTest {
 
     @Test
     void shouldAnswer202WithALocationWhenAskedToRespondAsync() {
-        HttpResponse<String> response = harness.post("/query", "{\"query\":\"how?\"}", "Prefer", "respond-async");
+        HttpResponse<String> response =
+                harness.post("/query", "{\"query\":\"how?\"}", "Prefer", "wait=10, Respond-Async; x=1");
 
         assertThat(response.statusCode()).isEqualTo(202);
         assertThat(response.headers().firstValue("location")).hasValue("/interactions/" + query().getInteractionId());
+
+        harness.wire.sent.clear();
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
+        assertThat(harness.post("/query", "{\"query\":\"how?\"}", "Prefer", "no-respond-async")
+                        .statusCode())
+                .isEqualTo(200);
     }
 
     @Test
@@ -565,8 +598,31 @@ class QueryPathTest {
                 .startsWith("HTTP/1.1 200 ")
                 .endsWith("\r\n\r\n");
         assertThat(raw("HEAD /hybrid/health HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 200 ");
-        assertThat(raw("HEAD /query HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 405 ");
+        assertThat(raw("HEAD /query HTTP/1.1\r\nHost: x\r\n\r\n"))
+                .startsWith("HTTP/1.1 405 ")
+                .containsIgnoringCase("\r\nallow: POST\r\n");
         assertThat(raw("HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 404 ");
+    }
+
+    @Test
+    void shouldSayWhatAPathTakesWhenAskedOtherwise() throws Exception {
+        Map<String, String> takes = Map.of(
+                "PUT /documents",
+                "DELETE, GET, HEAD, POST",
+                "POST /hybrid/health",
+                "GET, HEAD",
+                "GET /v1/chat/completions",
+                "POST",
+                "GET /aidb/v1/chat/completions",
+                "POST",
+                "OPTIONS /interactions/" + Ids.next(),
+                "GET, HEAD");
+        for (Map.Entry<String, String> each : takes.entrySet()) {
+            assertThat(raw(each.getKey()
+                            + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"))
+                    .startsWith("HTTP/1.1 405 ")
+                    .containsIgnoringCase("\r\nallow: " + each.getValue() + "\r\n");
+        }
     }
 
     private Socket connect() throws IOException {
@@ -645,7 +701,7 @@ class QueryPathTest {
     void shouldRecordFeedbackInAllForms() {
         String id = Ids.next();
         for (String[] form : new String[][] {
-            {"/feedback/" + id, "{\"rating\":-1,\"note\":\"no\",\"query\":\"q\"}"},
+            {"/feedback/" + id, "{\"rating\":-1,\"note\":\"no: password=hunter2hunter2\",\"query\":\"q\"}"},
             {"/feedback", "{\"interaction_id\":\"" + id + "\",\"outcome\":\"partial\",\"user_feedback\":1}"},
             {
                 "/feedback",
@@ -661,7 +717,7 @@ class QueryPathTest {
         assertThat(written).extracting(Feedback::getRating).containsExactly(-1, 1, 0);
         assertThat(written).extracting(Feedback::getInteractionId).containsExactly(id, id, "");
         assertThat(written.getLast().getTags()).containsExactly("t", "variant:b");
-        assertThat(written.getFirst().getNote()).isEqualTo("no");
+        assertThat(written.getFirst().getNote()).isEqualTo("no: password=[REDACTED:password]");
     }
 
     @Test

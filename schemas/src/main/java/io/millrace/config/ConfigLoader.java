@@ -40,6 +40,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Function;
+import java.util.stream.Collectors;
 import org.yaml.snakeyaml.LoaderOptions;
 import org.yaml.snakeyaml.Yaml;
 import org.yaml.snakeyaml.constructor.SafeConstructor;
@@ -50,6 +51,7 @@ import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
 import org.yaml.snakeyaml.nodes.ScalarNode;
 import org.yaml.snakeyaml.nodes.SequenceNode;
+import org.yaml.snakeyaml.nodes.Tag;
 
 /**
  * Reads the configuration. In this order, the later over the earlier: defaults, the file, {@code MILLRACE_*} variables, flags. The four
@@ -63,11 +65,28 @@ public final class ConfigLoader {
             Set.of("MILLRACE_LOCAL_URL", "MILLRACE_REMOTE_URL", "MILLRACE_REMOTE_KEY", "MILLRACE_REMOTE_MODEL");
 
     /** Variables of the launcher and of tests, which are no settings. */
-    private static final Set<String> OURS =
-            Set.of("MILLRACE_URL", "MILLRACE_DATA", "MILLRACE_HOME", "MILLRACE_JAVA_OPTS", "MILLRACE_TEST_QDRANT_URL");
+    private static final Set<String> OURS = Set.of(
+            "MILLRACE_URL",
+            "MILLRACE_DATA",
+            "MILLRACE_HOME",
+            "MILLRACE_JAVA_OPTS",
+            "MILLRACE_AOT",
+            "MILLRACE_TEST_QDRANT_URL");
 
     private static final Set<String> CAPABILITIES = Set.of("json", "tools", "vision");
     private static final Set<String> MODES = Set.of("off", "auto", "keyword", "semantic", "hybrid", "tree");
+    private static final Map<String, Kind> KINDS = Map.of("openai", Kind.OPENAI, "llama.cpp", Kind.LLAMA_CPP);
+    private static final Map<String, Locality> LOCALITIES = Map.of("local", Locality.LOCAL, "remote", Locality.REMOTE);
+
+    /** Fields of backends and models that hold several values; all others hold one. */
+    private static final Set<String> LISTS = Set.of("deployments", "capabilities", "aliases");
+
+    /** Settings that name a variable with a secret. */
+    private static final List<Setting<String>> SECRETS = List.of(
+            Settings.POSTGRES_PASSWORD_ENV, Settings.RERANK_KEY_ENV, Settings.EXPAND_KEY_ENV, Settings.QDRANT_KEY_ENV);
+
+    private static final Duration SHORTEST_TIMEOUT = Duration.ofMillis(100);
+    private static final Duration LONGEST_TIMEOUT = Duration.ofHours(1);
 
     private record Entry(String value, String origin) {}
 
@@ -78,6 +97,9 @@ public final class ConfigLoader {
     private final Map<String, ModelPolicy> models =
             new TreeMap<>(MillraceConfig.defaults().models());
     private final Map<String, String> origins = new TreeMap<>();
+
+    /** Variables that hold the key of a deployment. */
+    private final Set<String> keyVariables = new HashSet<>();
 
     private ConfigLoader(Map<String, String> env) {
         this.env = env;
@@ -122,23 +144,52 @@ public final class ConfigLoader {
         Map<String, String> shown = new TreeMap<>();
         for (Setting<?> setting : Settings.ALL) {
             Entry entry = loader.values.get(setting.key());
-            shown.put(setting.key(), entry == null ? setting.fallback() : entry.value);
+            shown.put(setting.key(), Secret.masked(entry == null ? setting.fallback() : entry.value));
             loader.origins.put(setting.key(), entry == null ? "default" : entry.origin);
         }
-        config.backends()
-                .values()
-                .forEach(backend -> backend.deployments()
-                        .forEach(deployment -> shown.put(
-                                "backends." + backend.name() + "." + deployment.name(),
-                                backend.kind() + " " + deployment.url()
-                                        + (deployment.key().isPresent() ? " key " + deployment.key() : ""))));
-        config.models()
-                .values()
-                .forEach(model -> shown.put(
-                        "models." + model.name(),
-                        "backend " + (model.backend().isEmpty() ? "by routing" : model.backend()) + ", retrieval "
-                                + model.retrieval()));
+        config.backends().values().forEach(backend -> shown.putAll(shown(backend)));
+        config.models().values().forEach(model -> shown.putAll(shown(model)));
         return new Loaded(config, shown, loader.origins);
+    }
+
+    private static Map<String, String> shown(Backend backend) {
+        String key = "backends." + backend.name() + ".";
+        Map<String, String> shown = new HashMap<>();
+        shown.put(key + "kind", word(KINDS, backend.kind()));
+        shown.put(key + "locality", word(LOCALITIES, backend.locality()));
+        for (Deployment deployment : backend.deployments()) {
+            String below = key + deployment.name() + ".";
+            shown.put(below + "url", Secret.masked(deployment.url()));
+            shown.put(below + "model", deployment.model());
+            shown.put(below + "key", deployment.key().toString());
+            shown.put(below + "input-price", String.valueOf(deployment.inputPrice()));
+            shown.put(below + "output-price", String.valueOf(deployment.outputPrice()));
+            shown.put(below + "context-length", String.valueOf(deployment.contextLength()));
+            shown.put(
+                    below + "capabilities",
+                    deployment.capabilities().stream().sorted().collect(Collectors.joining(",")));
+            shown.put(below + "concurrency", String.valueOf(deployment.concurrency()));
+            shown.put(below + "timeout", Setting.written(deployment.timeout()));
+        }
+        return shown;
+    }
+
+    private static Map<String, String> shown(ModelPolicy model) {
+        String key = "models." + model.name() + ".";
+        return Map.of(
+                key + "backend", model.backend(),
+                key + "retrieval", model.retrieval(),
+                key + "add-context", String.valueOf(model.addContext()),
+                key + "local-only", String.valueOf(model.localOnly()),
+                key + "aliases", String.join(",", model.aliases()));
+    }
+
+    private static <T> String word(Map<String, T> words, T value) {
+        return words.entrySet().stream()
+                .filter(entry -> entry.getValue().equals(value))
+                .map(Map.Entry::getKey)
+                .findFirst()
+                .orElseThrow();
     }
 
     private void read(Path file) {
@@ -178,7 +229,12 @@ public final class ConfigLoader {
 
     private void flatten(Path file, String key, NodeTuple tuple) {
         Node node = tuple.getValueNode();
-        if (node instanceof MappingNode map) {
+        boolean section =
+                Settings.ALL.stream().anyMatch(setting -> setting.key().startsWith(key + "."));
+        if (section && isNothing(node)) {
+            return;
+        }
+        if (node instanceof MappingNode map && !map.getValue().isEmpty()) {
             for (NodeTuple child : map.getValue()) {
                 flatten(file, key + "." + scalar(child.getKeyNode()), child);
             }
@@ -186,7 +242,7 @@ public final class ConfigLoader {
         }
         String at = at(file, tuple.getKeyNode());
         if (Settings.ALL.stream().noneMatch(setting -> setting.key().equals(key))) {
-            errors.add(at + ": " + key + " is no setting" + meant(key));
+            errors.add(at + ": " + key + " is no setting" + meant(key, Setting::key));
             return;
         }
         String value = node instanceof SequenceNode list
@@ -196,11 +252,20 @@ public final class ConfigLoader {
         values.put(key, new Entry(value, at));
     }
 
-    private static String meant(String key) {
+    /** A section whose lines are all commented out. */
+    private static boolean isNothing(Node node) {
+        return switch (node) {
+            case ScalarNode scalar -> scalar.getTag().equals(Tag.NULL);
+            case MappingNode map -> map.getValue().isEmpty();
+            default -> false;
+        };
+    }
+
+    private static String meant(String word, Function<Setting<?>, String> name) {
         return Settings.ALL.stream()
-                .map(Setting::key)
-                .min(Comparator.comparingInt(known -> distance(known, key)))
-                .filter(known -> distance(known, key) <= 4)
+                .map(name)
+                .min(Comparator.comparingInt(known -> distance(known, word)))
+                .filter(known -> distance(known, word) <= 4)
                 .map(known -> "; did you mean " + known + "?")
                 .orElse("");
     }
@@ -228,6 +293,9 @@ public final class ConfigLoader {
     }
 
     private void entries(Path file, String section, Node node, Reader reader) {
+        if (isNothing(node)) {
+            return;
+        }
         if (!(node instanceof MappingNode map)) {
             errors.add(at(file, node) + ": " + section + " must be a map of names");
             return;
@@ -245,6 +313,7 @@ public final class ConfigLoader {
 
     private void backend(Path file, String name, Node key, Map<String, Node> fields) {
         String at = at(file, key) + ": backends." + name;
+        fields.forEach((field, value) -> origins.put("backends." + name + "." + field, at(file, value)));
         only(file, "backends." + name, fields, Set.of("kind", "locality", "deployments"));
         if (!name.matches("[a-z0-9][a-z0-9-]{0,40}")
                 || Set.of("builtin", "extractive").contains(name)) {
@@ -252,15 +321,11 @@ public final class ConfigLoader {
                     at + ": a backend's name is lower-case letters, digits and dashes, and not builtin or extractive");
             return;
         }
-        Kind kind = oneOf(
-                at + ".kind",
-                text(fields, "kind", "openai"),
-                Map.of("openai", Kind.OPENAI, "llama.cpp", Kind.LLAMA_CPP),
-                Kind.OPENAI);
+        Kind kind = oneOf(at + ".kind", text(fields, "kind", "openai"), KINDS, Kind.OPENAI);
         Locality locality = oneOf(
                 at + ".locality",
                 text(fields, "locality", kind == Kind.LLAMA_CPP ? "local" : "remote"),
-                Map.of("local", Locality.LOCAL, "remote", Locality.REMOTE),
+                LOCALITIES,
                 Locality.REMOTE);
         List<Deployment> deployments = new ArrayList<>();
         if (fields.get("deployments") instanceof SequenceNode list) {
@@ -272,7 +337,7 @@ public final class ConfigLoader {
                 }
             }
         }
-        if (deployments.isEmpty()) {
+        if (deployments.isEmpty() && !(fields.get("deployments") instanceof MappingNode)) {
             errors.add(at + ".deployments: at least one is needed");
         }
         backends.put(name, new Backend(name, locality, kind, deployments));
@@ -280,6 +345,14 @@ public final class ConfigLoader {
 
     private Deployment deployment(Path file, String backend, int index, Node node, Map<String, Node> fields) {
         String path = at(file, node) + ": backends." + backend + ".deployments[" + index + "]";
+        String name = text(fields, "name", index == 0 ? backend : backend + "-" + (index + 1));
+        String shown = "backends." + backend + "." + name;
+        if (name.isBlank()) {
+            errors.add(path + ".name: must not be empty");
+        }
+        origins.put(shown, at(file, node));
+        fields.forEach((field, value) ->
+                origins.put(shown + "." + (field.startsWith("key-") ? "key" : field), at(file, value)));
         only(
                 file,
                 "backends." + backend + ".deployments",
@@ -307,10 +380,10 @@ public final class ConfigLoader {
                     .forEach(c -> errors.add(path + ".capabilities: there is no " + c));
         }
         return new Deployment(
-                text(fields, "name", index == 0 ? backend : backend + "-" + (index + 1)),
+                name,
                 url,
                 text(fields, "model", ""),
-                key(path, fields),
+                key(file, path, fields),
                 parse(
                         path + ".input-price",
                         fields,
@@ -340,13 +413,25 @@ public final class ConfigLoader {
                         "4",
                         Setting.integer("", 4, 1, 10_000, "").parser(),
                         4),
-                parse(path + ".timeout", fields, "timeout", "120s", Setting::parseDuration, Duration.ofMinutes(2)));
+                parse(
+                        path + ".timeout",
+                        fields,
+                        "timeout",
+                        "120s",
+                        Setting.duration("", "120s", SHORTEST_TIMEOUT, LONGEST_TIMEOUT, "")
+                                .parser(),
+                        Duration.ofMinutes(2)));
     }
 
-    private Secret key(String path, Map<String, Node> fields) {
+    /** @param config that names the key; a file beside it can be named by its name alone */
+    private Secret key(Path config, String path, Map<String, Node> fields) {
         String variable = text(fields, "key-env", "");
         String file = text(fields, "key-file", "");
+        if (!variable.isEmpty() && !file.isEmpty()) {
+            errors.add(path + ".key-file: there is a key-env, too; name one of them");
+        }
         if (!variable.isEmpty()) {
+            keyVariables.add(variable);
             String value = env.get(variable);
             if (value == null) {
                 errors.add(path + ".key-env: there is no variable " + variable);
@@ -355,7 +440,12 @@ public final class ConfigLoader {
         }
         if (!file.isEmpty()) {
             try {
-                return new Secret(Files.readString(Path.of(file)).strip());
+                String key = Files.readString(config.toAbsolutePath().resolveSibling(file))
+                        .strip();
+                if (key.isEmpty()) {
+                    errors.add(path + ".key-file: " + file + " is empty");
+                }
+                return new Secret(key);
             } catch (IOException e) {
                 errors.add(path + ".key-file: " + file + " cannot be read");
             }
@@ -365,6 +455,7 @@ public final class ConfigLoader {
 
     private void model(Path file, String name, Node key, Map<String, Node> fields) {
         String path = at(file, key) + ": models." + name;
+        fields.forEach((field, value) -> origins.put("models." + name + "." + field, at(file, value)));
         only(file, "models." + name, fields, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"));
         List<String> aliases = new ArrayList<>();
         if (fields.get("aliases") instanceof SequenceNode list) {
@@ -386,20 +477,32 @@ public final class ConfigLoader {
     }
 
     private void variables() {
-        new TreeMap<>(env).forEach((variable, value) -> {
+        Map<String, String> unknown = new TreeMap<>();
+        env.forEach((variable, value) -> {
             if (!variable.startsWith("MILLRACE_") || SHORTCUTS.contains(variable) || OURS.contains(variable)) {
                 return;
             }
             Settings.ALL.stream()
                     .filter(setting -> setting.variable().equals(variable))
                     .findFirst()
-                    .ifPresentOrElse(setting -> values.put(setting.key(), new Entry(value, variable)), () -> {
-                        // a key's own variable, named by key-env, may well begin with our name
-                        if (backends.isEmpty() || !variable.contains("KEY")) {
-                            errors.add(variable + ": is no setting; see docs/configuration.md");
-                        }
-                    });
+                    .ifPresentOrElse(
+                            setting -> values.put(setting.key(), new Entry(value, variable)),
+                            () -> unknown.put(variable, value));
         });
+        // a variable that holds a secret may well begin with our name
+        Set<String> named = new HashSet<>(keyVariables);
+        SECRETS.forEach(setting -> named.add(value(setting, "")));
+        unknown.keySet().stream()
+                .filter(variable -> !named.contains(variable))
+                .forEach(variable -> errors.add(variable + ": is no setting" + meant(variable, Setting::variable)
+                        + "; see docs/configuration.md"));
+        for (String more : List.of("MILLRACE_REMOTE_KEY", "MILLRACE_REMOTE_MODEL")) {
+            if (!env.getOrDefault(more, "").isEmpty()
+                    && env.getOrDefault("MILLRACE_REMOTE_URL", "").isEmpty()
+                    && !backends.containsKey("remote")) {
+                errors.add(more + ": does nothing without MILLRACE_REMOTE_URL, the address of the API");
+            }
+        }
         shortcut(
                 "local",
                 Kind.LLAMA_CPP,
@@ -436,7 +539,15 @@ public final class ConfigLoader {
                 locality == Locality.LOCAL ? 4 : 64,
                 Duration.ofMinutes(2));
         backends.put(name, new Backend(name, locality, kind, List.of(deployment)));
-        origins.put("backends." + name + "." + name, variable);
+        for (String shown : List.of("kind", "locality", name + ".url")) {
+            origins.put("backends." + name + "." + shown, variable);
+        }
+        if (!key.isEmpty()) {
+            origins.put("backends." + name + "." + name + ".key", "MILLRACE_REMOTE_KEY");
+        }
+        if (!model.isEmpty()) {
+            origins.put("backends." + name + "." + name + ".model", "MILLRACE_REMOTE_MODEL");
+        }
     }
 
     /** What the variable holds that a setting names; none when it names none. */
@@ -491,31 +602,47 @@ public final class ConfigLoader {
         backends.values()
                 .forEach(backend -> backend.deployments().forEach(deployment -> {
                     if (!names.add(deployment.name())) {
-                        errors.add(
-                                "backends." + backend.name() + ": deployment " + deployment.name() + " is named twice");
+                        errors.add(origin("backends." + backend.name() + "." + deployment.name()) + "backends."
+                                + backend.name() + ": another deployment has the name " + deployment.name()
+                                + ", too");
                     }
                 }));
         Set<String> known = new HashSet<>(backends.keySet());
         known.addAll(Set.of("", "local", "remote", "extractive"));
         Map<String, String> aliases = new HashMap<>();
         models.values().forEach(model -> {
+            String name = "models." + model.name();
             if (!known.contains(model.backend())) {
-                errors.add("models." + model.name() + ".backend: there is no backend " + model.backend());
+                errors.add(origin(name + ".backend") + name + ".backend: there is no backend " + model.backend());
+            } else if (model.localOnly() && isRemote(model.backend())) {
+                errors.add(origin(name + ".local-only") + name
+                        + ".local-only: what may not leave cannot be sent to the backend " + model.backend());
             }
             model.aliases().forEach(alias -> {
-                String other = models.containsKey(alias) ? alias : aliases.put(alias, model.name());
-                if (other != null) {
-                    errors.add("models." + model.name() + ".aliases: " + alias + " is also " + other);
+                String other = models.containsKey(alias)
+                        ? "a model"
+                        : known.contains(alias)
+                                ? "a backend"
+                                : aliases.containsKey(alias) ? "an alias of " + aliases.get(alias) : "";
+                if (!other.isEmpty()) {
+                    errors.add(origin(name + ".aliases") + name + ".aliases: " + alias + " is also " + other);
                 }
+                aliases.put(alias, model.name());
             });
         });
+        int replication = value(Settings.REPLICATION, 1);
+        String brokers = value(Settings.KAFKA, "");
+        if (replication > 1 && brokers.isEmpty()) {
+            errors.add(origin(Settings.REPLICATION) + ": kafka.replication " + replication
+                    + " needs as many brokers, and without kafka.bootstrap-servers there is one");
+        }
         return new MillraceConfig(
                 new Listen(host, value(Settings.LISTEN_PORT, 8092)),
                 new Kafka(
-                        value(Settings.KAFKA, ""),
+                        brokers,
                         value(Settings.PREFIX, "millrace."),
                         value(Settings.PARTITIONS, LogSettings.DEFAULT_PARTITIONS),
-                        value(Settings.REPLICATION, 1)),
+                        replication),
                 new Registry(value(Settings.REGISTRY, "")),
                 new Postgres(
                         value(Settings.POSTGRES, ""),
@@ -594,6 +721,17 @@ public final class ConfigLoader {
         }
     }
 
+    private boolean isRemote(String backend) {
+        Backend named = backends.get(backend);
+        return named == null ? backend.equals("remote") : named.locality() == Locality.REMOTE;
+    }
+
+    /** Where a field of a backend or model came from, to begin a line with; empty when nobody wrote it. */
+    private String origin(String shown) {
+        String at = origins.get(shown);
+        return at == null ? "" : at + ": ";
+    }
+
     private String origin(Setting<?> setting) {
         Entry entry = values.get(setting.key());
         return entry == null ? "default" : entry.origin;
@@ -648,6 +786,9 @@ public final class ConfigLoader {
             } else if (!known.contains(field)) {
                 errors.add(at(file, node) + ": " + path + "." + field + " is no setting; there are "
                         + String.join(", ", new java.util.TreeSet<>(known)));
+            } else if (!(LISTS.contains(field) ? node instanceof SequenceNode : node instanceof ScalarNode)) {
+                errors.add(at(file, node) + ": " + path + "." + field + " must be "
+                        + (LISTS.contains(field) ? "a list, such as [a, b]" : "one value"));
             }
         });
     }

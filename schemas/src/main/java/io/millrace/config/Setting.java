@@ -3,6 +3,7 @@ package io.millrace.config;
 import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -17,6 +18,7 @@ import java.util.regex.Pattern;
  * @param parser text to value; throws {@link IllegalArgumentException} with what is wrong
  */
 public record Setting<T>(String key, String fallback, String range, String doc, Function<String, T> parser) {
+    private static final Pattern NAME = Pattern.compile("[a-z0-9][a-z0-9-]{0,62}");
     private static final Pattern QUANTITY = Pattern.compile("(\\d+(?:\\.\\d+)?)\\s*([a-zA-Z]*)");
 
     /** The variable that overrides it, e.g. {@code MILLRACE_ROUTING_LOCAL}. */
@@ -26,6 +28,16 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
 
     static Setting<String> text(String key, String fallback, String doc) {
         return new Setting<>(key, fallback, "text", doc, value -> value);
+    }
+
+    /** @param form what it must match unless it is the default, such as {@code host:port} */
+    static Setting<String> text(String key, String fallback, String form, Pattern pattern, String doc) {
+        return new Setting<>(key, fallback, form, doc, value -> {
+            if (!value.equals(fallback) && !pattern.matcher(value).matches()) {
+                throw new IllegalArgumentException("must be " + form);
+            }
+            return value;
+        });
     }
 
     static Setting<Integer> integer(String key, int fallback, int min, int max, String doc) {
@@ -82,11 +94,22 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
                 String.join(",", fallback),
                 "names",
                 doc,
-                value -> value.isBlank()
-                        ? List.of()
-                        : Pattern.compile("\\s*,\\s*")
-                                .splitAsStream(value.strip())
-                                .toList());
+                value -> named(Pattern.compile("\\s*,\\s*")
+                        .splitAsStream(value.strip())
+                        .toList()));
+    }
+
+    private static List<String> named(List<String> names) {
+        for (String name : names) {
+            if (!NAME.matcher(name).matches()) {
+                throw new IllegalArgumentException("must be names of lower-case letters, digits and dashes, and "
+                        + (name.isEmpty() ? "one is empty" : name + " is none"));
+            }
+        }
+        if (Set.copyOf(names).size() < names.size()) {
+            throw new IllegalArgumentException("must name each once");
+        }
+        return names;
     }
 
     /** A duration such as {@code 500ms}, {@code 2s}, {@code 10m}, {@code 1h}. */
@@ -145,7 +168,7 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
                 + List.of("B", "KiB", "MiB", "GiB", "TiB").get(power);
     }
 
-    private static String written(Duration duration) {
+    static String written(Duration duration) {
         if (duration.toMillis() % 1000 != 0) {
             return duration.toMillis() + "ms";
         }

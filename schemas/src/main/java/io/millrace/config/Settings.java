@@ -3,6 +3,7 @@ package io.millrace.config;
 import io.millrace.log.LogSettings;
 import java.time.Duration;
 import java.util.List;
+import java.util.regex.Pattern;
 
 /** Every scalar key, once: name, default, range, one line of documentation. Backends and models are maps, see {@link ConfigLoader}. */
 public final class Settings {
@@ -11,14 +12,27 @@ public final class Settings {
     private static final Duration M_1 = Duration.ofMinutes(1);
     private static final Duration YEARS_10 = Duration.ofDays(3_650);
 
+    private static final Pattern HTTP = Pattern.compile("https?://[^\\s/?#]+([/?#]\\S*)?");
+    private static final String BROKER = "(\\[[0-9a-fA-F:]+]|[^\\s,:\\[\\]]+):\\d{1,5}";
+    private static final Pattern BROKERS = Pattern.compile(BROKER + "(\\s*,\\s*" + BROKER + ")*");
+    /** A topic's name has at most 249 characters, a source's and a backend's name come after it. */
+    private static final Pattern PREFIXES = Pattern.compile("[a-zA-Z0-9._-]{0,60}");
+
+    private static final Pattern JDBC = Pattern.compile("jdbc:postgresql:\\S+");
+    private static final Pattern REDIS_URL = Pattern.compile("rediss?(-sentinel|-socket)?://\\S+");
+
     static final Setting<String> LISTEN_HOST =
             Setting.text("listen.host", "127.0.0.1", "Address to listen on; loopback, until there are keys.");
     static final Setting<Integer> LISTEN_PORT =
             Setting.integer("listen.port", 8092, 0, 65535, "Port; 0 takes a free one.");
-    static final Setting<String> KAFKA =
-            Setting.text("kafka.bootstrap-servers", "", "Brokers, host:port,…; empty starts one in this process.");
-    static final Setting<String> PREFIX =
-            Setting.text("kafka.prefix", "millrace.", "Put before every topic name and, with dashes, every group id.");
+    static final Setting<String> KAFKA = Setting.text(
+            "kafka.bootstrap-servers", "", "host:port,…", BROKERS, "Brokers; empty starts one in this process.");
+    static final Setting<String> PREFIX = Setting.text(
+            "kafka.prefix",
+            "millrace.",
+            "up to 60 letters, digits, dots and dashes",
+            PREFIXES,
+            "Put before every topic name and, with dashes, every group id.");
     static final Setting<Integer> PARTITIONS = Setting.integer(
             "kafka.partitions",
             LogSettings.DEFAULT_PARTITIONS,
@@ -27,13 +41,19 @@ public final class Settings {
             "Partitions of all topics keyed by interaction id; fixed when they are created.");
     static final Setting<Integer> REPLICATION =
             Setting.integer("kafka.replication", 1, 1, 9, "Replication factor of the topics.");
-    static final Setting<String> REGISTRY =
-            Setting.text("registry.url", "", "Schema registry with Confluent's REST API; empty starts one.");
-    static final Setting<String> POSTGRES = Setting.text("postgres.url", "", "JDBC URL; empty starts a server.");
+    static final Setting<String> REGISTRY = Setting.text(
+            "registry.url",
+            "",
+            "an http or https URL",
+            HTTP,
+            "Schema registry with Confluent's REST API; empty starts one.");
+    static final Setting<String> POSTGRES =
+            Setting.text("postgres.url", "", "jdbc:postgresql:…", JDBC, "Database; empty starts a server.");
     static final Setting<String> POSTGRES_USER = Setting.text("postgres.user", "millrace", "User of that URL.");
     static final Setting<String> POSTGRES_PASSWORD_ENV =
             Setting.text("postgres.password-env", "", "Variable that holds the password of that URL.");
-    static final Setting<String> REDIS = Setting.text("redis.url", "", "redis://…; empty starts a server.");
+    static final Setting<String> REDIS =
+            Setting.text("redis.url", "", "redis://… or rediss://…", REDIS_URL, "Server; empty starts one.");
     static final Setting<Double> LOCAL =
             Setting.number("routing.local", 0.85, 0.30, 0.95, "Confidence from which the local model answers alone.");
     static final Setting<Double> FALLBACK = Setting.number(
@@ -171,6 +191,8 @@ public final class Settings {
     static final Setting<String> CONNECT = Setting.text(
             "connect.url",
             "",
+            "an http or https URL",
+            HTTP,
             "Kafka Connect cluster with our connectors; empty starts a worker with the first source.");
     static final Setting<String> CONNECT_PLUGINS = Setting.text(
             "connect.plugins",

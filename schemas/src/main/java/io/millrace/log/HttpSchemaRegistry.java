@@ -12,8 +12,14 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.ExecutionException;
+import java.util.function.Supplier;
 import org.apache.avro.Schema;
+import org.apache.avro.SchemaParseException;
 
 /**
  * A client of Confluent's registry REST API, as Confluent, Karapace and Apicurio ({@code /apis/ccompat/v7}) serve it.
@@ -28,6 +34,9 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
     /** Four tries over about 1.4 s: longer than a restart of a load balancer, shorter than any deadline. */
     private static final int TRIES = 4;
 
+    /** Refusals that say nothing of what was asked for: no or a wrong password, too late, too often. */
+    private static final Set<Integer> OF_THE_REGISTRY = Set.of(401, 403, 407, 408, 429);
+
     private static final Duration FIRST_BACKOFF = Duration.ofMillis(200);
     private static final Duration TIMEOUT = Duration.ofSeconds(5);
 
@@ -38,6 +47,11 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
             .build();
     private final Map<Integer, Schema> byId = new ConcurrentHashMap<>();
     private final Map<Registration, Integer> ids = new ConcurrentHashMap<>();
+
+    /** What is being asked for now. A worker with a backlog asks for one schema some hundred times at once. */
+    private final ConcurrentMap<Integer, CompletableFuture<Schema>> asked = new ConcurrentHashMap<>();
+
+    private final ConcurrentMap<Registration, CompletableFuture<Integer>> registered = new ConcurrentHashMap<>();
 
     private record Registration(String subject, Schema schema) {}
 
@@ -50,9 +64,12 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
     public int register(String subject, Schema schema) {
         Registration registration = new Registration(subject, schema);
         Integer known = ids.get(registration);
-        if (known != null) {
-            return known;
-        }
+        return known != null ? known : once(registered, registration, () -> askToRegister(registration));
+    }
+
+    private int askToRegister(Registration registration) {
+        String subject = registration.subject;
+        Schema schema = registration.schema;
         String body = JSON.createObjectNode().put("schema", schema.toString()).toString();
         HttpResponse<String> response = send(request("subjects/" + encode(subject) + "/versions")
                 .header("Content-Type", MEDIA_TYPE)
@@ -63,25 +80,67 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
                     + response.statusCode() + ": " + response.body());
         }
         int id = parse(response.body()).path("id").asInt();
-        ids.put(registration, id);
         byId.put(id, schema);
+        ids.put(registration, id);
         return id;
     }
 
     @Override
     public Schema byId(int id) {
         Schema known = byId.get(id);
-        if (known != null) {
-            return known;
+        return known != null ? known : once(asked, id, () -> askFor(id));
+    }
+
+    /** Asks, or waits for who is asking, and for the same answer or trouble. */
+    private <K, V> V once(ConcurrentMap<K, CompletableFuture<V>> others, K what, Supplier<V> ask) {
+        CompletableFuture<V> mine = new CompletableFuture<>();
+        CompletableFuture<V> theirs = others.putIfAbsent(what, mine);
+        if (theirs != null) {
+            return answer(theirs);
         }
+        try {
+            V answer = ask.get();
+            mine.complete(answer);
+            return answer;
+        } catch (RuntimeException e) {
+            mine.completeExceptionally(e);
+            throw e;
+        } finally {
+            others.remove(what, mine);
+        }
+    }
+
+    private <V> V answer(CompletableFuture<V> theirs) {
+        try {
+            return theirs.get();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new RegistryUnavailableException("interrupted while asking " + place(), e);
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof RuntimeException trouble) {
+                throw trouble;
+            }
+            throw new IllegalStateException("a request throws nothing else", e);
+        }
+    }
+
+    private Schema askFor(int id) {
         HttpResponse<String> response = send(request("schemas/ids/" + id).GET().build());
+        if (OF_THE_REGISTRY.contains(response.statusCode())) {
+            // nothing is wrong with the record
+            throw unavailable("HTTP " + response.statusCode() + ": " + response.body());
+        }
         if (response.statusCode() != 200) {
             throw new UndecodableException("no schema has id " + id + " (HTTP " + response.statusCode() + ")");
         }
-        Schema schema =
-                new Schema.Parser().parse(parse(response.body()).path("schema").asText());
-        byId.put(id, schema);
-        return schema;
+        try {
+            Schema schema = new Schema.Parser()
+                    .parse(parse(response.body()).path("schema").asText());
+            byId.put(id, schema);
+            return schema;
+        } catch (SchemaParseException e) {
+            throw new UndecodableException("the schema with id " + id + " is not Avro", e);
+        }
     }
 
     private HttpRequest.Builder request(String path) {
@@ -103,14 +162,14 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
                 last = e;
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
-                throw new RegistryUnavailableException("interrupted while asking " + base, e);
+                throw new RegistryUnavailableException("interrupted while asking " + place(), e);
             }
             if (attempt < TRIES) {
                 pause(backoff);
                 backoff = backoff.multipliedBy(2);
             }
         }
-        throw new RegistryUnavailableException("the schema registry at " + base + " does not answer: " + last, last);
+        throw new RegistryUnavailableException("the schema registry at " + place() + " does not answer: " + last, last);
     }
 
     private void pause(Duration backoff) {
@@ -118,16 +177,28 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
             Thread.sleep(backoff);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            throw new RegistryUnavailableException("interrupted while asking " + base, e);
+            throw new RegistryUnavailableException("interrupted while asking " + place(), e);
         }
     }
 
-    private static JsonNode parse(String body) {
+    /** A proxy's page is no answer of the registry's. */
+    private JsonNode parse(String body) {
         try {
             return JSON.readTree(body);
         } catch (JsonProcessingException e) {
-            throw new UndecodableException("the schema registry answered no JSON: " + body, e);
+            throw unavailable("no JSON: " + body);
         }
+    }
+
+    /** Without a user and a password. */
+    private String place() {
+        return base.getScheme() + "://" + base.getHost() + (base.getPort() < 0 ? "" : ":" + base.getPort())
+                + base.getPath();
+    }
+
+    private RegistryUnavailableException unavailable(String answer) {
+        String message = "the schema registry at " + place() + " answers " + answer;
+        return new RegistryUnavailableException(message, new IOException(message));
     }
 
     private static String encode(String segment) {

@@ -6,16 +6,19 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.config.TopicConfig;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
@@ -34,9 +37,11 @@ public final class TopicAdmin {
     /**
      * Creates what is missing.
      *
-     * @throws IllegalStateException when a topic exists with another partition count: keys would be elsewhere, so nobody may start
+     * @return one line for each topic that keeps less than the catalog says or takes smaller records, as its owner may want it
+     * @throws IllegalStateException when a topic exists with another partition count: keys would be elsewhere; or is compacted
+     *     where records of one key must stay, or the other way round: records would be lost. So nobody may start.
      */
-    public void createAndVerify(Collection<Topic<?>> topics) {
+    public List<String> createAndVerify(Collection<Topic<?>> topics) {
         try (Admin admin = Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, log.bootstrapServers()))) {
             Set<String> existing = admin.listTopics().names().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
             List<NewTopic> missing = new ArrayList<>();
@@ -52,6 +57,11 @@ public final class TopicAdmin {
             create(admin, missing);
             awaitLeaders(admin, missing);
             verify(admin, topics, present);
+            return verifyConfigs(
+                    admin,
+                    topics.stream()
+                            .filter(topic -> present.contains(log.name(topic)))
+                            .toList());
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new IllegalStateException("interrupted while creating topics", e);
@@ -120,6 +130,52 @@ public final class TopicAdmin {
                         + ", or begin with new topics");
             }
         }
+    }
+
+    private List<String> verifyConfigs(Admin admin, List<Topic<?>> present)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        Map<ConfigResource, Config> found = admin.describeConfigs(
+                        present.stream().map(this::resource).toList())
+                .all()
+                .get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+        List<String> remarks = new ArrayList<>();
+        for (Topic<?> topic : present) {
+            Config config = Objects.requireNonNull(found.get(resource(topic)));
+            Map<String, String> wanted = configOf(topic);
+            String policy = value(config, TopicConfig.CLEANUP_POLICY_CONFIG);
+            if (!policy.equals(wanted.get(TopicConfig.CLEANUP_POLICY_CONFIG))) {
+                throw new IllegalStateException("topic " + log.name(topic) + " has cleanup.policy " + policy
+                        + " and needs " + wanted.get(TopicConfig.CLEANUP_POLICY_CONFIG)
+                        + ", or records are lost: change it, or begin with new topics");
+            }
+            if (topic.keep() != Topic.Keep.COMPACT) {
+                long retention = Long.parseLong(value(config, TopicConfig.RETENTION_MS_CONFIG));
+                long least = topic.keep().retention().toMillis();
+                if (retention >= 0 && retention < least) {
+                    remarks.add("topic " + log.name(topic) + " keeps records for " + retention
+                            + " ms (retention.ms), and the catalog says " + least);
+                }
+                String bytes = value(config, TopicConfig.RETENTION_BYTES_CONFIG);
+                if (Long.parseLong(bytes) >= 0) {
+                    remarks.add("topic " + log.name(topic) + " keeps " + bytes
+                            + " bytes of a partition (retention.bytes), however young the rest is");
+                }
+            }
+            String largest = value(config, TopicConfig.MAX_MESSAGE_BYTES_CONFIG);
+            if (Long.parseLong(largest) < ClientConfig.MAX_RECORD_BYTES) {
+                remarks.add("topic " + log.name(topic) + " takes records of " + largest
+                        + " bytes (max.message.bytes), and they may have " + ClientConfig.MAX_RECORD_BYTES);
+            }
+        }
+        return remarks;
+    }
+
+    private ConfigResource resource(Topic<?> topic) {
+        return new ConfigResource(ConfigResource.Type.TOPIC, log.name(topic));
+    }
+
+    private static String value(Config config, String name) {
+        return Objects.requireNonNull(config.get(name), name).value();
     }
 
     /** Broker settings of a topic. */

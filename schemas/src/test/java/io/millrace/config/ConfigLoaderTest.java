@@ -61,13 +61,95 @@ class ConfigLoaderTest {
             backends: {a: {deployments: [{url: 'ftp://x'}]}}    | must be an http or https URL
             backends: {a: {deployments: [{url: 'http://x', key: abc}]}}      | a key does not belong into the file
             backends: {a: {deployments: [{url: 'http://x', key-env: NOPE}]}} | there is no variable NOPE
-            models: {m: {backend: nope}}                        | there is no backend nope
+            backends: {a: {deployments: [{url: 'http://x', capabilities: json}]}} | millrace.yaml:1: backends.a.deployments.capabilities must be a list
+            backends: {a: {deployments: {url: 'http://x'}}}     | backends.a.deployments must be a list
+            backends: {a: {deployments: [{url: [b]}]}}          | backends.a.deployments.url must be one value
+            backends: {a: {deployments: [{url: 'http://x', timeout: 0s}]}}   | timeout must be 100ms to 1h
+            backends: {a: {deployments: [{url: 'http://x', name: b}, {url: 'http://y', name: b}]}} | millrace.yaml:1: backends.a: another deployment has the name b
+            models: {m: {backend: nope}}                        | millrace.yaml:1: models.m.backend: there is no backend nope
+            models: {m: {aliases: gpt-4o}}                      | models.m.aliases must be a list
+            models: {m: {aliases: [millrace]}}                  | millrace.yaml:1: models.m.aliases: millrace is also a model
+            models: {m: {aliases: [extractive]}}                | millrace.yaml:1: models.m.aliases: extractive is also a backend
+            models: {m: {backend: remote, local-only: true}}    | millrace.yaml:1: models.m.local-only: what may not leave cannot be sent to the backend remote
+            kafka: {replication: 3}                             | millrace.yaml:1: kafka.replication 3 needs as many brokers
+            kafka: {bootstrap-servers: localhost}               | kafka.bootstrap-servers must be host:port
+            kafka: {prefix: 'a b'}                              | kafka.prefix must be up to 60 letters
+            registry: {url: localhost}                          | registry.url must be an http or https URL
+            postgres: {url: 'postgres://x/y'}                   | postgres.url must be jdbc:postgresql:
+            redis: {url: 'localhost:6379'}                      | redis.url must be redis://
+            collections: [a, b, a]                              | collections must name each once
+            collections: [My Notes]                             | My Notes is none
+            rooting: {}                                         | rooting is no setting
             'a: [1'                                             | is not valid YAML
             """)
     void shouldNameTheKeyAndThePlaceWhenSomethingIsWrong(String yaml, String message) {
         assertThatThrownBy(() -> load(yaml, Map.of(), Map.of()))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining(message);
+    }
+
+    @Test
+    void shouldTakeASectionWithNothingInIt() throws IOException {
+        assertThat(load("routing:\nlimits: {}\nbackends:\nmodels:\n", Map.of(), Map.of())
+                        .config())
+                .isEqualTo(MillraceConfig.defaults());
+    }
+
+    @Test
+    void shouldShowEachFieldOfABackendWithWhereItCameFrom() throws IOException {
+        Map<String, String> env = Map.of(
+                "MILLRACE_POSTGRES_PW",
+                "very-secret",
+                "MILLRACE_REMOTE_URL",
+                "https://me:very-secret@api.example.com",
+                "MILLRACE_REMOTE_KEY",
+                "very-secret");
+
+        Loaded loaded = load("""
+                redis: {url: "redis://:very-secret@cache:6379/0"}
+                postgres: {url: "jdbc:postgresql://db/m?user=u&password=very-secret&ssl=true", password-env: MILLRACE_POSTGRES_PW}
+                backends:
+                  a:
+                    deployments:
+                      - url: http://x/
+                        input-price: 2
+                models:
+                  m: {aliases: [gpt-4o]}
+                """, env, Map.of());
+
+        assertThat(loaded.config().postgres().password().value()).isEqualTo("very-secret");
+        assertThat(loaded.view().toString()).doesNotContain("very-secret");
+        assertThat(loaded.values())
+                .containsEntry("redis.url", "redis://:********@cache:6379/0")
+                .containsEntry("postgres.url", "jdbc:postgresql://db/m?user=u&password=********&ssl=true")
+                .containsEntry("backends.a.a.input-price", "2.0")
+                .containsEntry("backends.a.a.concurrency", "4")
+                .containsEntry("backends.a.a.timeout", "2m")
+                .containsEntry("backends.remote.remote.url", "https://me:********@api.example.com")
+                .containsEntry("backends.remote.remote.key", "********")
+                .containsEntry("models.m.aliases", "gpt-4o")
+                .containsEntry("models.m.retrieval", "auto");
+        assertThat(loaded.origins())
+                .containsEntry("backends.remote.remote.url", "MILLRACE_REMOTE_URL")
+                .containsEntry("backends.remote.remote.key", "MILLRACE_REMOTE_KEY")
+                .doesNotContainKey("backends.a.a.concurrency");
+        assertThat(loaded.origins().get("backends.a.a.input-price")).endsWith("millrace.yaml:7");
+        assertThat(loaded.origins().get("models.m.aliases")).endsWith("millrace.yaml:9");
+    }
+
+    @Test
+    void shouldSayWhatAVariableLacksOrMayMean() {
+        assertThatThrownBy(() -> ConfigLoader.load(
+                        Optional.empty(),
+                        Map.of("MILLRACE_REMOTE_KEY", "k", "MILLRACE_ROUTING_LOKAL", "0.9", "MILLRACE_AOT", "off"),
+                        Map.of()))
+                .isInstanceOfSatisfying(
+                        ConfigException.class,
+                        e -> assertThat(e.errors())
+                                .hasSize(2)
+                                .anyMatch(line -> line.startsWith("MILLRACE_REMOTE_KEY: ")
+                                        && line.contains("MILLRACE_REMOTE_URL"))
+                                .anyMatch(line -> line.contains("did you mean MILLRACE_ROUTING_LOCAL?")));
     }
 
     @Test

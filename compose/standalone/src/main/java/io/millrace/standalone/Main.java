@@ -63,7 +63,7 @@ public final class Main {
     /** Runs a command and exits. */
     public static void main(String[] arguments) {
         Thread.setDefaultUncaughtExceptionHandler((thread, error) -> logger().error("{} died", thread, error));
-        CommandLine line = new CommandLine(new Main()).setCaseInsensitiveEnumValuesAllowed(true);
+        CommandLine line = commandLine();
         showVersion(line);
         line.setExecutionExceptionHandler((error, command, result) -> {
             List<String> told = error instanceof ConfigException config ? config.errors() : List.of(oneLine(error));
@@ -77,6 +77,11 @@ public final class Main {
         });
         int code = line.execute(arguments);
         System.exit(code);
+    }
+
+    /** All commands. */
+    static CommandLine commandLine() {
+        return new CommandLine(new Main()).setCaseInsensitiveEnumValuesAllowed(true);
     }
 
     /** For {@code --version}, which each command has. */

@@ -5,6 +5,7 @@ import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.millrace.config.MillraceConfig;
+import io.millrace.config.Secret;
 import io.millrace.gateway.DiskSpace;
 import io.millrace.gateway.Gateway;
 import io.millrace.gateway.SearchPort;
@@ -336,10 +337,9 @@ public final class Services implements AutoCloseable {
     private void gateway(MillraceConfig config, Endpoints endpoints, Path folder, Supplier<Map<String, Object>> view) {
         Map<String, String> told = Map.of(
                 "kafka", endpoints.bootstrapServers(),
-                "registry", endpoints.registryUrl(),
-                "postgres", endpoints.jdbcUrl(),
-                // the password stays here
-                "redis", endpoints.redisUrl().replaceAll("://[^@]*@", "://"));
+                "registry", Secret.masked(endpoints.registryUrl()),
+                "postgres", Secret.masked(endpoints.jdbcUrl()),
+                "redis", Secret.masked(endpoints.redisUrl()));
         LogTable<SourceStatus> sources = sourceStatus();
         LogTable<QueryGap> gaps = new LogTable<>("gaps", Topics.QUERY_GAPS, log);
         services.add(gaps);
@@ -501,7 +501,9 @@ public final class Services implements AutoCloseable {
 
     /** Creates what is missing of the topics, and refuses a log that is laid out otherwise. */
     static void createTopics(MillraceConfig config, Endpoints endpoints) {
-        new TopicAdmin(config.log(endpoints.bootstrapServers())).createAndVerify(Topics.all(config.dispatchable()));
+        new TopicAdmin(config.log(endpoints.bootstrapServers()))
+                .createAndVerify(Topics.all(config.dispatchable()))
+                .forEach(LOG::warn);
     }
 
     /** Registers the schemas of all topics, so that nobody waits for that later. */

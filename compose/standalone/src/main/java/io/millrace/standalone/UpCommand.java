@@ -49,10 +49,13 @@ public final class UpCommand implements Callable<Integer> {
             flags.put("listen.port", port.toString());
         }
         Loaded loaded = ConfigLoader.load(data.configFile(), System.getenv(), flags);
+        List<String> collections = loaded.config().collections();
+        String own = collections.contains(OWN_COLLECTION) ? OWN_COLLECTION : collections.getFirst();
         List<Knowledge> folders = new ArrayList<>();
         // the project's own documents first, so that a newcomer can ask about it
-        Standalone.ownDocs().ifPresent(docs -> folders.add(new Knowledge("millrace-docs", docs, OWN_COLLECTION)));
-        knowledge.forEach(each -> folders.add(folder(each, loaded.config().collections())));
+        Standalone.ownDocs().ifPresent(docs -> folders.add(new Knowledge("millrace-docs", docs, own)));
+        folders.addAll(
+                apart(knowledge.stream().map(each -> folder(each, collections)).toList()));
         try (Stop stop = new Stop();
                 Standalone standalone =
                         Standalone.start(loaded, data.folder(), folders, line -> System.out.println(line))) {
@@ -61,6 +64,20 @@ public final class UpCommand implements Callable<Integer> {
             System.out.println("millrace stops");
         }
         return 0;
+    }
+
+    /** Documents are known by the name of their folder: two that are called alike would write over each other's. */
+    private static List<Knowledge> apart(List<Knowledge> folders) {
+        return folders.stream()
+                .map(each -> folders.stream()
+                                        .filter(other -> other.name().equals(each.name()))
+                                        .map(Knowledge::folder)
+                                        .distinct()
+                                        .count()
+                                > 1
+                        ? new Knowledge(each.folder().toString(), each.folder(), each.collection())
+                        : each)
+                .toList();
     }
 
     private static Knowledge folder(String named, List<String> collections) {
@@ -77,6 +94,7 @@ public final class UpCommand implements Callable<Integer> {
             throw new UserException(
                     "--knowledge " + named + ": there is no collection " + collection + "; there are " + collections);
         }
-        return new Knowledge(String.valueOf(folder.getFileName()), folder, collection);
+        Path name = folder.getFileName();
+        return new Knowledge(name == null ? folder.toString() : name.toString(), folder, collection);
     }
 }

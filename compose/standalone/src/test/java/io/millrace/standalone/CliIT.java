@@ -54,6 +54,12 @@ class CliIT {
         Files.writeString(
                 knowledge.resolve("keeper.md"),
                 "# The sluice keeper\n\nThe sluice keeper of the old mill is called Ottokar Wendelin.\n");
+        Files.write(knowledge.resolve("latin.md"), new byte[] {'M', (byte) 0xfc, 'h', 'l', 'e'});
+        // cannot be read, whoever asks
+        Files.createSymbolicLink(knowledge.resolve("memory.md"), Path.of("/proc/self/mem"));
+        Path other = Files.createDirectories(folder.resolve("other/mill"));
+        Files.writeString(
+                other.resolve("keeper.md"), "# The miller\n\nThe miller of the new mill is called Kunigunde Amsel.\n");
         Files.writeString(folder.resolve("millrace.yaml"), """
                 dispatch: {probe: 100ms}
                 backends:
@@ -71,7 +77,9 @@ class CliIT {
                 "--config",
                 folder.resolve("millrace.yaml").toString(),
                 "--knowledge",
-                knowledge + ":best-practices");
+                knowledge + ":best-practices",
+                "--knowledge",
+                other + ":best-practices");
         Awaitility.await("ready").atMost(Duration.ofSeconds(60)).until(() -> {
             assertThat(up.isAlive()).as(Millrace.said(folder, "up")).isTrue();
             return Millrace.read(folder, "up.out").contains("millrace ready http://127.0.0.1:");
@@ -148,7 +156,19 @@ class CliIT {
         assertThat(json.at("/decision/route").asText()).isEqualTo("local");
         assertThat(json.path("response").asText()).startsWith("local: ");
         assertThat(json.toString()).contains("keeper.md");
+        assertThat(good("ask", "Who", "is", "the", "sluice", "keeper?").out()).contains("keeper.md");
         refused(run("ask", "  "), "query");
+    }
+
+    /** Their files are called alike, too. */
+    @Test
+    @Order(3)
+    void shouldKeepTwoFoldersOfOneNameApart() throws Exception {
+        assertThat(good("ask", "Who is the sluice keeper of the old mill?", "--json")
+                        .out())
+                .contains("Ottokar Wendelin");
+        assertThat(good("ask", "Who is the miller of the new mill?", "--json").out())
+                .contains("Kunigunde Amsel");
     }
 
     @Test

@@ -12,10 +12,13 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The launcher script in a checkout whose Maven takes two seconds and makes a program that says hello. */
 class LauncherIT {
@@ -114,6 +117,65 @@ class LauncherIT {
         }
     }
 
+    /** With the places of the system below the test's folder. */
+    private Map<String, String> machineWithAnOlderJdk() throws IOException {
+        Path root = Files.createDirectories(folder.toRealPath().resolve("root"));
+        String launcher = Files.readString(home.resolve("millrace"));
+        int end = launcher.indexOf("JAVA_HOME=$(find_jdk)");
+        executable(
+                "millrace",
+                launcher.substring(0, end).replaceAll(" /(?=(usr|opt|etc|run|nix|Library)/)", " " + root + "/")
+                        + launcher.substring(end));
+        Path older = Files.createDirectories(root.resolve("older/bin"));
+        Files.writeString(root.resolve("older/release"), "JAVA_VERSION=\"21.0.9\"\n");
+        for (String program : List.of("java", "javac")) {
+            Path file = Files.writeString(older.resolve(program), "#!/bin/sh\nexit 1\n");
+            Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rwxr-xr-x"));
+        }
+        return Map.of(
+                "JAVA_HOME",
+                root.resolve("older").toString(),
+                "PATH",
+                older + ":" + System.getenv("PATH"),
+                "HOME",
+                Files.createDirectories(root.resolve("home")).toString(),
+                "SDKMAN_DIR",
+                "");
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "usr/lib/jvm/temurin-25",
+                "nix/store/0a1b-openjdk-25.0.1+8/lib/openjdk",
+                "opt/homebrew/opt/openjdk@25/libexec/openjdk.jdk/Contents/Home",
+                "home/.sdkman/candidates/java/25-tem"
+            })
+    void shouldFindAJdkWhereItUsuallyIsWhenAnOlderOneIsOnThePath(String place) throws Exception {
+        Map<String, String> machine = machineWithAnOlderJdk();
+        Path jdk = folder.toRealPath().resolve("root").resolve(place);
+        Files.createDirectories(requireNonNull(jdk.getParent()));
+        Files.createSymbolicLink(jdk, Path.of(System.getProperty("java.home")));
+
+        run(machine);
+
+        assertThat(home.resolve("compose/standalone/target/built")).content().contains(" " + jdk + " ");
+    }
+
+    @Test
+    void shouldSayWhatToInstallWhenThereIsNoJdk() throws Exception {
+        Process process = start("none", machineWithAnOlderJdk());
+
+        assertThat(process.waitFor(30, TimeUnit.SECONDS)).isTrue();
+        assertThat(process.exitValue()).isEqualTo(1);
+        assertThat(Millrace.read(folder, "none.err").lines())
+                .singleElement()
+                .asString()
+                .startsWith("millrace: a JDK 25 is needed")
+                .contains("install", "adoptium", "JAVA_HOME");
+        assertThat(home.resolve("builds")).doesNotExist();
+    }
+
     @Test
     void shouldBuildOnceWhenTwoAreStarted() throws Exception {
         Process first = start("first", Map.of());
@@ -177,5 +239,29 @@ class LauncherIT {
         Files.writeString(home.resolve("schemas/src/main/New.java"), "// new");
         assertThat(run(Map.of())).contains("building (");
         assertThat(builds()).hasSize(3);
+    }
+
+    /** An instance opens its jars when it first needs them, which may be days after its start. */
+    @Test
+    void shouldLeaveWhatRunsItsFilesWhenItBuildsAgain() throws Exception {
+        run(Map.of());
+        Path target = home.resolve("compose/standalone/target");
+        Path first = target.resolve("app").toRealPath();
+        Process running = new ProcessBuilder("sh", "-c", "read line", first + "/millrace.jar").start();
+        try {
+            Files.writeString(home.resolve("schemas/src/main/New.java"), "// new");
+            assertThat(run(Map.of())).contains("building (");
+
+            assertThat(target.resolve("app").toRealPath()).isNotEqualTo(first);
+            assertThat(first.resolve("millrace.jar")).isNotEmptyFile();
+        } finally {
+            running.destroyForcibly().waitFor();
+        }
+        Files.writeString(home.resolve("schemas/src/main/Newer.java"), "// newer");
+        run(Map.of());
+        try (Stream<Path> kept = Files.list(target)) {
+            assertThat(kept.filter(each -> each.getFileName().toString().startsWith("app-")))
+                    .containsExactly(target.resolve("app").toRealPath());
+        }
     }
 }

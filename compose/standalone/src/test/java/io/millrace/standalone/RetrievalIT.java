@@ -421,6 +421,25 @@ class RetrievalIT {
         assertThat(local.seen().getLast().body().encode()).contains("charcoal from alder");
     }
 
+    /** What was searched for is text of the query, too: kept without secrets, or not at all. */
+    @Test
+    void shouldKeepOfAFollowUpNoMoreThanOfItsQuestion() throws Exception {
+        query("{\"query\":\"Who keeps the keys of the weirs?\",\"session_id\":\"s-keys\"}");
+
+        JsonNode told = query("{\"query\":\"And is its password=hunter2hunter2?\",\"session_id\":\"s-keys\"}");
+        assertThat(told.at("/results/searched_for/0").asText()).contains("keys of the weirs", "hunter2hunter2");
+        JsonNode kept = recorded(told);
+        assertThat(kept.at("/interaction/search/queries/0").asText()).contains("password=[REDACTED:password]");
+        assertThat(kept.toString()).doesNotContain("hunter2hunter2");
+
+        JsonNode secret = query("{\"query\":\"And is it the ninth weir?\",\"session_id\":\"s-keys\",\"store\":false}");
+        assertThat(secret.at("/results/searched_for/0").asText()).contains("ninth weir");
+        JsonNode nothing = recorded(secret);
+        assertThat(nothing.at("/interaction/search").isObject()).isTrue();
+        assertThat(nothing.at("/interaction/search/queries")).isEmpty();
+        assertThat(nothing.toString()).doesNotContain("ninth weir");
+    }
+
     @Test
     void shouldTellWhatASessionHoldsAndForgetIt() throws Exception {
         document(

@@ -59,7 +59,7 @@ class SpineIT {
         Path config = folder.resolve("millrace.yaml");
         Files.writeString(config, """
                 routing: {deadline: 20s}
-                dispatch: {probe: 100ms, breaker-failures: 100}
+                dispatch: {probe: 100ms, breaker-failures: 100, breaker-open: 1s}
                 backends:
                   local:
                     kind: llama.cpp
@@ -303,6 +303,60 @@ class SpineIT {
     }
 
     @Test
+    void shouldAnswerLaterAndUnderAPrefixAndCountIt() throws Exception {
+        JsonNode before = JSON.readTree(get("/stats"));
+
+        HttpResponse<String> accepted = HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + "/hybrid/query"))
+                        .header("Content-Type", "application/json")
+                        .header("Prefer", "respond-async")
+                        .POST(HttpRequest.BodyPublishers.ofString(
+                                "{\"query\":\"Later, please\",\"model\":\"plain-remote\",\"generate_response\":true}"))
+                        .build(),
+                HttpResponse.BodyHandlers.ofString());
+
+        assertThat(accepted.statusCode()).as(accepted.body()).isEqualTo(202);
+        assertThat(accepted.headers().firstValue("location")).hasValue("/interactions/" + id(accepted));
+        JsonNode record = recorded(id(accepted));
+        assertThat(record.at("/interaction/outcome").asText()).isEqualTo("answered");
+        assertThat(record.at("/interaction/answer/text").asText()).startsWith("remote: ");
+        assertThat(post("/aidb/v1/chat/completions", body("plain-local", "And now?", ""))
+                        .body())
+                .contains("local: ");
+        JsonNode stats = JSON.readTree(get("/stats"));
+        assertThat(stats.path("total_queries").asInt())
+                .isEqualTo(before.path("total_queries").asInt() + 2);
+        assertThat(stats.path("remote_route").asInt())
+                .isEqualTo(before.path("remote_route").asInt() + 1);
+        assertThat(stats.path("local_route").asInt())
+                .isEqualTo(before.path("local_route").asInt() + 1);
+    }
+
+    /** The predecessor's clients look for these. */
+    @Test
+    void shouldSayWhetherTheAnswerIsAModels() throws Exception {
+        JsonNode evidence = JSON.readTree(post("/query", "{\"query\":\"What is the rope of the hoist?\"}")
+                        .body())
+                .path("results");
+        assertThat(evidence.path("synthesis_skipped").asBoolean()).isTrue();
+        assertThat(evidence.path("synthesis_fallback").asBoolean(true)).isFalse();
+        JsonNode extract = JSON.readTree(post(
+                                "/query",
+                                "{\"query\":\"What is the rope of the hoist?\",\"model\":\"extractive\",\"generate_response\":true}")
+                        .body())
+                .path("results");
+        assertThat(extract.path("synthesis_skipped").asBoolean(true)).isFalse();
+        assertThat(extract.path("synthesis_fallback").asBoolean()).isTrue();
+        assertThat(extract.path("tokens").toString()).isEqualTo("[\"what\",\"is\",\"rope\",\"of\",\"hoist\"]");
+        local.mode(Mode.ERROR_500);
+        JsonNode burst = JSON.readTree(
+                        post("/query", "{\"query\":\"Hello you\",\"model\":\"plain\",\"generate_response\":true}")
+                                .body())
+                .path("results");
+        assertThat(burst.path("remote_burst").asBoolean()).isTrue();
+    }
+
+    @Test
     void shouldKeepSecretsOutOfWhatIsStored() throws Exception {
         HttpResponse<String> response = chat("plain-local", "My key is sk-proj-abcdef123456, remember it", "");
 
@@ -320,6 +374,41 @@ class SpineIT {
         assertThat(record.at("/interaction/query_text").asText()).isEmpty();
         assertThat(record.at("/interaction/answer/text").asText()).isEmpty();
         assertThat(record.at("/interaction/outcome").asText()).isEqualTo("answered");
+
+        // a backend may repeat what it was asked
+        local.mode(Mode.BAD_REQUEST);
+        HttpResponse<String> refused = chat("plain-local", "Forget this, too", ",\"store\":false");
+        assertThat(refused.body()).contains("unknown parameter");
+        JsonNode failed = recorded(id(refused));
+        assertThat(failed.at("/interaction/failure/reason").asText()).isNotEmpty();
+        assertThat(failed.at("/interaction").toString()).doesNotContain("unknown parameter", "Forget this");
+    }
+
+    @Test
+    void shouldAskADeploymentThatKeepsFailingNoMoreUntilItIsWell() throws Exception {
+        local.mode(Mode.ERROR_500);
+        HttpResponse<String> refused = chat("plain-local", "Are you ill?", "");
+        for (int i = 0; i < 300 && !refused.body().contains("circuit_open"); i++) {
+            refused = chat("plain-local", "Are you ill?", "");
+        }
+
+        assertThat(refused.statusCode()).as(refused.body()).isEqualTo(503);
+        assertThat(refused.headers().firstValue("Retry-After")).isPresent();
+        assertThat(recorded(id(refused)).at("/interaction/failure/reason").asText())
+                .isEqualTo("circuit_open");
+        int asked = local.asked();
+        HttpResponse<String> elsewhere = chat("plain", "Is anybody well?", "");
+        assertThat(content(elsewhere)).startsWith("remote: ");
+        assertThat(recorded(id(elsewhere))
+                        .at("/interaction/attempts/0/failure/reason")
+                        .asText())
+                .isEqualTo("circuit_open");
+        assertThat(local.asked()).isEqualTo(asked);
+        assertThat(get("/health/detailed")).contains("circuit open");
+
+        local.mode(Mode.OK);
+        await(() -> chat("plain-local", "Are you well?", "").statusCode() == 200);
+        await(() -> !get("/health/detailed").contains("circuit "));
     }
 
     @Test

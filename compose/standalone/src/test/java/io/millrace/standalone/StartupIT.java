@@ -9,15 +9,18 @@ import io.millrace.standalone.parts.Bundled;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.Socket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
@@ -87,6 +90,20 @@ class StartupIT {
         Files.writeString(data(), "x");
 
         refused(up(NOTHING, "--port", "0"), data().toString(), "not a folder");
+    }
+
+    /** {@code --data ~} would have taken the rights of all others to it, and deleted what is called tmp there. */
+    @Test
+    void shouldTouchNothingInAFolderThatIsSomebodyElses() throws Exception {
+        Files.createDirectories(data().resolve("tmp"));
+        Files.writeString(data().resolve("tmp/precious"), "x");
+        Files.setPosixFilePermissions(data(), PosixFilePermissions.fromString("rwxr-xr-x"));
+
+        refused(up(NOTHING, "--port", "0"), data().toString(), "no data folder", "tmp", "--data");
+
+        assertThat(data().resolve("tmp/precious")).exists();
+        assertThat(Files.getPosixFilePermissions(data())).hasSize(7);
+        assertThat(data().resolve("lock")).doesNotExist();
     }
 
     @Test
@@ -180,6 +197,39 @@ class StartupIT {
         assertThat(limited.exitValue()).isEqualTo(1);
     }
 
+    /** Idle connections took the files that the broker needs, and it ended the process. */
+    @Test
+    void shouldCloseConnectionsRatherThanLoseItsLogWhenTooManyAreOpen() throws Exception {
+        String answer = whileUp(List.of("/bin/sh", "-c", "ulimit -n 1100; exec \"$@\"", "sh"), url -> {
+            URI at = URI.create(url);
+            List<Socket> idle = new ArrayList<>();
+            try {
+                for (int i = 0; i < 600; i++) {
+                    idle.add(new Socket(at.getHost(), at.getPort()));
+                }
+                Awaitility.await("refused")
+                        .atMost(Duration.ofSeconds(20))
+                        .until(() -> Millrace.read(data(), "logs/millrace.log").contains("connections are open"));
+                assertThat(idle.getFirst().getInputStream().available()).isZero();
+                idle.getFirst()
+                        .getOutputStream()
+                        .write("GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".getBytes(StandardCharsets.US_ASCII));
+                assertThat(new String(idle.getFirst().getInputStream().readNBytes(12), StandardCharsets.US_ASCII))
+                        .isEqualTo("HTTP/1.1 200");
+            } finally {
+                for (Socket socket : idle) {
+                    socket.close();
+                }
+            }
+            Awaitility.await("taken again")
+                    .atMost(Duration.ofSeconds(20))
+                    .ignoreExceptions()
+                    .until(() -> get(url + "/health/live").statusCode() == 200);
+            return ask(url, "Is anybody there?");
+        });
+        assertThat(answer).contains("interaction_id");
+    }
+
     /** What a power cut can leave of the log, and what it can take of the database. */
     @Test
     void shouldSayWhatIsDamagedAndGoOnFromTheLog() throws Exception {
@@ -215,8 +265,13 @@ class StartupIT {
     }
 
     private String whileUp(Use use) throws Exception {
+        return whileUp(List.of(), use);
+    }
+
+    /** @param by what starts it */
+    private String whileUp(List<String> by, Use use) throws Exception {
         String name = "up-" + System.nanoTime();
-        Process up = Millrace.start(folder, name, NOTHING, "up", "--port", "0", "--data", data().toString());
+        Process up = Millrace.start(folder, name, NOTHING, by, "up", "--port", "0", "--data", data().toString());
         try {
             Pattern ready = Pattern.compile("millrace ready (\\S+)");
             Awaitility.await("ready").atMost(Duration.ofMinutes(2)).until(() -> {

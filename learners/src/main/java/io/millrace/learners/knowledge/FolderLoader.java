@@ -9,13 +9,15 @@ import io.millrace.schema.RawDocument;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.SimpleFileVisitor;
+import java.nio.file.attribute.BasicFileAttributes;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
-import java.util.stream.Stream;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -40,16 +42,10 @@ public final class FolderLoader {
      * Sends a folder's files to the log and waits until they are there.
      *
      * @param name source name; paths are relative to the folder, so the same folder elsewhere is the same source
-     * @throws IOException when the folder cannot be read; a single bad file is logged and left out
+     * @throws IOException when the folder cannot be read; a single bad file or folder in it is logged and left out
      */
     public List<Loaded> load(Path folder, String name, String collection) throws IOException {
-        List<Path> files;
-        try (Stream<Path> walk = Files.walk(folder)) {
-            files = walk.filter(Files::isRegularFile)
-                    .filter(FolderLoader::isText)
-                    .sorted()
-                    .toList();
-        }
+        List<Path> files = texts(folder);
         String source = "folder:" + name;
         List<Loaded> loaded = new ArrayList<>();
         List<CompletableFuture<?>> sent = new ArrayList<>();
@@ -82,10 +78,36 @@ public final class FolderLoader {
                 LOG.warn("{} is left out: {}", file, e.getMessage());
             } catch (CharacterCodingException e) {
                 LOG.warn("{} is no UTF-8 text and left out", file);
+            } catch (IOException e) {
+                LOG.warn("{} cannot be read and is left out: {}", file, e.toString());
             }
         }
         sent.forEach(CompletableFuture::join);
         return loaded;
+    }
+
+    private static List<Path> texts(Path folder) throws IOException {
+        List<Path> files = new ArrayList<>();
+        Files.walkFileTree(folder, new SimpleFileVisitor<>() {
+            @Override
+            public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) {
+                if (isText(file) && Files.isRegularFile(file)) {
+                    files.add(file);
+                }
+                return FileVisitResult.CONTINUE;
+            }
+
+            @Override
+            public FileVisitResult visitFileFailed(Path file, IOException error) throws IOException {
+                if (file.equals(folder)) {
+                    throw error;
+                }
+                LOG.warn("{} cannot be read and is left out: {}", file, error.toString());
+                return FileVisitResult.CONTINUE;
+            }
+        });
+        files.sort(null);
+        return files;
     }
 
     private static boolean isText(Path file) {

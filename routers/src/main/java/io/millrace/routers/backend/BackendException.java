@@ -2,6 +2,7 @@ package io.millrace.routers.backend;
 
 import io.millrace.log.Vocabulary.FailureReason;
 import io.millrace.schema.Failure;
+import io.millrace.text.Redactor;
 
 /** A backend did not answer. Carries the typed failure that goes to the log. */
 public final class BackendException extends Exception {
@@ -25,10 +26,12 @@ public final class BackendException extends Exception {
 
     private BackendException(
             String reason, String message, int status, long retryAfterMs, boolean retryable, boolean loading) {
-        super(reason + ": " + message);
+        // some APIs repeat in their refusal the key that they refuse
+        String told = Redactor.redact(message);
+        super(reason + ": " + told);
         this.failure = Failure.newBuilder()
                 .setReason(reason)
-                .setMessage(message)
+                .setMessage(told)
                 .setHttpStatus(status)
                 .setRetryAfterMs(retryAfterMs)
                 .setRetryable(retryable)

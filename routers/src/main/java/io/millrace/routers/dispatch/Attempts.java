@@ -63,7 +63,9 @@ final class Attempts {
                 .minimumNumberOfCalls(config.dispatch().breakerFailures())
                 .failureRateThreshold(100)
                 .waitDurationInOpenState(config.dispatch().breakerOpen())
-                .permittedNumberOfCallsInHalfOpenState(2)
+                // one that goes well is enough: with more, a deployment that is well is told of as ill until the next
+                // query
+                .permittedNumberOfCallsInHalfOpenState(1)
                 .build();
         for (Deployment deployment : deployments) {
             slots.put(deployment.name(), new Semaphore(deployment.concurrency(), true));

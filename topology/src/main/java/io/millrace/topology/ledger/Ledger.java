@@ -23,6 +23,7 @@ import io.millrace.schema.Interaction;
 import io.millrace.schema.LedgerState;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
+import io.millrace.schema.SearchNote;
 import io.millrace.text.Redactor;
 import io.millrace.topology.internal.Expiries;
 import java.nio.charset.StandardCharsets;
@@ -387,7 +388,17 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         Interaction made = state.getInteraction();
         List<Attempt> attempts = made.getAttempts();
         Attempt last = attempts.isEmpty() ? Attempt.newBuilder().build() : attempts.get(attempts.size() - 1);
+        boolean stored = made.getStored();
         Interaction terminal = Interaction.newBuilder(made)
+                .setSearch(kept(made.getSearch(), stored))
+                .setFailure(kept(made.getFailure(), stored))
+                .setAttempts(attempts.stream()
+                        .map(attempt -> attempt.getFailure() == null
+                                ? attempt
+                                : Attempt.newBuilder(attempt)
+                                        .setFailure(kept(attempt.getFailure(), stored))
+                                        .build())
+                        .toList())
                 .setEnvelope(Envelope.newBuilder(made.getEnvelope())
                         .setOccurredAt(now)
                         .build())
@@ -423,6 +434,27 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                         .setMessage(Redactor.redact(answer.getMessage()))
                         .build()
                 : kept.setText("").setMessage("").build();
+    }
+
+    /** What was searched for is text of the query, too. */
+    private static SearchNote kept(SearchNote search, boolean stored) {
+        return SearchNote.newBuilder(search)
+                .setQueries(
+                        stored
+                                ? search.getQueries().stream()
+                                        .map(Redactor::redact)
+                                        .toList()
+                                : List.of())
+                .build();
+    }
+
+    /** A backend may repeat in its message what it was asked. */
+    private static @Nullable Failure kept(@Nullable Failure failure, boolean stored) {
+        return failure == null
+                ? null
+                : Failure.newBuilder(failure)
+                        .setMessage(stored ? Redactor.redact(failure.getMessage()) : "")
+                        .build();
     }
 
     private void schedule(String id, LedgerState state) {

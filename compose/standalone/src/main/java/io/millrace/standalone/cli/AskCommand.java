@@ -2,8 +2,11 @@ package io.millrace.standalone.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.standalone.parts.DataFolder;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -20,8 +23,8 @@ public final class AskCommand implements Callable<Integer> {
     @Mixin
     private Instance instance = new Instance();
 
-    @Parameters(paramLabel = "QUESTION", arity = "1")
-    private String question = "";
+    @Parameters(paramLabel = "QUESTION", arity = "1..*", description = "In one word or in several.")
+    private List<String> question = List.of();
 
     @Option(names = "--json", description = "Print the whole response.")
     private boolean json;
@@ -33,9 +36,11 @@ public final class AskCommand implements Callable<Integer> {
     private boolean remote;
 
     @Override
-    public Integer call() throws IOException {
-        ObjectNode request =
-                Instance.JSON.createObjectNode().put("query", question).put("generate_response", true);
+    public Integer call() {
+        ObjectNode request = Instance.JSON
+                .createObjectNode()
+                .put("query", String.join(" ", question))
+                .put("generate_response", true);
         if (local) {
             request.put("force_local", true);
         }
@@ -44,9 +49,7 @@ public final class AskCommand implements Callable<Integer> {
         }
         JsonNode answer = Instance.good(instance.post("/query", request));
         String id = answer.path("interaction_id").asText();
-        if (Files.isDirectory(instance.data().folder())) {
-            Files.writeString(instance.data().folder().resolve("last-interaction"), id);
-        }
+        remember(id);
         if (json) {
             System.out.println(answer.toPrettyString());
             return 0;
@@ -66,6 +69,20 @@ public final class AskCommand implements Callable<Integer> {
         System.out.println();
         System.out.println(explain(decision, answer));
         return 0;
+    }
+
+    /** For {@code rate last}. */
+    private void remember(String id) {
+        Path folder = instance.data().folder();
+        if (!Files.isDirectory(folder)) {
+            return;
+        }
+        try {
+            Files.writeString(folder.resolve("last-interaction"), id);
+        } catch (IOException e) {
+            // somebody else's, or its disk is full: no reason to keep the answer back
+            System.err.println("millrace: rate last will not find this answer: " + DataFolder.reason(e));
+        }
     }
 
     private static String explain(JsonNode decision, JsonNode answer) {

@@ -23,9 +23,11 @@ import java.security.SecureRandom;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.HexFormat;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -39,6 +41,17 @@ public final class DataFolder implements AutoCloseable {
     public static final String HOLDER = "run.json";
 
     private static final ObjectMapper JSON = new ObjectMapper();
+    private static final String LOCK = "lock";
+    /** What may be in a data folder before its first start: settings, services that ran elsewhere, and what a new disk holds. */
+    private static final Set<String> BEFORE_US = Set.of(
+            "millrace.yaml",
+            "knowledge-sources.yaml",
+            "connectors",
+            "processes",
+            "bin",
+            "last-interaction",
+            "lost+found");
+
     private static final String PRIVATE_FOLDER = "rwx------";
     private static final String PRIVATE_FILE = "rw-------";
 
@@ -69,12 +82,13 @@ public final class DataFolder implements AutoCloseable {
         Path root = folder.toAbsolutePath().normalize();
         try {
             Files.createDirectories(root);
+            requireOurs(root);
             restrict(root, PRIVATE_FOLDER);
             if (!HELD.add(root.toRealPath())) {
                 throw new UserException("the data folder " + root + " is in use by " + holder(root));
             }
             FileChannel channel =
-                    FileChannel.open(root.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+                    FileChannel.open(root.resolve(LOCK), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
             FileLock lock = channel.tryLock();
             if (lock == null) {
                 channel.close();
@@ -94,6 +108,23 @@ public final class DataFolder implements AutoCloseable {
             return data;
         } catch (IOException e) {
             throw new UserException("the data folder " + root + " cannot be used: " + reason(e), e);
+        }
+    }
+
+    /** A typing error must not take everybody's rights to a home folder, nor delete what is called tmp there. */
+    private static void requireOurs(Path root) throws IOException {
+        if (Files.exists(root.resolve(LOCK))) {
+            return;
+        }
+        try (Stream<Path> found = Files.list(root)) {
+            Optional<String> foreign = found.map(each -> each.getFileName().toString())
+                    .filter(name -> !name.startsWith(".") && !BEFORE_US.contains(name))
+                    .sorted()
+                    .findFirst();
+            if (foreign.isPresent()) {
+                throw new UserException("the folder " + root + " is no data folder of millrace: there is already "
+                        + foreign.get() + " in it; name an empty one with --data");
+            }
         }
     }
 

@@ -46,7 +46,8 @@ public final class RedisPart implements Part {
     public synchronized void start() {
         // A file, since arguments can be read by everybody. What is in Redis can be made again or costs at most a
         // second call, so a
-        // snapshot now and then is enough and no write waits for the disk. LRU: the claims that matter are seconds old.
+        // snapshot now and then is enough and no write waits for the disk, or is refused since it is full. LRU: the
+        // claims that matter are seconds old.
         data.write("redis.conf", """
                 bind 127.0.0.1
                 port %d
@@ -54,6 +55,7 @@ public final class RedisPart implements Part {
                 dir "%s"
                 appendonly no
                 save 60 100
+                stop-writes-on-bgsave-error no
                 maxmemory 64mb
                 maxmemory-policy allkeys-lru
                 daemonize no

@@ -8,6 +8,7 @@ import static org.awaitility.Awaitility.await;
 import io.lettuce.core.RedisClient;
 import io.millrace.config.MillraceConfig;
 import io.millrace.log.HttpSchemaRegistry;
+import io.millrace.log.LogSettings;
 import io.millrace.log.Topic;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
@@ -32,6 +33,11 @@ import java.util.stream.Stream;
 import org.apache.avro.Schema;
 import org.apache.avro.SchemaBuilder;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.config.TopicConfig;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -151,6 +157,7 @@ class PartsTest {
                 Parts parts = started(data)) {
             execute(parts.endpoints(), "CREATE TABLE kept AS SELECT 42 AS answer");
             new TopicAdmin(CONFIG.log(parts.endpoints().bootstrapServers())).createAndVerify(List.of(Topics.QUERIES));
+            shouldSayWhichTopicIsLaidOutOtherwise(parts.endpoints());
         }
         byte[] garbage = {'p', 'i', 'd', '=', 'z', '\n', '\\', 'u', 0, (byte) 0xff};
         Files.write(folder.resolve("ports.properties"), garbage);
@@ -176,6 +183,45 @@ class PartsTest {
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("secrets/postgres")
                     .hasMessageContaining("put that file back");
+        }
+    }
+
+    /** As the owner of a cluster may have laid out what Millrace finds there. */
+    private static void shouldSayWhichTopicIsLaidOutOtherwise(Endpoints endpoints) throws Exception {
+        LogSettings log = CONFIG.log(endpoints.bootstrapServers());
+        TopicAdmin topics = new TopicAdmin(log);
+        List<Topic<?>> both = List.of(Topics.DECISIONS, Topics.PASSAGES);
+        assertThat(topics.createAndVerify(both)).isEmpty();
+        assertThat(topics.createAndVerify(both)).isEmpty();
+
+        alter(log, Topics.DECISIONS, TopicConfig.RETENTION_MS_CONFIG, "3600000");
+        alter(log, Topics.DECISIONS, TopicConfig.RETENTION_BYTES_CONFIG, "7000000");
+        alter(log, Topics.PASSAGES, TopicConfig.MAX_MESSAGE_BYTES_CONFIG, "1048588");
+        assertThat(topics.createAndVerify(both))
+                .hasSize(3)
+                .anyMatch(line -> line.contains("millrace.decisions") && line.contains("3600000 ms"))
+                .anyMatch(line -> line.contains("millrace.decisions") && line.contains("7000000 bytes"))
+                .anyMatch(line -> line.contains("millrace.passages") && line.contains("1048588 bytes"));
+
+        alter(log, Topics.PASSAGES, TopicConfig.CLEANUP_POLICY_CONFIG, "compact,delete");
+        assertThatThrownBy(() -> topics.createAndVerify(both))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("millrace.passages has cleanup.policy")
+                .hasMessageContaining("needs compact");
+        assertThatThrownBy(() -> new TopicAdmin(new LogSettings(log.bootstrapServers(), log.prefix(), 7, (short) 1))
+                        .createAndVerify(both))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("needs 7", "kafka.partitions");
+    }
+
+    private static void alter(LogSettings log, Topic<?> topic, String name, String value) throws Exception {
+        try (Admin admin = Admin.create(
+                Map.<String, Object>of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, log.bootstrapServers()))) {
+            admin.incrementalAlterConfigs(Map.of(
+                            new ConfigResource(ConfigResource.Type.TOPIC, log.name(topic)),
+                            List.of(new AlterConfigOp(new ConfigEntry(name, value), AlterConfigOp.OpType.SET))))
+                    .all()
+                    .get();
         }
     }
 
