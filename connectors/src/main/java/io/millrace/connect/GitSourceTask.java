@@ -3,6 +3,7 @@ package io.millrace.connect;
 import io.millrace.connect.Contents.NotADocumentException;
 import java.io.IOException;
 import java.net.URI;
+import java.net.UnknownHostException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
@@ -130,6 +131,9 @@ public final class GitSourceTask extends KnowledgeTask {
         Throwable cause = error;
         while (cause.getCause() != null) {
             cause = cause.getCause();
+        }
+        if (cause instanceof UnknownHostException) {
+            return cause.getMessage() + " is not known";
         }
         return String.valueOf(cause.getMessage() == null ? cause : cause.getMessage());
     }

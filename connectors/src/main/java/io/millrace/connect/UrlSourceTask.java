@@ -44,10 +44,16 @@ public final class UrlSourceTask extends KnowledgeTask {
 
     private @Nullable Fetcher fetcher;
 
-    /** Pages that links led to in the last whole pass and since. */
-    private Set<String> linked = Set.of();
+    /** Pages that links led to in the last whole pass and since; before the first one, those of the last process. */
+    private @Nullable Set<String> linked;
 
     private boolean told;
+
+    /**
+     * From the second pass on a page that is not {@link #known} was not linked in the pass before: whatever is stored of it, its document
+     * may have been deleted since.
+     */
+    private boolean again;
 
     @Override
     Scan scan(SourceSettings settings, OffsetStorageReader offsets) throws Scan.ScanException {
@@ -82,6 +88,9 @@ public final class UrlSourceTask extends KnowledgeTask {
         private final Set<String> items = new HashSet<>();
         private @Nullable Deque<String> left;
         private final Set<String> hosts = new HashSet<>();
+        /** Pages that links led to before this pass. */
+        private final Set<String> lastLinked;
+
         private boolean complete = true;
         private boolean feeds;
         private int answered;
@@ -103,6 +112,8 @@ public final class UrlSourceTask extends KnowledgeTask {
                     throw new ScanException(location + " is no address: " + e.getReason(), e);
                 }
             }
+            Set<String> last = linked;
+            this.lastLinked = last == null ? storedLinks() : last;
         }
 
         private void visit(URI uri, int depth) {
@@ -157,7 +168,7 @@ public final class UrlSourceTask extends KnowledgeTask {
             if (known == null) {
                 known = new ArrayDeque<>();
                 if (complete) {
-                    linked.stream().filter(page -> !visited.contains(page)).forEach(known::add);
+                    lastLinked.stream().filter(page -> !visited.contains(page)).forEach(known::add);
                 }
                 left = known;
             }
@@ -166,9 +177,32 @@ public final class UrlSourceTask extends KnowledgeTask {
 
         private Map<String, Object> before(String path) {
             return known.computeIfAbsent(path, page -> {
-                Map<String, Object> stored = offsets.offset(partition(settings, page));
+                Map<String, Object> stored = again ? null : offsets.offset(partition(settings, page));
                 return stored == null ? Map.of() : stored;
             });
+        }
+
+        /** Pages that the links of the last process's pages lead to: while nothing ran, one may have lost the last that led to it. */
+        private Set<String> storedLinks() {
+            Set<String> seen = new HashSet<>(visited);
+            Set<String> led = new LinkedHashSet<>();
+            Deque<Target> next = new ArrayDeque<>(waiting);
+            for (Target target = next.poll(); target != null; target = next.poll()) {
+                Map<String, Object> before = before(target.uri().toString());
+                if (!"page".equals(before.get("kind")) || !settings.definition().equals(before.get("definition"))) {
+                    continue;
+                }
+                led.add(target.uri().toString());
+                if (target.depth() > 0) {
+                    int depth = target.depth() - 1;
+                    String.valueOf(before.get("links"))
+                            .lines()
+                            .map(URI::create)
+                            .filter(link -> isWanted(link, false) && seen.add(link.toString()))
+                            .forEach(link -> next.add(new Target(link, depth)));
+                }
+            }
+            return led;
         }
 
         private Step failed(String path, String reason) {
@@ -259,13 +293,17 @@ public final class UrlSourceTask extends KnowledgeTask {
         }
 
         private void follow(Target from, URI link, boolean item) {
-            boolean near = item || hosts.contains(String.valueOf(link.getHost()));
-            if (near && settings.patterns().take(relative(link))) {
+            if (isWanted(link, item)) {
                 if (item) {
                     items.add(link.toString());
                 }
                 visit(link, item ? 0 : from.depth() - 1);
             }
+        }
+
+        private boolean isWanted(URI link, boolean item) {
+            boolean near = item || hosts.contains(String.valueOf(link.getHost()));
+            return near && settings.patterns().take(relative(link));
         }
 
         /** What the patterns of a source are held against: the path below the host. */
@@ -329,9 +367,10 @@ public final class UrlSourceTask extends KnowledgeTask {
             Set<String> now = new LinkedHashSet<>(pages);
             now.removeAll(items);
             if (!complete) {
-                now.addAll(linked);
+                now.addAll(lastLinked);
             }
             linked = now;
+            again = true;
             boolean all = complete && !feeds && !told;
             told |= all;
             return all ? Optional.of(pages) : Optional.empty();

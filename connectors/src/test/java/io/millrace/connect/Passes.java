@@ -87,6 +87,18 @@ final class Passes {
         }
     }
 
+    /** As when the worker is killed in a pass, after so many steps whose offsets are stored; and started again. */
+    void cut(int steps) throws ScanException {
+        try (Scan scan = task.scan(new SourceSettings(values), reader())) {
+            for (int i = 0; i < steps; i++) {
+                if (scan.next().orElseThrow() instanceof Step.Found found) {
+                    offsets.put(found.partition(), found.offset());
+                }
+            }
+        }
+        restart();
+    }
+
     private OffsetStorageReader reader() {
         return new OffsetStorageReader() {
             @Override

@@ -19,6 +19,8 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Against a web server of its own. */
 class UrlSourceTaskTest {
@@ -194,6 +196,64 @@ class UrlSourceTaskTest {
         assertThat(second.everything()).isEmpty();
         site.put("/rss", new Page(200, "application/rss+xml", "<other/>", "", ""));
         assertThat(passes.run().skipped()).containsEntry(base + "/rss", "XML that is no feed");
+    }
+
+    /** Which pages there were was known to a process that is gone; with a feed no list of all pages tells what is missing in it. */
+    @Test
+    void shouldForgetAPageThatLostItsLinkWhileNothingRanAlsoBesideAFeed() throws Exception {
+        passes.set(SourceSettings.LOCATION, base + "/\n" + base + "/rss").set(SourceSettings.DEPTH, "2");
+        site.put("/rss", new Page(200, "application/rss+xml", rss("/item"), "", ""));
+        html("/item", "item", "");
+        html("/", "top" + link("/list"), "");
+        html("/list", "list" + link("/old") + link("/kept"), "\"1\"");
+        html("/old", "old", "\"1\"");
+        html("/kept", "kept", "\"1\"");
+        passes.run();
+        passes.restart();
+        html("/list", "list" + link("/kept"), "\"2\"");
+        site.put("/rss", new Page(200, "application/rss+xml", rss(), "", ""));
+
+        Pass after = passes.run();
+
+        assertThat(after.gone()).as("what falls off a feed stays").containsExactly(base + "/old");
+        assertThat(after.everything()).isEmpty();
+        assertThat(passes.run().gone()).isEmpty();
+        passes.restart();
+        assertThat(passes.run().gone()).isEmpty();
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void shouldSendAPageAgainThatIsLinkedAgainAsItWas(boolean whileNothingRan) throws Exception {
+        passes.set(SourceSettings.DEPTH, "1");
+        html("/", "top" + link("/old"), "\"1\"");
+        html("/old", "old", "\"1\"");
+        passes.run();
+        passes.restart();
+        html("/", "top", "\"2\"");
+        assertThat(passes.run().gone()).containsExactly(base + "/old");
+        if (whileNothingRan) {
+            passes.restart();
+        }
+        html("/", "top" + link("/old"), "\"3\"");
+
+        assertThat(passes.run().found()).containsKey(base + "/old");
+        assertThat(passes.run().unchanged()).contains(base + "/old");
+    }
+
+    /** A kill between a page that lost a link and what was behind that: its end is not in the offsets, only its page is. */
+    @Test
+    void shouldNotTrustWhatIsStoredOfAPageThatNobodyLinkedInThePassBefore() throws Exception {
+        passes.set(SourceSettings.DEPTH, "1");
+        html("/", "top" + link("/old"), "\"1\"");
+        html("/old", "old", "\"1\"");
+        passes.run();
+        html("/", "top", "\"2\"");
+        passes.cut(1);
+        assertThat(passes.run().everything()).as("the list of all deletes it").hasValue(List.of(base + "/"));
+        html("/", "top" + link("/old"), "\"3\"");
+
+        assertThat(passes.run().found()).containsKey(base + "/old");
     }
 
     private String rss(String... items) {

@@ -129,7 +129,7 @@ final class Documents {
 
     /** A source would delete what it does not have, and not bring back what it has. */
     void requireUndeclared(String project, String field) {
-        if (knowledge.sources().stream()
+        if (SourcesHandler.all(knowledge).stream()
                 .anyMatch(status -> status.getSourceId().equals(project) && status.getAddedAt() > 0)) {
             throw Problem.field(
                     409,

@@ -167,8 +167,12 @@ public interface SearchPort {
      */
     void clearSession(SessionName name) throws Exception;
 
-    /** What each knowledge source does; one of kind {@code file} tells what is wrong with their declaration. Does not block. */
-    List<SourceStatus> sources();
+    /**
+     * What each knowledge source does; one of kind {@code file} tells what is wrong with their declaration. Does not block.
+     *
+     * @return empty while that is not read from the log yet
+     */
+    Optional<List<SourceStatus>> sources();
 
     /** Questions that the knowledge did not cover in the last seven days that they were asked on. Does not block. */
     List<QueryGap> gaps();

@@ -30,13 +30,21 @@ final class SourcesHandler {
         this.knowledge = knowledge;
     }
 
+    /** Of no source it can be said that it is not there before the log was read. */
+    static List<SourceStatus> all(SearchPort knowledge) {
+        return knowledge
+                .sources()
+                .orElseThrow(
+                        () -> Problem.unavailable("starting", "the knowledge sources are not read from the log yet"));
+    }
+
     /** Whether a path is one that takes no body. */
     static boolean isSync(@Nullable String path) {
         return path != null && path.startsWith("/sources/") && path.endsWith("/sync");
     }
 
     void list(RoutingContext context) {
-        List<SourceStatus> all = knowledge.sources();
+        List<SourceStatus> all = all(knowledge);
         JsonArray sources = new JsonArray();
         all.stream()
                 .filter(status -> !status.getKind().equals(FILE))
@@ -52,7 +60,7 @@ final class SourcesHandler {
 
     void sync(RoutingContext context) {
         String id = Answers.pathParam(context, ID);
-        SourceStatus known = knowledge.sources().stream()
+        SourceStatus known = all(knowledge).stream()
                 .filter(status ->
                         status.getSourceId().equals(id) && !status.getKind().equals(FILE))
                 .findFirst()

@@ -39,6 +39,9 @@ final class GatewayHarness implements AutoCloseable {
 
     final FakeWire wire = new FakeWire();
     final AtomicBoolean visible = new AtomicBoolean();
+    /** The statuses of sources are not read yet. */
+    final AtomicBoolean starting = new AtomicBoolean();
+
     final java.util.List<SearchPort.Asked> searched = new java.util.concurrent.CopyOnWriteArrayList<>();
     final PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
     final Gateway gateway;
@@ -99,13 +102,15 @@ final class GatewayHarness implements AutoCloseable {
             }
 
             @Override
-            public List<SourceStatus> sources() {
-                return List.of(SourceStatus.newBuilder()
-                        .setSourceId("notes")
-                        .setAddedAt(1)
-                        .setKind("local_dir")
-                        .setState("idle")
-                        .build());
+            public Optional<List<SourceStatus>> sources() {
+                return starting.get()
+                        ? Optional.empty()
+                        : Optional.of(List.of(SourceStatus.newBuilder()
+                                .setSourceId("notes")
+                                .setAddedAt(1)
+                                .setKind("local_dir")
+                                .setState("idle")
+                                .build()));
             }
         };
         gateway = new Gateway(metrics, wire, config, search, around);

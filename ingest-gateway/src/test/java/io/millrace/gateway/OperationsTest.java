@@ -124,6 +124,28 @@ class OperationsTest {
                 .contains("millrace", "millrace/local", "gpt", "gpt-4o", "llama", "cloud", "extractive");
     }
 
+    /** Before that, every source would be unknown, and a client could write into one. */
+    @Test
+    void shouldSayThatItStartsWhileTheSourcesAreNotReadFromTheLog() {
+        String document = "{\"project\":\"notes\",\"relative_path\":\"a.md\",\"content\":\"x\"}";
+        harness.starting.set(true);
+
+        for (HttpResponse<String> response : List.of(
+                harness.get("/sources"),
+                harness.post("/sources/notes/sync", ""),
+                harness.post("/documents", document))) {
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(503);
+            assertThat(json(response).getString("code")).isEqualTo("starting");
+            assertThat(response.headers().firstValue("Retry-After")).hasValue("1");
+        }
+
+        harness.starting.set(false);
+        assertThat(json(harness.get("/sources")).getJsonArray("sources")).hasSize(1);
+        assertThat(harness.post("/sources/notes/sync", "").statusCode()).isEqualTo(202);
+        assertThat(harness.post("/sources/nobody/sync", "").statusCode()).isEqualTo(404);
+        assertThat(harness.post("/documents", document).statusCode()).isEqualTo(409);
+    }
+
     @Test
     void shouldServeHealthConfigAndTheContractUnderAllPrefixes() {
         for (String prefix : new String[] {"", "/aidb", "/hybrid"}) {

@@ -1,7 +1,8 @@
 package io.millrace.knowledge;
 
 import dev.langchain4j.data.segment.TextSegment;
-import dev.langchain4j.model.embedding.EmbeddingModel;
+import dev.langchain4j.model.embedding.onnx.OnnxBertBiEncoder;
+import dev.langchain4j.model.embedding.onnx.PoolingMode;
 import dev.langchain4j.model.embedding.onnx.bgesmallenv15q.BgeSmallEnV15QuantizedEmbeddingModel;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
@@ -12,15 +13,17 @@ import org.jspecify.annotations.Nullable;
  * bge-small-en-v1.5 (BAAI, MIT licence), quantized, in this process: 384 dimensions, about 3 ms for a short text. A second opinion for
  * the verdict whether two questions mean the same; nothing is searched with it.
  *
- * <p>Loaded with the first text, which takes about a second: who never needs it does not pay its memory (about 100 MB). When it cannot be
+ * <p>Loaded with the first text, which takes about a second: who never needs it does not pay its memory (about 140 MB). When it cannot be
  * loaded, that is so until the process is started again.
  */
 public final class BgeEmbedder implements Embedder, AutoCloseable {
     private static final int DIMENSION = 384;
 
+    /** One for the process, and never closed: nobody may close it while another thread is in it. */
+    private static @Nullable OnnxBertBiEncoder encoder;
+
     private final ExecutorService threads;
-    private @Nullable EmbeddingModel model;
-    private @Nullable EmbeddingException failure;
+    private volatile @Nullable EmbeddingException failure;
 
     /** @param parallelism texts embedded at once, at least 1 */
     public BgeEmbedder(int parallelism) {
@@ -30,12 +33,12 @@ public final class BgeEmbedder implements Embedder, AutoCloseable {
 
     @Override
     public List<float[]> embed(List<String> texts) {
-        EmbeddingModel loaded = load();
+        InProcessModel model = new InProcessModel(encoder(), threads);
         try {
             List<TextSegment> segments = texts.stream()
                     .map(text -> TextSegment.from(text.isBlank() ? "-" : text))
                     .toList();
-            return loaded.embedAll(segments).content().stream()
+            return model.embedAll(segments).content().stream()
                     .map(embedding -> embedding.vector())
                     .toList();
         } catch (RuntimeException e) {
@@ -43,19 +46,33 @@ public final class BgeEmbedder implements Embedder, AutoCloseable {
         }
     }
 
-    private synchronized EmbeddingModel load() {
-        if (failure != null) {
-            throw failure;
+    private OnnxBertBiEncoder encoder() {
+        EmbeddingException before = failure;
+        if (before != null) {
+            throw before;
         }
-        if (model == null) {
-            try {
-                model = new BgeSmallEnV15QuantizedEmbeddingModel(threads);
-            } catch (RuntimeException | LinkageError e) {
-                failure = new EmbeddingException("the second embedding model cannot be loaded: " + e, e);
-                throw failure;
-            }
+        try {
+            return loaded();
+        } catch (RuntimeException e) {
+            throw failed(e.getMessage(), e);
+        } catch (LinkageError e) {
+            throw failed(e.toString(), e);
         }
-        return model;
+    }
+
+    private EmbeddingException failed(@Nullable String reason, Throwable cause) {
+        EmbeddingException made =
+                new EmbeddingException("the second embedding model cannot be loaded: " + reason, cause);
+        failure = made;
+        return made;
+    }
+
+    private static synchronized OnnxBertBiEncoder loaded() {
+        if (encoder == null) {
+            encoder = InProcessModel.load(
+                    BgeSmallEnV15QuantizedEmbeddingModel.class, "bge-small-en-v1.5-q", PoolingMode.CLS);
+        }
+        return encoder;
     }
 
     @Override

@@ -683,6 +683,7 @@ public final class ConfigLoader {
                         index.equals("qdrant") ? qdrantUrl : "",
                         secret(Settings.QDRANT_KEY_ENV),
                         value(Settings.QDRANT_PREFIX, ""),
+                        value(Settings.SETTLE_AFTER, Duration.ofSeconds(10)),
                         value(Settings.GARBAGE_EVERY, Duration.ofDays(7)),
                         value(Settings.GARBAGE_AFTER, Duration.ofDays(180))),
                 new Cache(

@@ -222,11 +222,17 @@ public record MillraceConfig(
      * Where passages are searched.
      *
      * @param qdrantUrl of a Qdrant server's gRPC port; empty: the embedded index
+     * @param settleAfter quiet after which the embedded index merges its segments, 100 ms..1 day
      * @param garbageEvery between two collections of documents of no use, 1 s..10 years
      * @param garbageAfter how long an unused document stays unchanged before it is of no use, 0..10 years
      */
     public record Knowledge(
-            String qdrantUrl, Secret qdrantKey, String qdrantPrefix, Duration garbageEvery, Duration garbageAfter) {}
+            String qdrantUrl,
+            Secret qdrantKey,
+            String qdrantPrefix,
+            Duration settleAfter,
+            Duration garbageEvery,
+            Duration garbageAfter) {}
 
     /**
      * @param ttl how long the response cache keeps an answer, 1 s..30 d
@@ -317,7 +323,7 @@ public record MillraceConfig(
                         new Decay(Duration.ofDays(90), 0.10, Duration.ofDays(180), 0.25),
                         new Rerank("", "", Secret.NONE, Duration.ofSeconds(1)),
                         new Expansion("", "", Secret.NONE, Duration.ofSeconds(4))),
-                new Knowledge("", Secret.NONE, "", Duration.ofDays(7), Duration.ofDays(180)),
+                new Knowledge("", Secret.NONE, "", Duration.ofSeconds(10), Duration.ofDays(7), Duration.ofDays(180)),
                 new Cache(Duration.ofDays(1), 0, true, 0.02, ""),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
                 new Limits(16L * 1024 * 1024, 4_096, 51_200, 100, 4_096, 1_024, 1L << 30),

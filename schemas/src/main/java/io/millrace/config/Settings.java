@@ -123,6 +123,12 @@ public final class Settings {
             Setting.text("knowledge.qdrant-key-env", "", "Variable that holds its API key.");
     static final Setting<String> QDRANT_PREFIX =
             Setting.text("knowledge.qdrant-prefix", "", "Put before the names of the collections there.");
+    static final Setting<Duration> SETTLE_AFTER = Setting.duration(
+            "knowledge.settle-after",
+            "10s",
+            Duration.ofMillis(100),
+            Duration.ofDays(1),
+            "How long no passage comes before the embedded index merges its segments, so that searches take less time.");
     static final Setting<Duration> GARBAGE_EVERY = Setting.duration(
             "knowledge.gc-every", "7d", S_1, YEARS_10, "How often documents of no use are looked for and deleted.");
     static final Setting<Duration> GARBAGE_AFTER = Setting.duration(
@@ -245,6 +251,7 @@ public final class Settings {
             QDRANT_URL,
             QDRANT_KEY_ENV,
             QDRANT_PREFIX,
+            SETTLE_AFTER,
             GARBAGE_EVERY,
             GARBAGE_AFTER,
             CACHE_TTL,

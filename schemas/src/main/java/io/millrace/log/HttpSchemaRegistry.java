@@ -13,7 +13,11 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.ExecutionException;
+import java.util.function.Supplier;
 import org.apache.avro.Schema;
 import org.apache.avro.SchemaParseException;
 
@@ -44,6 +48,11 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
     private final Map<Integer, Schema> byId = new ConcurrentHashMap<>();
     private final Map<Registration, Integer> ids = new ConcurrentHashMap<>();
 
+    /** What is being asked for now. A worker with a backlog asks for one schema some hundred times at once. */
+    private final ConcurrentMap<Integer, CompletableFuture<Schema>> asked = new ConcurrentHashMap<>();
+
+    private final ConcurrentMap<Registration, CompletableFuture<Integer>> registered = new ConcurrentHashMap<>();
+
     private record Registration(String subject, Schema schema) {}
 
     /** @param url base of the API, e.g. {@code http://127.0.0.1:8081} or {@code http://127.0.0.1:8080/apis/ccompat/v7} */
@@ -55,9 +64,12 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
     public int register(String subject, Schema schema) {
         Registration registration = new Registration(subject, schema);
         Integer known = ids.get(registration);
-        if (known != null) {
-            return known;
-        }
+        return known != null ? known : once(registered, registration, () -> askToRegister(registration));
+    }
+
+    private int askToRegister(Registration registration) {
+        String subject = registration.subject;
+        Schema schema = registration.schema;
         String body = JSON.createObjectNode().put("schema", schema.toString()).toString();
         HttpResponse<String> response = send(request("subjects/" + encode(subject) + "/versions")
                 .header("Content-Type", MEDIA_TYPE)
@@ -68,17 +80,51 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
                     + response.statusCode() + ": " + response.body());
         }
         int id = parse(response.body()).path("id").asInt();
-        ids.put(registration, id);
         byId.put(id, schema);
+        ids.put(registration, id);
         return id;
     }
 
     @Override
     public Schema byId(int id) {
         Schema known = byId.get(id);
-        if (known != null) {
-            return known;
+        return known != null ? known : once(asked, id, () -> askFor(id));
+    }
+
+    /** Asks, or waits for who is asking, and for the same answer or trouble. */
+    private <K, V> V once(ConcurrentMap<K, CompletableFuture<V>> others, K what, Supplier<V> ask) {
+        CompletableFuture<V> mine = new CompletableFuture<>();
+        CompletableFuture<V> theirs = others.putIfAbsent(what, mine);
+        if (theirs != null) {
+            return answer(theirs);
         }
+        try {
+            V answer = ask.get();
+            mine.complete(answer);
+            return answer;
+        } catch (RuntimeException e) {
+            mine.completeExceptionally(e);
+            throw e;
+        } finally {
+            others.remove(what, mine);
+        }
+    }
+
+    private <V> V answer(CompletableFuture<V> theirs) {
+        try {
+            return theirs.get();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new RegistryUnavailableException("interrupted while asking " + place(), e);
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof RuntimeException trouble) {
+                throw trouble;
+            }
+            throw new IllegalStateException("a request throws nothing else", e);
+        }
+    }
+
+    private Schema askFor(int id) {
         HttpResponse<String> response = send(request("schemas/ids/" + id).GET().build());
         if (OF_THE_REGISTRY.contains(response.statusCode())) {
             // nothing is wrong with the record

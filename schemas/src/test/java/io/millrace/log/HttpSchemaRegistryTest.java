@@ -15,6 +15,12 @@ import java.util.ArrayDeque;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.Semaphore;
+import java.util.stream.IntStream;
 import org.apache.avro.Schema;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -30,6 +36,7 @@ class HttpSchemaRegistryTest {
     private final Queue<Reply> replies = new ArrayDeque<>();
 
     private final Queue<String> asked = new ConcurrentLinkedQueue<>();
+    private final Semaphore mayAnswer = new Semaphore(0);
     private HttpServer server = listening();
     private HttpSchemaRegistry registry = new HttpSchemaRegistry("http://127.0.0.1:1");
 
@@ -45,12 +52,14 @@ class HttpSchemaRegistryTest {
     void start() {
         server.createContext("/", exchange -> {
             asked.add(exchange.getRequestMethod() + " " + exchange.getRequestURI());
+            mayAnswer.acquireUninterruptibly();
             Reply reply = replies.size() > 1 ? replies.remove() : replies.element();
             byte[] body = reply.body().getBytes(StandardCharsets.UTF_8);
             exchange.sendResponseHeaders(reply.status(), body.length);
             exchange.getResponseBody().write(body);
             exchange.close();
         });
+        mayAnswer.release(1_000);
         server.start();
         registry =
                 new HttpSchemaRegistry("http://127.0.0.1:" + server.getAddress().getPort());
@@ -80,6 +89,37 @@ class HttpSchemaRegistryTest {
         assertThat(registry.register("ticks-value", tick)).isEqualTo(9);
         assertThat(registry.byId(9)).isEqualTo(tick);
         assertThat(asked).hasSize(4).last().isEqualTo("POST /subjects/ticks-value/versions");
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {200, 403})
+    void shouldAskOnceWhenManyWantTheSame(int status) throws Exception {
+        mayAnswer.drainPermits();
+        Schema tick = Tick.getClassSchema();
+        replies.add(status == 200 ? schema(tick) : new Reply(status, "no"));
+        List<Future<Schema>> many;
+        CountDownLatch begun = new CountDownLatch(200);
+        try (ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor()) {
+            many = IntStream.range(0, 200)
+                    .mapToObj(i -> threads.submit(() -> {
+                        begun.countDown();
+                        return registry.byId(7);
+                    }))
+                    .toList();
+            begun.await();
+            // from there to the question it is a microsecond
+            Thread.sleep(300);
+            mayAnswer.release(1_000);
+        }
+
+        assertThat(asked).hasSize(1);
+        for (Future<Schema> one : many) {
+            if (status == 200) {
+                assertThat(one.get()).isEqualTo(tick);
+            } else {
+                assertThatThrownBy(one::get).hasCauseInstanceOf(RegistryUnavailableException.class);
+            }
+        }
     }
 
     @ParameterizedTest

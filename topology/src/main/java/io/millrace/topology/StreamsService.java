@@ -89,7 +89,6 @@ public final class StreamsService implements Service {
      */
     private static void batch(Properties properties) {
         ClientConfig.batching().forEach((key, value) -> properties.put(StreamsConfig.consumerPrefix(key), value));
-        properties.put(StreamsConfig.POLL_MS_CONFIG, ClientConfig.BATCH_WAIT_MS);
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), ClientConfig.BATCH_WAIT_MS);
     }
 
@@ -104,8 +103,6 @@ public final class StreamsService implements Service {
         // For the stores that ask for a cache. It holds back their changelog records until the commit, and nothing
         // else.
         properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 4L * 1024 * 1024);
-        // The default of 100 ms is how long a thread sleeps in poll while other tasks have work.
-        properties.put(StreamsConfig.POLL_MS_CONFIG, 10);
         // Our processors take the records of their topics in any order, so none waits for the fetch of another topic.
         properties.put(StreamsConfig.MAX_TASK_IDLE_MS_CONFIG, StreamsConfig.MAX_TASK_IDLE_MS_DISABLED);
         properties.put(StreamsConfig.ENSURE_EXPLICIT_INTERNAL_RESOURCE_NAMING_CONFIG, true);

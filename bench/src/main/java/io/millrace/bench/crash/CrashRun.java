@@ -64,6 +64,10 @@ public final class CrashRun implements AutoCloseable {
     public static final String PARTS = "parts";
 
     private static final Duration START = Duration.ofSeconds(90);
+
+    /** After a build the launcher makes the next starts faster before the first. */
+    private static final Duration FIRST_START = Duration.ofMinutes(5);
+
     private static final Pattern READY = Pattern.compile("(?m)^millrace \\S+ ready ?(\\S*)$");
 
     /** Seconds; short, so that what a kill took along is ended while the run lasts. */
@@ -158,7 +162,8 @@ public final class CrashRun implements AutoCloseable {
      * @param perSecond requests
      */
     public Verdict run(List<String> kinds, int rounds, int perSecond) throws Exception {
-        start(PARTS);
+        launch(PARTS);
+        program(PARTS).await(READY, FIRST_START);
         KINDS.keySet().forEach(this::launch);
         KINDS.keySet().forEach(this::awaitReady);
         progress.accept("all processes are ready");

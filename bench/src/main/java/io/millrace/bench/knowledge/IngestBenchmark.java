@@ -2,6 +2,7 @@ package io.millrace.bench.knowledge;
 
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.millrace.bench.sink.BenchBroker;
+import io.millrace.config.MillraceConfig;
 import io.millrace.knowledge.Chunker;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
@@ -72,7 +73,10 @@ public final class IngestBenchmark implements Callable<Integer> {
                 LuceneIndex index = LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
                 DocumentTable documents = new DocumentTable(log);
                 List<Service> services = List.of(
-                        new IndexProjection(log, index),
+                        new IndexProjection(
+                                log,
+                                index,
+                                MillraceConfig.defaults().knowledge().settleAfter()),
                         documents,
                         new Normalizer(log, documents, new SourceBook(), List.of("nixos-docs")),
                         new PassageWorker(log, embedder));

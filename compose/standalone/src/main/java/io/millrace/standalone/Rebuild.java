@@ -89,7 +89,7 @@ public final class Rebuild {
                     Log log = new Log(settings, codecs, producer, new SimpleMeterRegistry());
                     Rebuild rebuild = new Rebuild(say);
                     return switch (what) {
-                        case INDEX -> rebuild.index(log, data);
+                        case INDEX -> rebuild.index(log, data, config);
                         case POSTGRES -> rebuild.postgres(log, data, parts.endpoints());
                         case REDIS -> rebuild.redis(log, parts.endpoints());
                     };
@@ -103,13 +103,14 @@ public final class Rebuild {
         }
     }
 
-    private Result index(Log log, DataFolder data) throws InterruptedException {
+    private Result index(Log log, DataFolder data, MillraceConfig config) throws InterruptedException {
         data.delete("index");
         Set<String> expected = keys(log);
         try (MiniLmEmbedder embedder = new MiniLmEmbedder(1)) {
             // closed by the projection
             LuceneIndex index = LuceneIndex.open(data.root().resolve("index"), embedder.fingerprint());
-            try (IndexProjection projection = new IndexProjection(log, index)) {
+            try (IndexProjection projection =
+                    new IndexProjection(log, index, config.knowledge().settleAfter())) {
                 projection.start();
                 while (!projection.isReady()) {
                     Thread.sleep(50);
@@ -170,7 +171,8 @@ public final class Rebuild {
         read(log, Topics.COMPLETIONS, record -> {
             Completion completion = record.value();
             long end = record.timestamp() + Claims.KEEP.toMillis();
-            if (completion != null && completion.getKind().equals(CompletionKind.STARTED) && end > now) {
+            // what ended at once has not started
+            if (completion != null && !completion.getKind().equals(CompletionKind.HEARTBEAT) && end > now) {
                 String key = Claims.key(completion.getInteractionId(), completion.getAttempt());
                 values.putIfAbsent(key, completion.getWorkerId());
                 until.putIfAbsent(key, end);

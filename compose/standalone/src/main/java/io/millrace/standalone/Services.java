@@ -187,7 +187,8 @@ public final class Services implements AutoCloseable {
         shared.push(embedder);
         VectorIndex index = index(config, folder, embedder);
         searcher = new Searcher(index, embedder, config.collections(), options(config, endpoints));
-        IndexProjection projection = new IndexProjection(log, index);
+        IndexProjection projection =
+                new IndexProjection(log, index, config.knowledge().settleAfter());
         services.add(projection);
         visible = projection::visible;
         if (roles.contains("retrieval")) {
@@ -457,8 +458,8 @@ public final class Services implements AutoCloseable {
         }
 
         @Override
-        public List<SourceStatus> sources() {
-            return status.all();
+        public Optional<List<SourceStatus>> sources() {
+            return status.isReady() ? Optional.of(status.all()) : Optional.empty();
         }
 
         @Override

@@ -321,7 +321,10 @@ class DecisionOrderIT {
         assertThat(late.statusCode()).isEqualTo(504);
         Trace closed = stack.trace(late);
         assertThat(closed.failure()).isEqualTo("retrieval_timeout");
+        long commands = stack.end(Topics.COMMANDS);
         cancelled.cancel(true);
+        // a decision that is faster than the cancel would be right, too
+        await("the cancel on the log", () -> stack.end(Topics.COMMANDS) > commands);
 
         stack.run("retrieval", Set.of("retrieval"));
 

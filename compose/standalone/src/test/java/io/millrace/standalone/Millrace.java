@@ -31,6 +31,22 @@ final class Millrace {
     static Process start(
             Path folder, String name, Map<String, String> environment, List<String> prefix, String... arguments)
             throws IOException {
+        return start(System.getProperty("java.class.path"), folder, name, environment, prefix, arguments);
+    }
+
+    /** Starts a command of an installation that has other jars. */
+    static Process startWith(String classPath, Path folder, String name, String... arguments) throws IOException {
+        return start(classPath, folder, name, Map.of(), List.of(), arguments);
+    }
+
+    private static Process start(
+            String classPath,
+            Path folder,
+            String name,
+            Map<String, String> environment,
+            List<String> prefix,
+            String... arguments)
+            throws IOException {
         List<String> command = new ArrayList<>(prefix);
         command.addAll(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
@@ -42,7 +58,7 @@ final class Millrace {
                 "--sun-misc-unsafe-memory-access=allow",
                 "-Dmillrace.registry=" + System.getProperty("millrace.registry"),
                 "-cp",
-                System.getProperty("java.class.path"),
+                classPath,
                 "io.millrace.standalone.Main"));
         command.addAll(List.of(arguments));
         ProcessBuilder builder = new ProcessBuilder(command)

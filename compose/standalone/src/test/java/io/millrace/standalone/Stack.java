@@ -9,12 +9,14 @@ import io.millrace.bench.stub.StubUpstream;
 import io.millrace.config.ConfigLoader;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.gateway.Gateway;
+import io.millrace.log.ClientConfig;
 import io.millrace.log.Codecs;
 import io.millrace.log.HttpSchemaRegistry;
 import io.millrace.log.Log;
 import io.millrace.log.LogProducer;
 import io.millrace.log.LogSettings;
 import io.millrace.log.LogTail;
+import io.millrace.log.Topic;
 import io.millrace.log.Topics;
 import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Decision;
@@ -44,7 +46,10 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.TopicPartition;
 import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
 
@@ -308,6 +313,21 @@ final class Stack implements AutoCloseable {
     }
 
     // ---- the witness
+
+    /** Records that were ever written to a topic, of all its partitions. */
+    long end(Topic<?> topic) {
+        LogSettings settings = witness.settings();
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(ClientConfig.consumer(settings))) {
+            return consumer
+                    .endOffsets(IntStream.range(0, settings.partitions(topic))
+                            .mapToObj(partition -> new TopicPartition(settings.name(topic), partition))
+                            .toList())
+                    .values()
+                    .stream()
+                    .mapToLong(Long::longValue)
+                    .sum();
+        }
+    }
 
     Trace trace(HttpResponse<String> response) throws SQLException {
         return trace(id(response));

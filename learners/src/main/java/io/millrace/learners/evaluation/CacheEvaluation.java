@@ -24,6 +24,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import java.util.SplittableRandom;
 import java.util.function.ToDoubleFunction;
 
 /**
@@ -212,10 +213,24 @@ public final class CacheEvaluation {
     }
 
     /**
+     * One of many ways to halve the pairs.
+     *
+     * @param number from 0 on
+     * @param side 0 or 1: which half is learned from
+     */
+    public record Split(int number, int side) {
+        private boolean isLearned(LabelledPair pair) {
+            int half = number == 0
+                    ? pair.group() & 1
+                    : new SplittableRandom(((long) number << 32) ^ pair.group()).nextInt(2);
+            return half == side;
+        }
+    }
+
+    /**
      * Learns on one half and measures on the other.
      *
      * @param maxError bound of the share of different pairs that are served, above 0, at most 0.2
-     * @param side 0 or 1: which half is learned from
      * @throws IllegalArgumentException when a half has not enough pairs of both kinds
      */
     public static Report run(
@@ -223,12 +238,11 @@ public final class CacheEvaluation {
             Embedder embedder,
             Embedder second,
             double maxError,
-            int side,
+            Split split,
             Progress progress) {
-        List<LabelledPair> train =
-                pairs.stream().filter(pair -> (pair.group() & 1) == side).toList();
+        List<LabelledPair> train = pairs.stream().filter(split::isLearned).toList();
         List<LabelledPair> test =
-                pairs.stream().filter(pair -> (pair.group() & 1) != side).toList();
+                pairs.stream().filter(pair -> !split.isLearned(pair)).toList();
         if (test.stream().allMatch(LabelledPair::same)
                 || test.stream().noneMatch(LabelledPair::same)
                 || train.stream().allMatch(LabelledPair::same)) {

@@ -202,6 +202,12 @@ public final class SourceManager implements Service {
             leaving.remove(id);
             added.put(id, System.currentTimeMillis());
         });
+        // before Connect is asked, which takes seconds to start: they are there, and can be asked for
+        for (SourceDefinition source : sources.values()) {
+            if (!told.containsKey(source.id())) {
+                tell(source.id(), status(source));
+            }
+        }
         boolean wanted = !removed.isEmpty() || sources.values().stream().anyMatch(SourceDefinition::enabled);
         if (wanted || !configured.isEmpty()) {
             connect(removed);

@@ -133,12 +133,13 @@ final class Attempts {
         metrics.counter("millrace.dispatch.unclaimed").increment();
     }
 
-    /** The lease of an attempt. */
-    CompletableFuture<?> started(Dispatch dispatch) {
-        Completion started = completion(dispatch, CompletionKind.STARTED).build();
+    /** The lease of an attempt that has just been taken. */
+    Lease lease(Dispatch dispatch) {
+        double queued = completion(dispatch, CompletionKind.STARTED).getQueuedMs();
         metrics.timer("millrace.dispatch.queued", "backend", dispatch.getBackend())
-                .record((long) started.getQueuedMs(), TimeUnit.MILLISECONDS);
-        return complete(started);
+                .record((long) queued, TimeUnit.MILLISECONDS);
+        return new Lease(() -> complete(
+                completion(dispatch, CompletionKind.STARTED).setQueuedMs(queued).build()));
     }
 
     /** A completion to fill in. */

@@ -22,7 +22,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
-import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
@@ -51,13 +50,19 @@ import org.slf4j.LoggerFactory;
  * <p>Workers pull from a share group, so one with a free slot takes the next record whatever its partition. A consumer that holds an
  * open record is given nothing new (Kafka 4.3), so records are accepted early: {@code started} is on the log first, and from then on
  * the lease is there and not in the share group. The work begins meanwhile, but nothing of it leaves before {@code started} is
- * acknowledged. A worker that dies before that lets the record be redelivered; one that dies after it
- * falls silent, and routing decides the next attempt.
+ * acknowledged; what ends at once is accepted with its end. A worker that dies before that lets the record be redelivered; one that dies
+ * after it falls silent, and routing decides the next attempt.
  */
 public final class DispatchWorker implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(DispatchWorker.class);
     private static final Duration POLL = Duration.ofMillis(200);
     private static final Duration BACKOFF = Duration.ofMillis(500);
+
+    /**
+     * How long the end of an attempt may take to be its lease as well. Nothing new is fetched meanwhile, so it is short beside what a model
+     * takes; the built-ins and the fastest of upstreams need no {@code started} then.
+     */
+    private static final Duration HOLD = Duration.ofMillis(5);
 
     /** Attempts at once on the built-ins, which take microseconds. */
     private static final int BUILTIN_SLOTS = 1_024;
@@ -246,17 +251,19 @@ public final class DispatchWorker implements Service {
         admin.incrementalAlterConfigs(Map.of(resource, changes)).all().get(10, TimeUnit.SECONDS);
     }
 
-    private record Taken(ConsumerRecord<byte[], byte[]> record, CompletableFuture<?> started) {}
+    private record Taken(ConsumerRecord<byte[], byte[]> record, Lease lease) {}
 
     /** The acknowledgements leave with the fetch of the poll that follows at once: a request of their own would be one more a query. */
-    private void take(KafkaShareConsumer<byte[], byte[]> consumer, ConsumerRecords<byte[], byte[]> records) {
+    private void take(KafkaShareConsumer<byte[], byte[]> consumer, ConsumerRecords<byte[], byte[]> records)
+            throws InterruptedException {
+        long until = System.nanoTime() + HOLD.toNanos();
         List<Taken> taken = new ArrayList<>(records.count());
         for (ConsumerRecord<byte[], byte[]> record : records) {
             try {
                 Dispatch dispatch = decode(record);
-                CompletableFuture<?> started = attempts.started(dispatch);
-                taken.add(new Taken(record, started));
-                begin(dispatch, started);
+                Lease lease = attempts.lease(dispatch);
+                taken.add(new Taken(record, lease));
+                begin(dispatch, lease);
             } catch (UndecodableException e) {
                 deadLetters.bury(record, name(), e, 1);
                 consumer.acknowledge(record, AcknowledgeType.ACCEPT);
@@ -265,8 +272,11 @@ public final class DispatchWorker implements Service {
             }
         }
         for (Taken each : taken) {
+            each.lease.hold(until);
+        }
+        for (Taken each : taken) {
             try {
-                each.started.join();
+                each.lease.take().join();
             } catch (RuntimeException e) {
                 LOG.warn("{}: the lease could not be written, the work goes back: {}", name(), e.toString());
                 consumer.acknowledge(each.record, AcknowledgeType.RELEASE);
@@ -291,10 +301,10 @@ public final class DispatchWorker implements Service {
         }
     }
 
-    private void begin(Dispatch dispatch, CompletableFuture<?> started) {
+    private void begin(Dispatch dispatch, Lease lease) {
         String key = dispatch.getInteractionId() + ":" + dispatch.getAttempt();
         boolean full = running.size() >= room;
-        Execution execution = new Execution(attempts, dispatch, full, started);
+        Execution execution = new Execution(attempts, dispatch, full, lease);
         if (running.putIfAbsent(key, execution) != null) {
             return;
         }

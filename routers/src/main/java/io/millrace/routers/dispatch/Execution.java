@@ -67,7 +67,7 @@ final class Execution {
     private final Attempts attempts;
     private final Dispatch dispatch;
     private final boolean overloaded;
-    private final CompletableFuture<?> lease;
+    private final Lease lease;
     private final long startedNanos = System.nanoTime();
     private final double queuedMs;
     private volatile long leaseNanos = startedNanos;
@@ -83,9 +83,9 @@ final class Execution {
 
     /**
      * @param overloaded there is no room for it: it ends at once
-     * @param lease completes when the log has {@code started}; the attempt is given up when that fails
+     * @param lease the attempt is given up when it cannot be written
      */
-    Execution(Attempts attempts, Dispatch dispatch, boolean overloaded, CompletableFuture<?> lease) {
+    Execution(Attempts attempts, Dispatch dispatch, boolean overloaded, Lease lease) {
         this.attempts = attempts;
         this.lease = lease;
         this.dispatch = dispatch;
@@ -240,7 +240,7 @@ final class Execution {
      */
     private void leased() throws InterruptedException {
         try {
-            lease.get(LEASE.toMillis(), TimeUnit.MILLISECONDS);
+            lease.take().get(LEASE.toMillis(), TimeUnit.MILLISECONDS);
         } catch (ExecutionException | TimeoutException e) {
             // the record goes back to the share group, and another worker begins anew
             abort(Abort.LEASE_LOST);
@@ -571,7 +571,7 @@ final class Execution {
         return recording(completion);
     }
 
-    /** Puts the end on the log, behind the lease, and waits until it is there or the producer gives up, after 15 s. */
+    /** Puts the end on the log and waits until it is there or the producer gives up, after 15 s. */
     private void record(Completion.Builder completion) throws InterruptedException, ExecutionException {
         recording(completion).get();
     }
@@ -579,8 +579,7 @@ final class Execution {
     private CompletableFuture<?> recording(Completion.Builder completion)
             throws InterruptedException, ExecutionException {
         recorded = true;
-        lease.get();
-        return attempts.complete(completion.build());
+        return lease.end(() -> attempts.complete(completion.build()));
     }
 
     private double elapsedMs() {

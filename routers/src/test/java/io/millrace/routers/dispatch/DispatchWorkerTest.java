@@ -99,13 +99,14 @@ class DispatchWorkerTest {
     }
 
     @Test
-    void shouldWriteStartedThenTheAnswerThenTheFinalWhenWorkComes() {
+    void shouldWriteTheAnswerAndTheFinalWhenWorkComes() {
         Dispatch dispatch = work(Samples.query());
 
         await().atMost(PATIENCE).until(() -> !replies.isEmpty());
         await().atMost(PATIENCE).until(() -> kinds(dispatch).contains(CompletionKind.ANSWERED));
+        // on a slow machine it may have taken so long that it was started
         assertThat(kinds(dispatch).stream().filter(kind -> !kind.equals(CompletionKind.HEARTBEAT)))
-                .containsExactly(CompletionKind.STARTED, CompletionKind.ANSWERED);
+                .isIn(List.of(CompletionKind.ANSWERED), List.of(CompletionKind.STARTED, CompletionKind.ANSWERED));
         assertThat(replies).singleElement().satisfies(reply -> {
             assertThat(reply.getKind()).isEqualTo(ReplyKind.FINAL);
             assertThat(reply.getInteractionId()).isEqualTo(dispatch.getInteractionId());
@@ -171,7 +172,10 @@ class DispatchWorkerTest {
                         .map(completion ->
                                 Objects.requireNonNull(completion.getFailure()).getReason()))
                 .containsOnly(FailureReason.OVERLOADED);
-        assertThat(all).allMatch(dispatch -> kinds(dispatch).contains(CompletionKind.STARTED));
+        await().atMost(PATIENCE)
+                .until(() -> all.stream()
+                        .filter(dispatch -> !kinds(dispatch).contains(CompletionKind.FAILED))
+                        .allMatch(dispatch -> kinds(dispatch).contains(CompletionKind.STARTED)));
         assertThat(stub.seen()).hasSize(2);
     }
 

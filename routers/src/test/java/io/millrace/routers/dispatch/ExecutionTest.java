@@ -46,7 +46,7 @@ class ExecutionTest {
     private final SimpleMeterRegistry metrics = new SimpleMeterRegistry();
     private final List<String> cached = new ArrayList<>();
     private final ScheduledExecutorService timers = Executors.newScheduledThreadPool(2);
-    private CompletableFuture<?> lease = CompletableFuture.completedFuture(null);
+    private Lease lease = taken(CompletableFuture.completedFuture(null));
     private Attempts attempts = attempts(Samples.local(stub.url()));
 
     @AfterEach
@@ -69,6 +69,12 @@ class ExecutionTest {
                 Optional.empty(),
                 (dispatch, answer) -> cached.add(answer.getText()),
                 timers);
+    }
+
+    private static Lease taken(CompletableFuture<?> started) {
+        Lease lease = new Lease(() -> started);
+        lease.take();
+        return lease;
     }
 
     private Execution start(Dispatch dispatch) {
@@ -366,7 +372,7 @@ class ExecutionTest {
             names = {"OK", "BAD_REQUEST"})
     void shouldTellNobodyWhenTheLeaseCannotBeWritten(Mode mode) {
         stub.mode(mode);
-        lease = CompletableFuture.failedFuture(new java.io.IOException("no broker"));
+        lease = taken(CompletableFuture.failedFuture(new java.io.IOException("no broker")));
 
         run(Samples.dispatch(Samples.query().build()).build());
         run(Samples.dispatch(streaming().build()).build());
@@ -380,7 +386,7 @@ class ExecutionTest {
     @Test
     void shouldAskBeforeTheLeaseIsThereAndAnswerAfterIt() throws Exception {
         CompletableFuture<Void> written = new CompletableFuture<>();
-        lease = written;
+        lease = taken(written);
         Thread attempt = Thread.startVirtualThread(
                 () -> run(Samples.dispatch(streaming().build()).build()));
         await().until(() -> stub.seen().size() == 1);
@@ -392,6 +398,47 @@ class ExecutionTest {
         attempt.join();
         assertThat(out.end().getKind()).isEqualTo(CompletionKind.ANSWERED);
         assertThat(out.kinds()).endsWith(ReplyKind.FINAL);
+    }
+
+    @Test
+    void shouldNotStartOnTheLogWhatEndsFirst() throws Exception {
+        out.ackDelay = Duration.ofMillis(50);
+        lease = new Lease(() -> {
+            throw new AssertionError("it has ended");
+        });
+
+        run(Samples.dispatch(Samples.query().build()).build());
+        lease.hold(System.nanoTime());
+
+        // the record may be accepted when the log has the end
+        lease.take().get();
+        assertThat(out.events).containsExactly("answered", "final", "ack answered");
+    }
+
+    @Test
+    void shouldStartOnTheLogBeforeContentLeaves() throws Exception {
+        lease = new Lease(() -> {
+            out.events.add("started");
+            return CompletableFuture.completedFuture(null);
+        });
+
+        run(Samples.dispatch(streaming().build()).build());
+
+        assertThat(out.events).startsWith("started", "content");
+        assertThat(out.kinds()).endsWith(ReplyKind.FINAL);
+    }
+
+    @Test
+    void shouldFailTheLeaseWithTheEndThatCouldNotBeWritten() throws Exception {
+        out.broken = true;
+        lease = new Lease(() -> {
+            throw new AssertionError("it has ended");
+        });
+
+        run(Samples.dispatch(Samples.query().build()).build());
+
+        assertThat(lease.take()).isCompletedExceptionally();
+        assertThat(out.completions).hasSize(1);
     }
 
     private void assertFailed(String reason, boolean retryable) {

@@ -18,6 +18,7 @@ final class FakeOutbox implements Outbox {
     final List<Completion> completions = new CopyOnWriteArrayList<>();
     final List<Reply> replies = new CopyOnWriteArrayList<>();
     volatile Duration ackDelay = Duration.ZERO;
+    volatile boolean broken;
     volatile Predicate<Completion> acknowledged = completion -> true;
 
     @Override
@@ -27,6 +28,9 @@ final class FakeOutbox implements Outbox {
                 : completion.getKind();
         events.add(name);
         completions.add(completion);
+        if (broken) {
+            return CompletableFuture.failedFuture(new java.io.IOException("no broker"));
+        }
         CompletableFuture<Boolean> ack = new CompletableFuture<>();
         if (acknowledged.test(completion)) {
             CompletableFuture.delayedExecutor(ackDelay.toMillis(), TimeUnit.MILLISECONDS)

@@ -1,6 +1,7 @@
 package io.millrace.sinks.index;
 
 import io.micrometer.core.instrument.Gauge;
+import io.micrometer.core.instrument.Timer;
 import io.millrace.knowledge.VectorIndex;
 import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
@@ -8,6 +9,7 @@ import io.millrace.log.LogTail;
 import io.millrace.log.Topics;
 import io.millrace.schema.Passage;
 import io.millrace.service.Service;
+import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executors;
@@ -29,10 +31,9 @@ public final class IndexProjection implements Service {
     /** How much is read again after a kill; a commit syncs files. */
     private static final long COMMIT_MS = 5_000;
 
-    /** Without a passage for so long, the index is put in order: it costs ingest nothing, and the next batch of a source has come by then. */
-    private static final long QUIET_MS = 10_000;
-
     private final VectorIndex index;
+    private final Duration settleAfter;
+    private final Timer settled;
     private final LogTail<Passage> tail;
     private final Map<Integer, Long> offsets = new ConcurrentHashMap<>();
     private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
@@ -51,8 +52,17 @@ public final class IndexProjection implements Service {
     private volatile Map<Integer, Long> visible = Map.of();
     private volatile long lastLagMs;
 
-    public IndexProjection(Log log, VectorIndex index) {
+    /**
+     * @param settleAfter without a passage for so long, the index is put in order: long enough, it costs ingest nothing, since the next batch
+     *     of a source has come by then
+     */
+    public IndexProjection(Log log, VectorIndex index, Duration settleAfter) {
         this.index = index;
+        this.settleAfter = settleAfter;
+        this.settled = Timer.builder("millrace.index.settled")
+                .description(
+                        "What it took to merge the segments of the index when it was quiet; nothing to merge is not counted")
+                .register(log.metrics());
         this.offsets.putAll(index.committed());
         this.tail = new LogTail<>("index", Topics.PASSAGES, Map.copyOf(offsets), log, this::project);
         Gauge.builder("millrace.projection.lag", () -> lastLagMs / 1e3)
@@ -93,10 +103,12 @@ public final class IndexProjection implements Service {
 
     private void settle() {
         try {
-            if (unsettled && System.nanoTime() - writtenAt >= TimeUnit.MILLISECONDS.toNanos(QUIET_MS)) {
+            long began = System.nanoTime();
+            if (unsettled && began - writtenAt >= settleAfter.toNanos()) {
                 unsettled = false;
                 if (index.settle()) {
                     uncommitted = true;
+                    settled.record(System.nanoTime() - began, TimeUnit.NANOSECONDS);
                 }
             }
         } catch (RuntimeException e) {
@@ -135,7 +147,8 @@ public final class IndexProjection implements Service {
         tail.start();
         timer.scheduleWithFixedDelay(this::refresh, REFRESH_MS, REFRESH_MS, TimeUnit.MILLISECONDS);
         timer.scheduleWithFixedDelay(this::commit, COMMIT_MS, COMMIT_MS, TimeUnit.MILLISECONDS);
-        settling.scheduleWithFixedDelay(this::settle, QUIET_MS, QUIET_MS / 10, TimeUnit.MILLISECONDS);
+        long quiet = settleAfter.toMillis();
+        settling.scheduleWithFixedDelay(this::settle, quiet, quiet / 10, TimeUnit.MILLISECONDS);
     }
 
     @Override
@@ -146,7 +159,8 @@ public final class IndexProjection implements Service {
     @Override
     public void close() {
         tail.close();
-        timer.shutdownNow();
+        // not interrupted: a commit that is would end the index, and what came since the last one be read again
+        timer.close();
         settling.shutdown();
         commit();
         // ends what settles, too

@@ -278,10 +278,10 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setDecisions(with(state.getDecisions(), ByteBuffer.wrap(encoded)))
                 .build();
         byte[] dispatch = dispatches.encode(dispatch(decision, decided, retrieval));
-        // one right after the other, so that they leave in one request
-        markEnded();
+        // one right after the other, so that they leave in one request; the state first, which takes longest to write
         save(id, decided);
         emit(id, decision, encoded, dispatch);
+        markEnded();
     }
 
     /** Emits the last decision and its work again, the same bytes: the work follows from the decision and the first retrieval. */

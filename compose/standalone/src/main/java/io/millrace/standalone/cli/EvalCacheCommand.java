@@ -1,22 +1,30 @@
 package io.millrace.standalone.cli;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.knowledge.BgeEmbedder;
 import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.knowledge.meaning.ErrorBound;
 import io.millrace.knowledge.meaning.LabelledPair;
 import io.millrace.knowledge.meaning.SameMeaning;
 import io.millrace.learners.evaluation.CacheEvaluation;
 import io.millrace.learners.evaluation.CacheEvaluation.PairsException;
 import io.millrace.learners.evaluation.CacheEvaluation.Point;
 import io.millrace.learners.evaluation.CacheEvaluation.Report;
+import io.millrace.learners.evaluation.CacheEvaluation.Split;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.DoubleSummaryStatistics;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.concurrent.Callable;
+import java.util.function.Function;
+import java.util.function.ToDoubleFunction;
+import java.util.stream.DoubleStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -44,6 +52,16 @@ public final class EvalCacheCommand implements Callable<Integer> {
     private boolean swap;
 
     @Option(
+            names = "--splits",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = {
+                "Halve the pairs in N ways, 1 to 1000, and tell the means, and in how many the bound was kept.",
+                "Default: ${DEFAULT-VALUE}. Each takes about as long as the first."
+            })
+    private int splits = 1;
+
+    @Option(
             names = "--write",
             paramLabel = "FILE",
             description = "Learn from all pairs too, and write that verifier: what the product ships with is made so.")
@@ -57,6 +75,9 @@ public final class EvalCacheCommand implements Callable<Integer> {
         if (!(maxError > 0 && maxError <= 0.2)) {
             throw new UserException("--max-error is " + maxError + " and must be above 0 and at most 0.2");
         }
+        if (splits < 1 || splits > 1_000) {
+            throw new UserException("--splits is " + splits + " and must be 1 to 1000");
+        }
         List<CacheEvaluation.Pair> pairs;
         try {
             pairs = CacheEvaluation.read(Objects.requireNonNull(file));
@@ -69,7 +90,17 @@ public final class EvalCacheCommand implements Callable<Integer> {
                 BgeEmbedder second = new BgeEmbedder(Runtime.getRuntime().availableProcessors())) {
             ProgressLine line = new ProgressLine();
             List<LabelledPair> labelled = CacheEvaluation.label(pairs, embedder, second, line::show);
-            Report report = CacheEvaluation.run(labelled, embedder, second, maxError, swap ? 1 : 0, line::show);
+            List<Report> reports = new ArrayList<>();
+            for (int i = 0; i < splits; i++) {
+                String step = splits == 1 ? "trained" : "split " + (i + 1) + " of " + splits + ", trained";
+                reports.add(CacheEvaluation.run(
+                        labelled,
+                        embedder,
+                        second,
+                        maxError,
+                        new Split(i, swap ? 1 : 0),
+                        (what, done, all) -> line.show(step, done, all)));
+            }
             if (write != null) {
                 SameMeaning all = SameMeaning.train(
                         labelled,
@@ -79,29 +110,111 @@ public final class EvalCacheCommand implements Callable<Integer> {
                 Files.write(write, all.toBytes());
             }
             line.end();
-            print(report);
+            print(reports);
             return 0;
         } catch (IllegalArgumentException e) {
             throw new UserException(file + ": " + e.getMessage(), e);
         }
     }
 
-    private void print(Report report) {
+    private void print(List<Report> reports) {
         if (json) {
-            ObjectNode root = Instance.JSON.createObjectNode();
-            put(root.putObject("operating_point"), report.verdict());
-            put(root.putObject("cosine_baseline"), report.cosine());
-            root.putObject("at_max_error")
-                    .put("max_error", maxError)
-                    .put("hit_rate", report.verdictAtBound())
-                    .put("cosine_hit_rate", report.cosineAtBound());
-            root.put("calibration_error", report.calibrationError())
-                    .put("verdict_us", report.microseconds())
-                    .put("trained", report.trained())
-                    .put("measured", report.measured());
-            System.out.println(root.toPrettyString());
+            System.out.println(json(reports).toPrettyString());
             return;
         }
+        if (reports.size() == 1) {
+            print(reports.getFirst());
+            return;
+        }
+        System.out.printf("%-26s %8s %8s %8s%n", reports.size() + " ways to halve", "least", "mean", "most");
+        row("verdict, same", "%", percent(reports, report -> report.verdict().hitRate()));
+        row(
+                "verdict, different",
+                "%",
+                percent(reports, report -> report.verdict().falseHitRate()));
+        row(
+                "fixed cosine, same",
+                "%",
+                percent(reports, report -> report.cosine().hitRate()));
+        row(
+                "fixed cosine, different",
+                "%",
+                percent(reports, report -> report.cosine().falseHitRate()));
+        row(
+                "verdict : cosine",
+                "×",
+                reports.stream().mapToDouble(EvalCacheCommand::ratio).filter(Double::isFinite));
+        System.out.printf(
+                Locale.ROOT,
+                "the verdict kept %.1f %% in %d of %d (promised: %.0f %% of them), the cosine in %d%n",
+                100 * maxError,
+                kept(reports, Report::verdict),
+                reports.size(),
+                100 * ErrorBound.CONFIDENCE,
+                kept(reports, Report::cosine));
+        sayWhenTooFew(reports);
+    }
+
+    /** Means, and with several splits each of them. */
+    private ObjectNode json(List<Report> reports) {
+        ObjectNode root = Instance.JSON.createObjectNode();
+        put(root.putObject("operating_point"), reports, Report::verdict);
+        put(root.putObject("cosine_baseline"), reports, Report::cosine);
+        root.putObject("at_max_error")
+                .put("max_error", maxError)
+                .put("hit_rate", mean(reports, Report::verdictAtBound))
+                .put("cosine_hit_rate", mean(reports, Report::cosineAtBound));
+        root.put("calibration_error", mean(reports, Report::calibrationError))
+                .put("verdict_us", mean(reports, Report::microseconds))
+                .put("trained", Math.round(mean(reports, Report::trained)))
+                .put("measured", Math.round(mean(reports, Report::measured)));
+        if (reports.size() > 1) {
+            ObjectNode bound = root.putObject("splits")
+                    .put("count", reports.size())
+                    .put("bound_kept", kept(reports, Report::verdict))
+                    .put("promised", ErrorBound.CONFIDENCE)
+                    .put("cosine_bound_kept", kept(reports, Report::cosine));
+            ArrayNode each = bound.putArray("each");
+            reports.forEach(report -> {
+                ObjectNode one = each.addObject();
+                put(one.putObject("operating_point"), List.of(report), Report::verdict);
+                put(one.putObject("cosine_baseline"), List.of(report), Report::cosine);
+            });
+        }
+        return root;
+    }
+
+    private static double mean(List<Report> reports, ToDoubleFunction<Report> of) {
+        return reports.stream().mapToDouble(of).average().orElseThrow();
+    }
+
+    private static DoubleStream percent(List<Report> reports, ToDoubleFunction<Report> share) {
+        return reports.stream().mapToDouble(share).map(value -> 100 * value);
+    }
+
+    private static double ratio(Report report) {
+        return report.verdict().hitRate() / report.cosine().hitRate();
+    }
+
+    private int kept(List<Report> reports, Function<Report, Point> point) {
+        return (int) reports.stream()
+                .filter(report -> point.apply(report).falseHitRate() <= maxError)
+                .count();
+    }
+
+    private static void row(String name, String unit, DoubleStream values) {
+        DoubleSummaryStatistics summary = values.summaryStatistics();
+        System.out.printf(
+                Locale.ROOT,
+                "%-26s %8.2f %8.2f %8.2f %s%n",
+                name,
+                summary.getMin(),
+                summary.getAverage(),
+                summary.getMax(),
+                unit);
+    }
+
+    private void print(Report report) {
         System.out.printf("%-16s %9s %12s %10s%n", "", "same", "different", "threshold");
         row("verdict", report.verdict());
         row("fixed cosine", report.cosine());
@@ -118,7 +231,12 @@ public final class EvalCacheCommand implements Callable<Integer> {
                 report.measured(),
                 report.calibrationError(),
                 report.microseconds());
-        if (Double.isInfinite(report.verdict().threshold())) {
+        sayWhenTooFew(List.of(report));
+    }
+
+    private static void sayWhenTooFew(List<Report> reports) {
+        if (reports.stream()
+                .anyMatch(report -> Double.isInfinite(report.verdict().threshold()))) {
             System.out.println("too few pairs to promise that bound: nothing would be served");
         }
     }
@@ -133,10 +251,12 @@ public final class EvalCacheCommand implements Callable<Integer> {
                 point.threshold());
     }
 
-    private static void put(ObjectNode node, Point point) {
-        node.put("hit_rate", point.hitRate()).put("false_hit_rate", point.falseHitRate());
-        if (Double.isFinite(point.threshold())) {
-            node.put("threshold", point.threshold());
+    private static void put(ObjectNode node, List<Report> reports, Function<Report, Point> point) {
+        node.put("hit_rate", mean(reports, report -> point.apply(report).hitRate()));
+        node.put("false_hit_rate", mean(reports, report -> point.apply(report).falseHitRate()));
+        double threshold = mean(reports, report -> point.apply(report).threshold());
+        if (Double.isFinite(threshold)) {
+            node.put("threshold", threshold);
         }
     }
 }

@@ -41,8 +41,9 @@ public final class GarbageCommand implements Callable<Integer> {
                     document.path("path").asText(),
                     document.path("reason").asText());
         }
-        System.out.println(answer.path("total_candidates").asLong() + " documents of no use"
-                + (dryRun ? "; nothing was deleted" : ", deleted"));
+        long found = answer.path("total_candidates").asLong();
+        System.out.println(
+                found + " documents of no use" + (dryRun || found == 0 ? "; nothing was deleted" : ", deleted"));
         return 0;
     }
 }

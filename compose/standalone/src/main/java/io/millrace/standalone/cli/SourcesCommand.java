@@ -42,6 +42,9 @@ import picocli.CommandLine.Parameters;
         })
 public final class SourcesCommand implements Callable<Integer> {
     private static final Duration PATIENCE = Duration.ofMinutes(30);
+    /** Within which an instance has seen what is in its file. */
+    private static final Duration NOTICED = Duration.ofSeconds(10);
+
     private static final long LOOK_MS = 200;
     private static final int BAR = 30;
 
@@ -249,9 +252,8 @@ public final class SourcesCommand implements Callable<Integer> {
             mixinStandardHelpOptions = true)
     static final class SyncCommand extends OfOne {
         @Override
-        public Integer call() throws InterruptedException {
-            JsonNode source = find(Instance.good(instance.get("/sources")), id)
-                    .orElseThrow(() -> new UserException("there is no source " + id));
+        public Integer call() throws IOException, InterruptedException {
+            JsonNode source = await(instance, id);
             if (dryRun) {
                 System.out.println(json ? source.toPrettyString() : "would be read: " + line(source));
                 return 0;
@@ -381,6 +383,29 @@ public final class SourcesCommand implements Callable<Integer> {
             }
         }
         return Optional.empty();
+    }
+
+    /** A source of the running instance. One that is in its file is waited for: it may have been written, or the instance started, just now. */
+    private static JsonNode await(Instance instance, String id) throws IOException, InterruptedException {
+        long end = System.nanoTime() + NOTICED.toNanos();
+        while (true) {
+            JsonNode all = Instance.good(instance.get("/sources"));
+            Optional<JsonNode> source = find(all, id);
+            if (source.isPresent()) {
+                return source.get();
+            }
+            if (!all.path("errors").isEmpty()) {
+                throw new UserException(all.path("errors").get(0).asText());
+            }
+            Path file = instance.data().folder().resolve(SourcesFile.NAME);
+            boolean declared = Files.exists(file)
+                    && SourcesFile.read(file, collections(instance)).stream()
+                            .anyMatch(each -> each.id().equals(id));
+            if (!declared || System.nanoTime() > end) {
+                throw new UserException("there is no source " + id + (declared ? ", though it is in " + file : ""));
+            }
+            Thread.sleep(LOOK_MS);
+        }
     }
 
     /** Shows how a source is read, until all that it has is searchable. */

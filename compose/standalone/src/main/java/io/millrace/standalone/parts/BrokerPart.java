@@ -21,6 +21,7 @@ import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.errors.BrokerIdNotRegisteredException;
 import org.apache.kafka.common.errors.NotControllerException;
+import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.utils.Exit;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.metadata.storage.Formatter;
@@ -40,6 +41,11 @@ public final class BrokerPart implements Part {
     private static final String CLEAN_SHUTDOWN = ".kafka_cleanshutdown";
 
     private static final Duration START_TIMEOUT = Duration.ofSeconds(30);
+
+    /** How long a record may be in memory only. */
+    private static final Duration FLUSH = Duration.ofMinutes(1);
+
+    private static final Duration FLUSH_CHECK = Duration.ofSeconds(10);
 
     private static final Duration CONTROLLER_PAUSE = Duration.ofMillis(50);
 
@@ -131,10 +137,7 @@ public final class BrokerPart implements Part {
         KafkaRaftServer controller = new KafkaRaftServer(new KafkaConfig(settings, false), Time.SYSTEM);
         try {
             controller.startup();
-            try (Admin admin = Admin.create(
-                    Map.of(AdminClientConfig.BOOTSTRAP_CONTROLLERS_CONFIG, "127.0.0.1:" + controllerPort))) {
-                unregister(admin);
-            }
+            unregister();
         } catch (ExecutionException | TimeoutException | RuntimeException e) {
             LOG.warn("the killed broker's registration stays until it times out", e);
         } catch (InterruptedException e) {
@@ -146,10 +149,12 @@ public final class BrokerPart implements Part {
         }
     }
 
-    private static void unregister(Admin admin) throws InterruptedException, ExecutionException, TimeoutException {
+    private void unregister() throws InterruptedException, ExecutionException, TimeoutException {
         long until = System.nanoTime() + START_TIMEOUT.toNanos();
         while (true) {
-            try {
+            // a client that was told once that a controller talks to brokers only asks no more: each try has its own
+            try (Admin admin = Admin.create(
+                    Map.of(AdminClientConfig.BOOTSTRAP_CONTROLLERS_CONFIG, "127.0.0.1:" + controllerPort))) {
                 admin.unregisterBroker(NODE).all().get(START_TIMEOUT.toSeconds(), TimeUnit.SECONDS);
                 return;
             } catch (ExecutionException e) {
@@ -157,13 +162,17 @@ public final class BrokerPart implements Part {
                     // killed before it had registered
                     return;
                 }
-                // elected, and not yet active
-                if (!(e.getCause() instanceof NotControllerException) || System.nanoTime() > until) {
+                if (!isEarly(e.getCause()) || System.nanoTime() > until) {
                     throw e;
                 }
             }
             Thread.sleep(CONTROLLER_PAUSE);
         }
+    }
+
+    /** Elected and not yet active; or it has not yet read its log, without which it takes itself for one of the oldest version. */
+    private static boolean isEarly(@Nullable Throwable cause) {
+        return cause instanceof NotControllerException || cause instanceof UnsupportedVersionException;
     }
 
     /**
@@ -212,6 +221,11 @@ public final class BrokerPart implements Part {
         s.put("log.cleaner.io.buffer.size", 256 * 1024);
         s.put("log.index.size.max.bytes", 1024 * 1024);
         s.put("log.segment.bytes", 256 * 1024 * 1024);
+
+        // After a kill everything is read again that was not flushed since, which by default is every active segment.
+        s.put("log.flush.interval.ms", FLUSH.toMillis());
+        s.put("log.flush.scheduler.interval.ms", FLUSH_CHECK.toMillis());
+        s.put("log.flush.offset.checkpoint.interval.ms", (int) FLUSH_CHECK.toMillis());
 
         // Internal topics: one replica, and partitions for a handful of groups instead of fifty each.
         s.put("offsets.topic.replication.factor", (short) 1);

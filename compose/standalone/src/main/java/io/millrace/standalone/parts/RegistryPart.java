@@ -61,6 +61,8 @@ public final class RegistryPart implements Part {
                 "-XX:+UseSerialGC",
                 "-XX:+UseCompactObjectHeaders",
                 "-Xmx64m",
+                // it would go on as half a process; one that ends is started again
+                "-XX:+ExitOnOutOfMemoryError",
                 "-Xss512k",
                 "-XX:TieredStopAtLevel=1",
                 "-XX:ReservedCodeCacheSize=32m",
@@ -75,6 +77,8 @@ public final class RegistryPart implements Part {
                 "-Dquarkus.log.level=WARN",
                 "-Dquarkus.http.access-log.enabled=false",
                 "-Dquarkus.shutdown.timeout=1",
+                // two hundred, its default, hold more than its heap when everybody asks at once
+                "-Dquarkus.thread-pool.max-threads=16",
                 "-Dapicurio.storage.kind=sql",
                 "-Dapicurio.storage.sql.kind=postgresql",
                 "-Dapicurio.datasource.url=" + database.url(),

@@ -1,6 +1,7 @@
 package io.millrace.standalone.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import io.millrace.knowledge.meaning.SameMeaning;
@@ -12,6 +13,8 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -25,6 +28,55 @@ class EvalCacheTest {
     /** All are near each other; the same number makes the same question. */
     @Test
     void shouldPrintBothOperatingPointsAsJsonAndWriteTheVerifier() throws IOException {
+        Path pairs = gates();
+        Path written = folder.resolve("verifier.bin");
+
+        Run run = run("--pairs", pairs.toString(), "--max-error", "0.1", "--json", "--write", written.toString());
+
+        assertThat(run.error).hasMessage("none");
+        JsonNode json = Instance.JSON.readTree(run.out);
+        assertThat(json.at("/operating_point/hit_rate").asDouble()).isGreaterThan(0.9);
+        assertThat(json.at("/operating_point/false_hit_rate").asDouble(1)).isLessThan(0.1);
+        assertThat(json.at("/cosine_baseline/hit_rate").asDouble(-1)).isBetween(0.0, 1.0);
+        assertThat(json.path("trained").asInt() + json.path("measured").asInt()).isEqualTo(200);
+        assertThat(json.has("splits")).isFalse();
+        try (InputStream in = Files.newInputStream(written)) {
+            assertThat(SameMeaning.read(in).threshold(0.1)).isLessThan(1);
+        }
+    }
+
+    @Test
+    void shouldSayInHowManyHalvesTheBoundWasKept() throws IOException {
+        Path pairs = gates();
+
+        Run run = run("--pairs", pairs.toString(), "--max-error", "0.1", "--json", "--splits", "4");
+
+        assertThat(run.error).hasMessage("none");
+        JsonNode json = Instance.JSON.readTree(run.out);
+        JsonNode splits = json.path("splits");
+        assertThat(splits.path("each")).hasSize(4);
+        assertThat(splits.path("promised").asDouble()).isEqualTo(0.95);
+        int kept = 0;
+        double hits = 0;
+        Set<Double> thresholds = new HashSet<>();
+        for (JsonNode each : splits.path("each")) {
+            kept += each.at("/operating_point/false_hit_rate").asDouble(1) <= 0.1 ? 1 : 0;
+            hits += each.at("/operating_point/hit_rate").asDouble() / 4;
+            thresholds.add(each.at("/cosine_baseline/threshold").asDouble());
+        }
+        assertThat(splits.path("bound_kept").asInt(-1)).isEqualTo(kept).isPositive();
+        assertThat(json.at("/operating_point/hit_rate").asDouble()).isCloseTo(hits, within(1e-9));
+        assertThat(thresholds).as("of halves that differ").hasSizeGreaterThan(1);
+
+        Run table = run("--pairs", pairs.toString(), "--max-error", "0.1", "--splits", "2");
+        assertThat(table.out)
+                .containsPattern("the verdict kept 10.0 % in [0-2] of 2 \\(promised: 95 % of them\\), the cosine in")
+                .contains("verdict : cosine");
+        assertThat(run("--pairs", pairs.toString(), "--splits", "0").error)
+                .hasMessage("--splits is 0 and must be 1 to 1000");
+    }
+
+    private Path gates() throws IOException {
         Path pairs = folder.resolve("pairs.jsonl");
         StringBuilder lines = new StringBuilder();
         for (int i = 0; i < 200; i++) {
@@ -37,20 +89,7 @@ class EvalCacheTest {
                     .append(same)
                     .append("}\n");
         }
-        Files.writeString(pairs, lines);
-        Path written = folder.resolve("verifier.bin");
-
-        Run run = run("--pairs", pairs.toString(), "--max-error", "0.1", "--json", "--write", written.toString());
-
-        assertThat(run.error).hasMessage("none");
-        JsonNode json = Instance.JSON.readTree(run.out);
-        assertThat(json.at("/operating_point/hit_rate").asDouble()).isGreaterThan(0.9);
-        assertThat(json.at("/operating_point/false_hit_rate").asDouble(1)).isLessThan(0.1);
-        assertThat(json.at("/cosine_baseline/hit_rate").asDouble(-1)).isBetween(0.0, 1.0);
-        assertThat(json.path("trained").asInt() + json.path("measured").asInt()).isEqualTo(200);
-        try (InputStream in = Files.newInputStream(written)) {
-            assertThat(SameMeaning.read(in).threshold(0.1)).isLessThan(1);
-        }
+        return Files.writeString(pairs, lines);
     }
 
     @Test
