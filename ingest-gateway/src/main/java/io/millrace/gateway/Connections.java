@@ -10,8 +10,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Clients' connections, fewer than there are files to open. Each is one, and a broker in this process that can open no more ends it: idle
- * clients alone would do that. What is too many is closed at once.
+ * The connections that clients keep, fewer than there are files to open. Each is one, and a broker in this process that can open no more
+ * ends it: idle clients alone would do that. What is too many is closed at once. One that has never said anything is not counted, for
+ * Vert.x tells of a connection with its first bytes, which say whether it is HTTP/2.
  */
 final class Connections {
     private static final Logger LOG = LoggerFactory.getLogger(Connections.class);
