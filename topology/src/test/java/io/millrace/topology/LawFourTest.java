@@ -70,6 +70,9 @@ class LawFourTest {
     /** How far the applications may run apart: less than the ledger's grace, as with Kafka. */
     private static final long APART_MS = 1_200;
 
+    /** How long the log is away once in a run, which is longer than the deadline. */
+    private static final long AWAY_MS = 25_000;
+
     private final Codecs codecs = new Codecs(new InMemorySchemaRegistry(), "t.");
     private final LogSettings log = new LogSettings("nowhere:1", "t.", 1, (short) 1);
     private final MillraceConfig config = config();
@@ -125,9 +128,14 @@ class LawFourTest {
         private final Map<String, byte[]> decided = new HashMap<>();
         private int decisions;
         private long now = 1_000_000;
+        private long goesAwayAt = Long.MAX_VALUE;
+        private long wentAwayAt = Long.MAX_VALUE;
 
         World(long seed) {
             this.random = new Random(seed);
+            if (seed % 2 == 0) {
+                goesAwayAt = now + 1_000 + random.nextInt(6_000);
+            }
         }
 
         private TopologyTestDriver driver(Topology topology, String name) {
@@ -170,12 +178,15 @@ class LawFourTest {
                 String id = Ids.first(now + wait).substring(0, 24) + String.format("%012d", i);
                 after(wait, () -> ask(id));
             }
-            step(now + DEADLINE_MS + 40_000);
+            step(now + DEADLINE_MS + AWAY_MS + 40_000);
         }
 
         private void step(long end) {
             while (now < end) {
                 now += 50 + random.nextInt(200);
+                if (now > goesAwayAt) {
+                    goAway();
+                }
                 List<Later> due = later.stream().filter(l -> l.at <= now).toList();
                 later.removeAll(due);
                 due.forEach(l -> l.what.run());
@@ -186,11 +197,24 @@ class LawFourTest {
             }
         }
 
+        /** The log stops, and with it all who work with it. */
+        private void goAway() {
+            wentAwayAt = now;
+            goesAwayAt = Long.MAX_VALUE;
+            now += AWAY_MS;
+            later.replaceAll(each -> new Later(each.at + AWAY_MS, each.what));
+        }
+
+        /** How long the log has had a record to give. */
+        private long age(Written record) {
+            return now - record.at - (record.at <= wentAwayAt && wentAwayAt < now ? AWAY_MS : 0);
+        }
+
         /** Until everything is old. */
         List<String> remembered() {
             step(now + 60_000);
             now += 700_000;
-            step(now + 1_000);
+            step(now + 5_000);
             List<String> keys = new ArrayList<>();
             for (String store : List.of(RoutingTopology.OPEN_STORE, RoutingTopology.LEASES_STORE)) {
                 routing.<String, Object>getKeyValueStore(store).all().forEachRemaining(entry -> keys.add(entry.key));
@@ -214,7 +238,7 @@ class LawFourTest {
 
         private void tick(TopologyTestDriver driver, Map<String, Deque<Written>> queues) {
             queues.values().forEach(queue -> {
-                while (!queue.isEmpty() && queue.peek().at < now - APART_MS) {
+                while (!queue.isEmpty() && age(queue.peek()) > APART_MS) {
                     pipe(driver, queue.poll());
                 }
             });

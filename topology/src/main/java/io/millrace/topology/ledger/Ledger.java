@@ -77,6 +77,11 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     private final Map<String, LedgerState> decoded = new HashMap<>();
 
     private long now;
+    private long ticked;
+
+    /** Until then no deadline passes. */
+    private long settlesAt;
+
     private long swept;
     private @Nullable KeyValueStore<String, LedgerState> entries;
     private @Nullable KeyValueStore<String, Long> closed;
@@ -116,7 +121,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         String topic = at.topic();
         try {
             if (topic.equals(log.name(Topics.TICKS))) {
-                tick();
+                tick(record.timestamp());
                 return;
             }
             if (record.value() == null || record.key() == null) {
@@ -331,7 +336,18 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         }
     }
 
-    private void tick() {
+    /**
+     * Ends what is due. When there were no ticks for longer than the grace, the log was away, and what was written before that may be
+     * fetched after the first tick that follows: it gets as much time again.
+     */
+    private void tick(long at) {
+        if (ticked > 0 && at - ticked > GRACE_MS) {
+            settlesAt = at + GRACE_MS;
+        }
+        ticked = Math.max(ticked, at);
+        if (at < settlesAt) {
+            return;
+        }
         for (String id : due.take(now)) {
             LedgerState state = decoded.get(id);
             if (state == null) {
