@@ -23,6 +23,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.apache.kafka.connect.storage.OffsetStorageReader;
 import org.jsoup.Jsoup;
 import org.jsoup.nodes.Document;
@@ -195,8 +196,9 @@ public final class UrlSourceTask extends KnowledgeTask {
                 led.add(target.uri().toString());
                 if (target.depth() > 0) {
                     int depth = target.depth() - 1;
-                    String.valueOf(before.get("links"))
-                            .lines()
+                    Stream.of("links", "lost")
+                            .flatMap(field -> String.valueOf(before.getOrDefault(field, ""))
+                                    .lines())
                             .map(URI::create)
                             .filter(link -> isWanted(link, false) && seen.add(link.toString()))
                             .forEach(link -> next.add(new Target(link, depth)));
@@ -276,6 +278,7 @@ public final class UrlSourceTask extends KnowledgeTask {
                 offset.put("checksum", checksum(page.body()));
                 offset.put("kind", feed ? "feed" : "page");
                 offset.put("links", links.stream().limit(LINKS_KEPT).collect(Collectors.joining("\n")));
+                offset.put("lost", lost(before, links));
                 boolean same = offset.get("checksum").equals(before.get("checksum"))
                         && offset.get("definition").equals(before.get("definition"));
                 known.put(path, offset);
@@ -290,6 +293,21 @@ public final class UrlSourceTask extends KnowledgeTask {
             } catch (NotADocumentException | IOException e) {
                 return new Step.Skipped(path, String.valueOf(e.getMessage()));
             }
+        }
+
+        /**
+         * Links that a page had before, to pages that are still there: they go at the end of the pass, and a process that ends before that
+         * would not know of them.
+         */
+        private String lost(Map<String, Object> before, Set<String> links) {
+            return Stream.of("links", "lost")
+                    .flatMap(field ->
+                            String.valueOf(before.getOrDefault(field, "")).lines())
+                    .filter(link ->
+                            !links.contains(link) && "page".equals(before(link).get("kind")))
+                    .distinct()
+                    .limit(LINKS_KEPT)
+                    .collect(Collectors.joining("\n"));
         }
 
         private void follow(Target from, URI link, boolean item) {

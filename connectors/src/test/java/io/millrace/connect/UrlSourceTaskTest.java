@@ -222,6 +222,26 @@ class UrlSourceTaskTest {
         assertThat(passes.run().gone()).isEmpty();
     }
 
+    /** The page without the link is stored, what was behind the link is not taken away yet; and nothing but offsets tells of it. */
+    @Test
+    void shouldForgetAPageThatLostItsLinkInAPassThatWasCutShortAlsoBesideAFeed() throws Exception {
+        passes.set(SourceSettings.LOCATION, base + "/\n" + base + "/rss").set(SourceSettings.DEPTH, "2");
+        site.put("/rss", new Page(200, "application/rss+xml", rss(), "", ""));
+        html("/", "top" + link("/old") + link("/kept"), "\"1\"");
+        html("/old", "old" + link("/older"), "\"1\"");
+        html("/older", "older", "\"1\"");
+        html("/kept", "kept", "\"1\"");
+        passes.run();
+        html("/", "top" + link("/kept"), "\"2\"");
+        passes.cut(1);
+        html("/", "top " + link("/kept"), "\"3\"");
+        passes.cut(1);
+
+        assertThat(passes.run().gone()).containsExactly(base + "/old", base + "/older");
+        passes.restart();
+        assertThat(passes.run().gone()).isEmpty();
+    }
+
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
     void shouldSendAPageAgainThatIsLinkedAgainAsItWas(boolean whileNothingRan) throws Exception {
