@@ -58,8 +58,8 @@ public final class LocalDirSourceTask extends KnowledgeTask {
     }
 
     private void remember(SourceSettings settings, OffsetStorageReader offsets, Iterable<String> paths) {
-        List<Map<String, String>> partitions = new ArrayList<>();
-        paths.forEach(path -> partitions.add(Map.of("source", settings.source(), "path", path)));
+        List<Map<String, Object>> partitions = new ArrayList<>();
+        paths.forEach(path -> partitions.add(partition(settings, path)));
         offsets.offsets(partitions).forEach((partition, offset) -> {
             if (offset != null && offset.get("stamp") instanceof String stamp) {
                 sent.put(String.valueOf(partition.get("path")), stamp);

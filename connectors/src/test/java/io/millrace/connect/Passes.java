@@ -15,7 +15,9 @@ import org.jspecify.annotations.Nullable;
 
 /** Passes over a source, with the offsets that Connect keeps between them and for the next process. */
 final class Passes {
-    private final Map<Map<String, ?>, Map<String, Object>> offsets = new HashMap<>();
+    /** By the text of the partition, as Connect knows them by their bytes. */
+    private final Map<String, Map<String, Object>> offsets = new HashMap<>();
+
     private final Map<String, String> values = new HashMap<>();
     private final Supplier<KnowledgeTask> tasks;
     private KnowledgeTask task;
@@ -65,11 +67,11 @@ final class Passes {
                 switch (step.get()) {
                     case Step.Found each -> {
                         found.put(each.path(), String.valueOf(each.document().get("content")));
-                        offsets.put(each.partition(), each.offset());
+                        offsets.put(each.partition().toString(), each.offset());
                     }
                     case Step.Gone each -> {
                         gone.add(each.path());
-                        offsets.put(each.partition(), each.offset());
+                        offsets.put(each.partition().toString(), each.offset());
                     }
                     case Step.Skipped each -> skipped.put(each.path(), each.reason());
                     case Step.Unchanged each -> unchanged.add(each.path());
@@ -81,7 +83,7 @@ final class Passes {
                 all.sort(null);
                 return all;
             });
-            offsets.put(Map.of("source", "s"), scan.mark());
+            offsets.put(Map.of("source", "s").toString(), scan.mark());
             gone.sort(null);
             return new Pass(found, gone, skipped, unchanged, everything);
         }
@@ -92,7 +94,7 @@ final class Passes {
         try (Scan scan = task.scan(new SourceSettings(values), reader())) {
             for (int i = 0; i < steps; i++) {
                 if (scan.next().orElseThrow() instanceof Step.Found found) {
-                    offsets.put(found.partition(), found.offset());
+                    offsets.put(found.partition().toString(), found.offset());
                 }
             }
         }
@@ -104,14 +106,14 @@ final class Passes {
             @Override
             @SuppressWarnings("NullAway") // Connect's contract: null is no offset
             public <T> @Nullable Map<String, Object> offset(Map<String, T> partition) {
-                return offsets.get(partition);
+                return offsets.get(partition.toString());
             }
 
             @Override
             public <T> Map<Map<String, T>, Map<String, Object>> offsets(Collection<Map<String, T>> partitions) {
                 Map<Map<String, T>, Map<String, Object>> found = new HashMap<>();
                 partitions.forEach(partition -> {
-                    Map<String, Object> offset = offsets.get(partition);
+                    Map<String, Object> offset = offsets.get(partition.toString());
                     if (offset != null) {
                         found.put(partition, offset);
                     }

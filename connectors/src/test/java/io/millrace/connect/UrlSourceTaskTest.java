@@ -100,6 +100,18 @@ class UrlSourceTaskTest {
         assertThat(pass.everything()).hasValue(List.of(base + "/", base + "/a", base + "/b"));
     }
 
+    /** Connect finds an offset by the bytes of its partition: they must be the same in the next process. */
+    @Test
+    void shouldNameAPartitionTheSameInEachProcess() {
+        SourceSettings settings = new SourceSettings(Map.of(
+                SourceSettings.SOURCE, "s",
+                SourceSettings.TOPIC, "raw.s",
+                SourceSettings.LOCATION, "http://localhost/",
+                SourceSettings.COLLECTION, "c"));
+
+        assertThat(KnowledgeTask.partition(settings, "p").toString()).isEqualTo("{path=p, source=s}");
+    }
+
     @Test
     void shouldEndALoopOfRedirectsAndRefuseThoseToPrivateAddresses() throws Exception {
         html("/", "top" + link("/round") + link("/inside") + link("/file"), "");
