@@ -196,9 +196,7 @@ public final class UrlSourceTask extends KnowledgeTask {
                 led.add(target.uri().toString());
                 if (target.depth() > 0) {
                     int depth = target.depth() - 1;
-                    Stream.of("links", "lost")
-                            .flatMap(field -> String.valueOf(before.getOrDefault(field, ""))
-                                    .lines())
+                    ledTo(before)
                             .map(URI::create)
                             .filter(link -> isWanted(link, false) && seen.add(link.toString()))
                             .forEach(link -> next.add(new Target(link, depth)));
@@ -300,14 +298,19 @@ public final class UrlSourceTask extends KnowledgeTask {
          * would not know of them.
          */
         private String lost(Map<String, Object> before, Set<String> links) {
-            return Stream.of("links", "lost")
-                    .flatMap(field ->
-                            String.valueOf(before.getOrDefault(field, "")).lines())
+            return ledTo(before)
                     .filter(link ->
                             !links.contains(link) && "page".equals(before(link).get("kind")))
                     .distinct()
                     .limit(LINKS_KEPT)
                     .collect(Collectors.joining("\n"));
+        }
+
+        /** All pages that a stored page leads to, or led to when their removal may not be written yet. */
+        private static Stream<String> ledTo(Map<String, Object> before) {
+            return Stream.of("links", "lost")
+                    .flatMap(field ->
+                            String.valueOf(before.getOrDefault(field, "")).lines());
         }
 
         private void follow(Target from, URI link, boolean item) {

@@ -103,9 +103,8 @@ public final class StreamsService implements Service {
         // For the stores that ask for a cache. It holds back their changelog records until the commit, and nothing
         // else.
         properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 4L * 1024 * 1024);
-        // What is on the log already is fetched before something newer of another topic is processed: a tick that
-        // overtook the
-        // end of an attempt would fail what was answered in time. Nothing waits for what is not written yet.
+        // What is on the log already is fetched before something newer of another topic is processed: a tick would
+        // else overtake the end of an attempt. Nothing waits for what is not written yet.
         properties.put(StreamsConfig.MAX_TASK_IDLE_MS_CONFIG, 0L);
         properties.put(StreamsConfig.ENSURE_EXPLICIT_INTERNAL_RESOURCE_NAMING_CONFIG, true);
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 0);

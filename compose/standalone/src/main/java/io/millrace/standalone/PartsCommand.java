@@ -3,7 +3,6 @@ package io.millrace.standalone;
 import io.millrace.config.ConfigLoader;
 import io.millrace.config.MillraceConfig;
 import io.millrace.log.HttpSchemaRegistry;
-import io.millrace.log.Topics;
 import io.millrace.standalone.cli.DataOption;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
@@ -33,14 +32,7 @@ public final class PartsCommand implements Callable<Integer> {
             Confinement.to(data);
             try (Parts parts = new Parts(data, config, remark -> System.err.println("millrace: " + remark))) {
                 parts.start(() -> Services.createTopics(config, parts.endpoints()));
-                if (config.kafka().bootstrapServers().isEmpty()
-                        && config.registry().url().isEmpty()) {
-                    SchemaBook.note(
-                            data,
-                            new HttpSchemaRegistry(parts.endpoints().registryUrl()),
-                            config.kafka().prefix(),
-                            Topics.all(config.dispatchable()));
-                }
+                SchemaBook.note(data, new HttpSchemaRegistry(parts.endpoints().registryUrl()), config);
                 parts.endpoints().write(data);
                 System.out.println("millrace parts ready " + data.root().resolve(Endpoints.FILE));
                 stop.await();

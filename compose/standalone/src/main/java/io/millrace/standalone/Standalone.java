@@ -5,7 +5,6 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
 import io.millrace.knowledge.Searcher;
 import io.millrace.learners.sources.ConnectWorker;
-import io.millrace.log.Topics;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
@@ -78,14 +77,7 @@ public final class Standalone implements AutoCloseable {
             gateway = services.gateway().orElseThrow();
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
-            if (config.kafka().bootstrapServers().isEmpty()
-                    && config.registry().url().isEmpty()) {
-                SchemaBook.note(
-                        data,
-                        services.log().codecs().registry(),
-                        services.log().settings().prefix(),
-                        Topics.all(config.dispatchable()));
-            }
+            SchemaBook.note(data, services.log().codecs().registry(), config);
             services.start();
             prove();
             say.accept("services are up after %.1f s: a query went through the log into Postgres"

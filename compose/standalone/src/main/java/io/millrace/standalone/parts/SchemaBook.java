@@ -4,8 +4,10 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.config.MillraceConfig;
 import io.millrace.log.SchemaRegistry;
 import io.millrace.log.Topic;
+import io.millrace.log.Topics;
 import io.millrace.log.UndecodableException;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
@@ -57,8 +59,16 @@ public final class SchemaBook {
         }
     }
 
+    /** Notes the ids of all topics' schemas, where both the log and the registry are ours. */
+    public static void note(DataFolder data, SchemaRegistry registry, MillraceConfig config) {
+        if (config.kafka().bootstrapServers().isEmpty()
+                && config.registry().url().isEmpty()) {
+            note(data, registry, config.kafka().prefix(), Topics.all(config.dispatchable()));
+        }
+    }
+
     /** Notes the ids of these topics' schemas, beside those that are noted. */
-    public static void note(DataFolder data, SchemaRegistry registry, String prefix, Collection<Topic<?>> topics) {
+    static void note(DataFolder data, SchemaRegistry registry, String prefix, Collection<Topic<?>> topics) {
         NavigableMap<Integer, JsonNode> known = read(data);
         int before = known.size();
         for (Topic<?> topic : topics) {
