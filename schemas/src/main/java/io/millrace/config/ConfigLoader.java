@@ -688,6 +688,7 @@ public final class ConfigLoader {
                         value(Settings.GARBAGE_AFTER, Duration.ofDays(180))),
                 new Cache(
                         value(Settings.CACHE_TTL, Duration.ofDays(1)),
+                        value(Settings.CACHE_TIMEOUT, Duration.ofMillis(100)),
                         value(Settings.VARIANT_B, 0.0),
                         value(Settings.CACHE_SEMANTIC, true),
                         value(Settings.CACHE_MAX_ERROR, 0.02),

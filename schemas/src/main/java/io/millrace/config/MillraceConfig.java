@@ -236,12 +236,14 @@ public record MillraceConfig(
 
     /**
      * @param ttl how long the response cache keeps an answer, 1 s..30 d
+     * @param timeout how long a look into a cache may take, 10 ms..5 s
      * @param variantB share of sessions, else of keys, whose queries are variant b of an experiment, 0..1; 0 for no experiment
      * @param semantic whether answers to questions of the same meaning are served too
      * @param maxError bound of the share of questions with another meaning that are served, 0.001..0.2
      * @param model file of a verdict learned on other pairs; empty for the one that comes with the product
      */
-    public record Cache(Duration ttl, double variantB, boolean semantic, double maxError, String model) {}
+    public record Cache(
+            Duration ttl, Duration timeout, double variantB, boolean semantic, double maxError, String model) {}
 
     /**
      * @param queue records a worker holds while its deployments are busy or loading, 1..1000
@@ -324,7 +326,7 @@ public record MillraceConfig(
                         new Rerank("", "", Secret.NONE, Duration.ofSeconds(1)),
                         new Expansion("", "", Secret.NONE, Duration.ofSeconds(4))),
                 new Knowledge("", Secret.NONE, "", Duration.ofSeconds(10), Duration.ofDays(7), Duration.ofDays(180)),
-                new Cache(Duration.ofDays(1), 0, true, 0.02, ""),
+                new Cache(Duration.ofDays(1), Duration.ofMillis(100), 0, true, 0.02, ""),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
                 new Limits(16L * 1024 * 1024, 4_096, 51_200, 100, 4_096, 1_024, 1L << 30),
                 DEFAULT_COLLECTIONS,

@@ -139,6 +139,12 @@ public final class Settings {
             "How long a document that nobody uses stays unchanged before it is of no use.");
     static final Setting<Duration> CACHE_TTL = Setting.duration(
             "cache.ttl", "24h", S_1, Duration.ofDays(30), "How long the response cache keeps an answer.");
+    static final Setting<Duration> CACHE_TIMEOUT = Setting.duration(
+            "cache.timeout",
+            "100ms",
+            Duration.ofMillis(10),
+            Duration.ofSeconds(5),
+            "How long a look into a cache may take; a slower Redis is left alone for a second, and the query goes on without.");
     static final Setting<Double> VARIANT_B = Setting.number(
             "cache.variant-b",
             0.0,
@@ -255,6 +261,7 @@ public final class Settings {
             GARBAGE_EVERY,
             GARBAGE_AFTER,
             CACHE_TTL,
+            CACHE_TIMEOUT,
             VARIANT_B,
             CACHE_SEMANTIC,
             CACHE_MAX_ERROR,

@@ -163,11 +163,12 @@ public final class Rebuild {
             }
         });
         long keys = values.size();
-        Map<String, Long> bans = Bans.read(log);
-        bans.keySet().forEach(key -> values.put(key, "1"));
-        until.putAll(bans);
-        values.put(Bans.MARK, "1");
-        until.put(Bans.MARK, now + Bans.KEEP.toMillis());
+        // without the mark, the running service finds for itself what was said meanwhile
+        Bans.All bans = Bans.read(log, 0);
+        bans.keys().forEach((key, kept) -> {
+            values.put(key, kept.value());
+            until.put(key, kept.until());
+        });
         read(log, Topics.COMPLETIONS, record -> {
             Completion completion = record.value();
             long end = record.timestamp() + Claims.KEEP.toMillis();
@@ -186,12 +187,11 @@ public final class Rebuild {
             values.forEach((key, value) ->
                     redis.set(key, value, SetArgs.Builder.px(Duration.ofMillis(until.getOrDefault(key, now) - now))));
             long there = redis.keys("millrace:*").size();
-            // one key says that all bans are there
-            long claims = values.size() - keys - bans.size() - 1;
+            long claims = values.size() - keys - bans.keys().size();
             say.accept("redis: %d idempotency keys, %d claims, %d rejections of cached answers"
-                    .formatted(keys, claims, bans.size()));
+                    .formatted(keys, claims, bans.pairs()));
             return new Result(
-                    Map.of("idempotency_keys", keys, "claims", claims, "bans", (long) bans.size(), "keys", there),
+                    Map.of("idempotency_keys", keys, "claims", claims, "bans", (long) bans.pairs(), "keys", there),
                     there == values.size());
         } finally {
             client.shutdown(Duration.ZERO, Duration.ofSeconds(1));

@@ -37,6 +37,7 @@ import io.millrace.log.LogTable;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.CacheFeedback;
+import io.millrace.routers.cache.Rejections;
 import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.cache.SemanticCache;
 import io.millrace.routers.clock.Clock;
@@ -192,23 +193,25 @@ public final class Services implements AutoCloseable {
         services.add(projection);
         visible = projection::visible;
         if (roles.contains("retrieval")) {
-            EmbeddingCache cache = new EmbeddingCache(endpoints.redisUrl(), log.metrics());
+            EmbeddingCache cache =
+                    new EmbeddingCache(endpoints.redisUrl(), config.cache().timeout(), log.metrics());
             shared.push(cache);
             Sessions sessions = new Sessions(endpoints.redisUrl());
             shared.push(sessions);
+            RedisValues rated = values(config, endpoints, "ratings of cached answers wait");
+            shared.push(rated);
+            Rejections rejections = new Rejections(rated);
             services.add(new RetrievalWorker(
                     log,
                     config,
                     searcher,
                     cache,
-                    responses(config, endpoints),
-                    similar(config, endpoints),
+                    responses(config, endpoints, rejections),
+                    similar(config, endpoints, rejections),
                     sessions,
                     expander(config.retrieval().expansion())));
             if (!endpoints.redisUrl().isEmpty()) {
-                RedisValues rated = new RedisValues(endpoints.redisUrl(), "ratings of cached answers wait");
-                shared.push(rated);
-                services.add(new CacheFeedback(log, rated));
+                services.add(new CacheFeedback(log, rated, rejections));
             }
         }
         if (roles.contains("knowledge")) {
@@ -278,25 +281,30 @@ public final class Services implements AutoCloseable {
                 Optional.of(catalog));
     }
 
-    private ResponseCache responses(MillraceConfig config, Endpoints endpoints) {
-        RedisValues redis = new RedisValues(endpoints.redisUrl(), "answers are not cached");
-        ResponseCache made =
-                new ResponseCache(redis, log.metrics(), config.cache().ttl());
+    private static RedisValues values(MillraceConfig config, Endpoints endpoints, String what) {
+        return new RedisValues(endpoints.redisUrl(), config.cache().timeout(), what);
+    }
+
+    private ResponseCache responses(MillraceConfig config, Endpoints endpoints, Rejections rejections) {
+        RedisValues redis = values(config, endpoints, "answers are not cached");
+        ResponseCache made = new ResponseCache(
+                redis, rejections, log.metrics(), config.cache().ttl());
         shared.push(made);
         return made;
     }
 
-    private Optional<SemanticCache> similar(MillraceConfig config, Endpoints endpoints) {
+    private Optional<SemanticCache> similar(MillraceConfig config, Endpoints endpoints, Rejections rejections) {
         if (!config.cache().semantic()) {
             return Optional.empty();
         }
-        RedisValues redis = new RedisValues(endpoints.redisUrl(), "questions of the same meaning are not found");
+        RedisValues redis = values(config, endpoints, "questions of the same meaning are not found");
         shared.push(redis);
         // the two questions of a verdict at once
         BgeEmbedder second = new BgeEmbedder(2);
         shared.push(second);
         return Optional.of(new SemanticCache(
                 redis,
+                rejections,
                 log.metrics(),
                 config.cache().ttl(),
                 verdict(config.cache().model(), second),
@@ -328,7 +336,10 @@ public final class Services implements AutoCloseable {
         Optional<Claims> claims =
                 Optional.of(endpoints.redisUrl()).filter(url -> !url.isEmpty()).map(Claims::new);
         claims.ifPresent(shared::push);
-        ResponseCache responses = responses(config, endpoints);
+        RedisValues redis = values(config, endpoints, "answers are not cached");
+        shared.push(redis);
+        // it keeps answers and never looks
+        ResponseCache responses = responses(config, endpoints, new Rejections(redis));
         config.dispatchable()
                 .forEach(backend ->
                         services.add(new DispatchWorker(log, config, backend, cancellations, claims, responses)));

@@ -225,10 +225,20 @@ final class Stack implements AutoCloseable {
         }
     }
 
-    /** Two models at one remote backend, without retrieval: all that caches need. */
+    /** As {@link #ofCaches(Path, StubUpstream, String)}; a machine that is busy with other things makes no miss of a hit. */
     static Stack ofCaches(Path folder, StubUpstream remote) throws Exception {
+        return ofCaches(folder, remote, "5s");
+    }
+
+    /**
+     * Two models at one remote backend, without retrieval: all that caches need.
+     *
+     * @param patience with Redis
+     */
+    static Stack ofCaches(Path folder, StubUpstream remote, String patience) throws Exception {
         return new Stack(folder, """
                 routing: {deadline: 20s}
+                cache: {timeout: %s}
                 backends:
                   remote:
                     kind: openai
@@ -236,7 +246,7 @@ final class Stack implements AutoCloseable {
                 models:
                   plain: {retrieval: "off", add-context: false}
                   other: {retrieval: "off", add-context: false}
-                """.formatted(remote.url()), Map.of());
+                """.formatted(patience, remote.url()), Map.of());
     }
 
     static String chatBody(String model, String question, String extra) {

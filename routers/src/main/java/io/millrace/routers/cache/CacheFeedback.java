@@ -26,11 +26,12 @@ import org.slf4j.LoggerFactory;
  * What people say of cached answers, from the log into the response cache.
  *
  * <p>Who rejects an answer that was another question's says that the two are different: this question never gets that one's answer
- * again, in its tenant. Who rejects an answer to the very same request, or the first one, says that the answer is bad: the entry goes. An
+ * again, in its tenant. Who rejects an answer to the very same request, or the first one, says that the answer is bad: it is never served
+ * again, also when it is kept later than it is rejected, and the entry goes. An
  * approval takes a rejection of the same pair back. Nothing here moves the threshold: people rate what annoys them, so the ratings say little of
  * the share of wrong answers; as labelled pairs they are kept with the feedback, for the next verdict that is learned.
  *
- * <p>Idempotent. While Redis is down the feedback waits in the log; a Redis that has lost what it knew is told the rejections again, from
+ * <p>Idempotent. A write that Redis does not confirm is repeated until it does, and until then nothing is served ({@link Rejections}). A Redis that has lost what it knew is told the rejections again, from
  * the log ({@link Bans}). Synthetic feedback changes nothing.
  */
 public final class CacheFeedback implements Service {
@@ -41,6 +42,7 @@ public final class CacheFeedback implements Service {
 
     private final Log log;
     private final RedisValues redis;
+    private final Rejections rejections;
     private final MeterRegistry metrics;
     private final Counter evicted;
     private final LogWorker<Feedback> worker;
@@ -48,9 +50,13 @@ public final class CacheFeedback implements Service {
     private final Thread watch = Thread.ofVirtual().name("cache-bans").unstarted(this::watch);
     private volatile boolean known;
 
-    /** @param redis that of the response cache; it is not closed here */
-    public CacheFeedback(Log log, RedisValues redis) {
+    /**
+     * @param redis that of the response cache; it is not closed here
+     * @param rejections where they are written; those who look in this process ask the same
+     */
+    public CacheFeedback(Log log, RedisValues redis, Rejections rejections) {
         this.log = log;
+        this.rejections = rejections;
         this.redis = redis;
         this.metrics = log.metrics();
         this.evicted = metrics.counter("millrace.response.cache", "result", "evicted");
@@ -63,33 +69,47 @@ public final class CacheFeedback implements Service {
     }
 
     private void hear(LogRecord<Feedback> record) throws InterruptedException {
-        restoring.readLock().lockInterruptibly();
-        try {
-            take(record.required());
-        } finally {
-            restoring.readLock().unlock();
-        }
-    }
-
-    private void take(Feedback feedback) throws InterruptedException {
+        Feedback feedback = record.required();
         Verdict verdict = Verdict.of(feedback);
         if (verdict == Verdict.NONE) {
             return;
         }
-        Optional<Served> served = value(Served.key(feedback.getInteractionId())).flatMap(Served::read);
+        if (verdict == Verdict.REJECTED) {
+            rejections.heard(feedback.getFeedbackId());
+        }
+        restoring.readLock().lockInterruptibly();
+        try {
+            take(feedback.getInteractionId(), verdict);
+        } finally {
+            restoring.readLock().unlock();
+        }
+        rejections.held(feedback.getFeedbackId());
+    }
+
+    private void take(String interactionId, Verdict verdict) throws InterruptedException {
+        Optional<Served> served = (verdict == Verdict.REJECTED
+                        ? reject(interactionId)
+                        : value(Served.key(interactionId)))
+                .flatMap(Served::read);
         if (served.isEmpty()) {
-            // not cached, or so long ago that the entry is gone too
+            // not from a cache, or not kept yet; a rejected answer that is kept from now on is never served
             return;
         }
         switch (served.get()) {
             case Served.Semantic semantic
-            when verdict == Verdict.REJECTED -> require(redis.setNow(Bans.key(semantic.pair()), YES, Bans.KEEP));
-            case Served.Semantic semantic -> require(redis.delete(Bans.key(semantic.pair()), YES));
+            when verdict == Verdict.APPROVED -> require(redis.delete(Bans.key(semantic.pair()), YES));
+            case Served.Semantic rejected -> {}
             case Served.Exact exact when verdict == Verdict.REJECTED -> evict(exact);
             case Served.Exact approved -> {}
         }
         said(served.get() instanceof Served.Semantic ? "semantic" : "exact", verdict)
                 .increment();
+    }
+
+    private Optional<byte[]> reject(String interactionId) throws InterruptedException {
+        Optional<byte[]> served = rejections.reject(interactionId);
+        require(served.isPresent());
+        return served;
     }
 
     private Counter said(String kind, Verdict verdict) {
@@ -134,13 +154,13 @@ public final class CacheFeedback implements Service {
         watch.start();
     }
 
-    /** Looks whether Redis still knows the bans, and tells it when it does not. */
+    /** Looks whether Redis still knows what was rejected, and tells it when it does not. */
     private void watch() {
         try {
             while (true) {
                 try {
-                    Optional<List<Optional<byte[]>>> mark = redis.get(Bans.MARK);
-                    known = mark.isPresent() && (mark.get().getFirst().isPresent() || restore());
+                    Optional<Rejections.Memory> memory = rejections.memory();
+                    known = memory.isPresent() && (memory.get().known() || restore(memory.get()));
                 } catch (RuntimeException e) {
                     LOG.warn("the rejections of cached answers are not restored yet: {}", e.toString());
                 }
@@ -152,21 +172,15 @@ public final class CacheFeedback implements Service {
     }
 
     /** What is said meanwhile is heard afterwards, so that nothing older overwrites it. */
-    private boolean restore() throws InterruptedException {
+    private boolean restore(Rejections.Memory memory) throws InterruptedException {
         restoring.writeLock().lockInterruptibly();
         try {
-            Map<String, Long> bans = Bans.read(log);
-            long now = System.currentTimeMillis();
-            for (Map.Entry<String, Long> ban : bans.entrySet()) {
-                if (!redis.setNow(ban.getKey(), YES, Duration.ofMillis(Math.max(1_000, ban.getValue() - now)))) {
-                    return false;
-                }
+            Bans.All all = Bans.read(log, memory.since());
+            boolean restored = rejections.restore(all.keys(), memory.run());
+            if (restored) {
+                LOG.info("{} rejections of cached answers were restored from the log", all.pairs());
             }
-            if (!redis.setNow(Bans.MARK, YES, Bans.KEEP)) {
-                return false;
-            }
-            LOG.info("{} rejections of cached answers were restored from the log", bans.size());
-            return true;
+            return restored;
         } finally {
             restoring.writeLock().unlock();
         }
@@ -191,7 +205,7 @@ public final class CacheFeedback implements Service {
                         "bans",
                         redis.isDown()
                                 ? "redis is down: ratings of cached answers wait"
-                                : "rejections are being read from the log: nothing is served by meaning until then");
+                                : "rejections are being read from the log: nothing is served from a cache until then");
     }
 
     @Override

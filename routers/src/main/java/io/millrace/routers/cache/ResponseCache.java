@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.millrace.id.Ids;
+import io.millrace.routers.cache.Rejections.Gate;
 import io.millrace.routers.dispatch.AnswerSink;
 import io.millrace.routers.redis.RedisValues;
 import io.millrace.schema.Answer;
@@ -38,7 +39,7 @@ import org.slf4j.LoggerFactory;
  * <p>Retrieval looks before it embeds; dispatch keeps what ended well. What is never cached: a query that did not ask for it, one with
  * tools, one of a session, one that is not stored or is synthetic, evidence without an answer; an answer that was cut off, judged too weak, or not a model's. The key
  * holds everything that the answer may depend on, the version of the knowledge among it, so an entry needs no
- * deletion: it ends with its time to live, at once with the epoch ({@code DELETE /cache}), or when somebody says that the answer was bad ({@link CacheFeedback}). The epoch of the moment of <em>retrieval</em> goes with the
+ * deletion: it ends with its time to live, at once with the epoch ({@code DELETE /cache}), or when somebody says that the answer was bad ({@link CacheFeedback}); what is found goes through {@link Rejections}. The epoch of the moment of <em>retrieval</em> goes with the
  * attempt: an answer that was on its way when the epoch moved is kept under the old one, where nobody finds it.
  */
 public final class ResponseCache implements AnswerSink, AutoCloseable {
@@ -54,12 +55,14 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
             .build();
 
     private final RedisValues redis;
+    private final Rejections rejections;
     private final MeterRegistry metrics;
     private final Duration keep;
 
     /** @param keep time to live of an entry */
-    public ResponseCache(RedisValues redis, MeterRegistry metrics, Duration keep) {
+    public ResponseCache(RedisValues redis, Rejections rejections, MeterRegistry metrics, Duration keep) {
         this.redis = redis;
+        this.rejections = rejections;
         this.metrics = metrics;
         this.keep = keep;
     }
@@ -105,10 +108,15 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
                 .map(bytes -> new String(bytes, StandardCharsets.UTF_8))
                 .orElse("0");
         Optional<CachedAnswer> found = values.get().getLast().flatMap(bytes -> read(bytes, epoch));
-        found.ifPresent(answer -> redis.set(
-                Served.key(query.getInteractionId()),
-                new Served.Exact(epoch, key, answer.getInteractionId()).toBytes(),
-                keep));
+        if (found.isPresent()) {
+            String first = found.get().getInteractionId();
+            Gate gate = rejections.serve(
+                    query.getInteractionId(), new Served.Exact(epoch, key, first), keep, Bans.answer(first));
+            if (gate != Gate.OPEN) {
+                count(gate.label());
+                return new Look(Optional.empty(), epoch + " " + key);
+            }
+        }
         count(found.isPresent() ? "hit" : "miss");
         return new Look(found, found.isPresent() ? "" : epoch + " " + key);
     }

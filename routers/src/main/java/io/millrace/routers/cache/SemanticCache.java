@@ -12,6 +12,7 @@ import io.millrace.knowledge.Vectors;
 import io.millrace.knowledge.meaning.Question;
 import io.millrace.knowledge.meaning.QuestionPair;
 import io.millrace.knowledge.meaning.SameMeaning;
+import io.millrace.routers.cache.Rejections.Gate;
 import io.millrace.routers.redis.RedisValues;
 import io.millrace.schema.CachedAnswer;
 import io.millrace.schema.Query;
@@ -58,6 +59,7 @@ public final class SemanticCache {
     private static final long IN_MEMORY = 20_000;
 
     private final RedisValues redis;
+    private final Rejections rejections;
     private final MeterRegistry metrics;
     private final Duration keep;
     private final SameMeaning verifier;
@@ -77,12 +79,14 @@ public final class SemanticCache {
      */
     public SemanticCache(
             RedisValues redis,
+            Rejections rejections,
             MeterRegistry metrics,
             Duration keep,
             SameMeaning verifier,
             Embedder second,
             double maxError) {
         this.redis = redis;
+        this.rejections = rejections;
         this.metrics = metrics;
         this.keep = keep;
         this.verifier = verifier;
@@ -207,17 +211,10 @@ public final class SemanticCache {
     private Optional<CachedAnswer> judge(List<Candidate> near, Question question, String epoch, Query query)
             throws InterruptedException {
         String[] keys = Stream.of(
-                        near.stream().map(Candidate::key),
-                        near.stream().map(candidate -> Bans.key(candidate.pair())),
-                        Stream.of(Bans.MARK))
+                        near.stream().map(Candidate::key), near.stream().map(candidate -> Bans.key(candidate.pair())))
                 .flatMap(each -> each)
                 .toArray(String[]::new);
         List<Optional<byte[]>> values = redis.get(keys).orElse(List.of());
-        if (!values.isEmpty() && values.getLast().isEmpty()) {
-            // Redis may have forgotten which pairs were rejected
-            count("unknown");
-            return Optional.empty();
-        }
         for (int i = 0; i < near.size() && !values.isEmpty(); i++) {
             Optional<CachedAnswer> answer = values.get(i).flatMap(bytes -> ResponseCache.read(bytes, epoch));
             if (answer.isEmpty()) {
@@ -232,7 +229,17 @@ public final class SemanticCache {
             if (probability <= threshold) {
                 return Optional.empty();
             }
-            redis.set(Served.key(query.getInteractionId()), new Served.Semantic(nearest.pair()).toBytes(), keep);
+            // the verdict took its time: what was said meanwhile counts
+            Gate gate = rejections.serve(
+                    query.getInteractionId(),
+                    new Served.Semantic(nearest.pair()),
+                    keep,
+                    Bans.key(nearest.pair()),
+                    Bans.answer(answer.get().getInteractionId()));
+            if (gate != Gate.OPEN) {
+                count(gate == Gate.REJECTED ? "banned" : gate.label());
+                return Optional.empty();
+            }
             return Optional.of(CachedAnswer.newBuilder(answer.get())
                     .setKind("semantic")
                     .setSimilarity(question.cosine(nearest.question()))

@@ -3,10 +3,14 @@ package io.millrace.routers.cache;
 import io.millrace.id.Ids;
 import io.millrace.knowledge.meaning.Question;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.Optional;
 
-/** What an interaction got from the response cache or gave to it, kept in Redis as long as the answer, for the day it is rated. */
+/** What an interaction got from the response cache or gave to it, kept in Redis for the day it is rated. */
 sealed interface Served {
+    /** Who has not rated an answer after this time is not heard at once any more. */
+    Duration KEEP_PAIR = Duration.ofDays(7);
+
     /**
      * The entry that it was answered from, or that its answer became.
      *
@@ -30,6 +34,15 @@ sealed interface Served {
     }
 
     byte[] toBytes();
+
+    /**
+     * How long it is kept: the rating of an answer that has gone by itself changes nothing, that of a pair does.
+     *
+     * @param answer how long the answer is
+     */
+    default Duration keep(Duration answer) {
+        return this instanceof Semantic && answer.compareTo(KEEP_PAIR) < 0 ? KEEP_PAIR : answer;
+    }
 
     /** Where it is kept. */
     static String key(String interactionId) {

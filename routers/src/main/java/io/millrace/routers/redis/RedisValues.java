@@ -22,22 +22,24 @@ import java.util.concurrent.TimeoutException;
 import java.util.function.Function;
 
 /**
- * Values that may be there. A read waits 100 ms at most, and none while Redis is away. Thread-safe.
+ * Values that may be there. A command waits for a given time at most, and none while Redis is away. Thread-safe.
  */
 public final class RedisValues implements AutoCloseable {
-    private static final Duration TIMEOUT = Duration.ofMillis(100);
     private static final Duration CONNECT = Duration.ofSeconds(1);
 
     private static final String DELETE =
             "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
     private final RedisLink<byte[]> link;
+    private final long timeout;
 
     /**
      * @param url {@code redis://…}; empty for a memory that holds nothing
+     * @param timeout of a command
      * @param what is kept there, for the log line that says it is not
      */
-    public RedisValues(String url, String what) {
+    public RedisValues(String url, Duration timeout, String what) {
+        this.timeout = timeout.toMillis();
         link = new RedisLink<>(url, RedisCodec.of(StringCodec.UTF8, ByteArrayCodec.INSTANCE), CONNECT, what);
     }
 
@@ -54,7 +56,7 @@ public final class RedisValues implements AutoCloseable {
                 return Optional.empty();
             }
             List<KeyValue<String, byte[]>> values =
-                    redis.get().async().mget(keys).get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+                    redis.get().async().mget(keys).get(timeout, TimeUnit.MILLISECONDS);
             link.answered();
             return Optional.of(values.stream()
                     .map(value -> Optional.ofNullable(value.getValueOrElse(null)))
@@ -80,7 +82,8 @@ public final class RedisValues implements AutoCloseable {
      * @return false when Redis did not take it
      */
     public boolean setNow(String key, byte[] value, Duration keep) throws InterruptedException {
-        return done(commands -> commands.set(key, value, SetArgs.Builder.ex(keep)));
+        return answer(commands -> commands.set(key, value, SetArgs.Builder.ex(keep)))
+                .isPresent();
     }
 
     /**
@@ -89,22 +92,32 @@ public final class RedisValues implements AutoCloseable {
      * @return false when Redis could not be asked
      */
     public boolean delete(String key, byte[] value) throws InterruptedException {
-        return done(commands -> commands.eval(DELETE, ScriptOutputType.INTEGER, new String[] {key}, value));
+        return answer(commands -> commands.eval(DELETE, ScriptOutputType.INTEGER, new String[] {key}, value))
+                .isPresent();
     }
 
-    private boolean done(Function<RedisAsyncCommands<String, byte[]>, RedisFuture<?>> command)
+    /**
+     * Runs a script that returns a string, in one step for all who ask Redis.
+     *
+     * @return empty when Redis could not be asked, or does not do it
+     */
+    public Optional<byte[]> eval(String script, String[] keys, byte[]... arguments) throws InterruptedException {
+        return answer(commands -> commands.eval(script, ScriptOutputType.VALUE, keys, arguments));
+    }
+
+    private <T> Optional<T> answer(Function<RedisAsyncCommands<String, byte[]>, RedisFuture<T>> command)
             throws InterruptedException {
         try {
             Optional<StatefulRedisConnection<String, byte[]>> redis = link.get();
             if (redis.isEmpty()) {
-                return false;
+                return Optional.empty();
             }
-            command.apply(redis.get().async()).get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+            T answer = command.apply(redis.get().async()).get(timeout, TimeUnit.MILLISECONDS);
             link.answered();
-            return true;
+            return Optional.of(answer);
         } catch (ExecutionException | TimeoutException | RuntimeException e) {
             link.failed(e);
-            return false;
+            return Optional.empty();
         }
     }
 
@@ -142,7 +155,7 @@ public final class RedisValues implements AutoCloseable {
                 return List.of();
             }
             List<StreamMessage<String, byte[]>> messages =
-                    redis.get().async().xrange(stream, range).get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+                    redis.get().async().xrange(stream, range).get(timeout, TimeUnit.MILLISECONDS);
             return messages.stream()
                     .map(message -> new Entry(message.getId(), message.getBody()))
                     .toList();

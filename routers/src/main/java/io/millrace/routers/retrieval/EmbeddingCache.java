@@ -26,9 +26,12 @@ public final class EmbeddingCache implements AutoCloseable {
     private final Counter hits;
     private final Counter misses;
 
-    /** @param url {@code redis://…}; empty for no cache */
-    public EmbeddingCache(String url, MeterRegistry metrics) {
-        this.redis = new RedisValues(url, "embeddings are made anew");
+    /**
+     * @param url {@code redis://…}; empty for no cache
+     * @param timeout of a look
+     */
+    public EmbeddingCache(String url, Duration timeout, MeterRegistry metrics) {
+        this.redis = new RedisValues(url, timeout, "embeddings are made anew");
         this.hits = counter(metrics, "hit");
         this.misses = counter(metrics, "miss");
     }
