@@ -3,6 +3,8 @@ package io.millrace.bench.sink;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.millrace.id.Ids;
+import io.millrace.log.AvroCodec;
+import io.millrace.log.ClientConfig;
 import io.millrace.log.Codecs;
 import io.millrace.log.InMemorySchemaRegistry;
 import io.millrace.log.Log;
@@ -26,6 +28,7 @@ import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.ResultSet;
 import java.sql.Statement;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -33,7 +36,11 @@ import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.stream.IntStream;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.utils.Utils;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 
 /**
@@ -42,11 +49,18 @@ import picocli.CommandLine;
  * <p>COPY is the bound: the server itself reads ready text from a file, in one transaction, with the same partitions and indexes, and has neither a
  * log to read, nor Avro to decode, nor JSON to write. Broker, sink and server share the machine. Rounds alternate; the first is
  * warm-up; medians are reported. The sink is timed from its first batch to its last: joining the group is not its speed.
+ *
+ * <p>With {@code --debezium} Debezium's JDBC sink takes its turn, with upserts in batches as large as ours, once in the way that is its
+ * default and once with arrays. It is handed the rows ready and in memory, so it is compared at its best; a worker of Kafka Connect reads and
+ * decodes them before in the same thread, which is timed too and added for the second ratio.
  */
 @CommandLine.Command(name = "sink", description = "Rows per second into Postgres, against raw COPY.")
 public final class SinkBenchmark implements Callable<Integer> {
     private static final String USER = "postgres";
     private static final long SEED = 7;
+
+    /** Rows of a batch of Debezium's: as many as of ours. */
+    private static final int BATCH = 2_000;
 
     @CommandLine.Option(
             names = "--rows",
@@ -59,6 +73,16 @@ public final class SinkBenchmark implements Callable<Integer> {
             defaultValue = "3",
             description = "Rounds after the warm-up (default: ${DEFAULT-VALUE})")
     private int rounds;
+
+    @CommandLine.Option(
+            names = "--debezium",
+            description = {
+                "Folder with the jars of Debezium's JDBC connector, to compare with:",
+                "mvn dependency:copy -Dartifact=io.debezium:debezium-connector-jdbc:3.6.0.Final:tar.gz:plugin",
+                "  -DoutputDirectory=DIR, and tar xzf that file; the same with",
+                "org.apache.kafka:connect-runtime:4.3.1 into the folder that it makes."
+            })
+    private @Nullable Path debezium;
 
     private final Random random = new Random(SEED);
 
@@ -105,6 +129,7 @@ public final class SinkBenchmark implements Callable<Integer> {
         String url = postgres.getJdbcUrl(USER, "postgres");
         List<Double> sink = new ArrayList<>();
         List<Double> copy = new ArrayList<>();
+        Map<String, List<Double>> others = new LinkedHashMap<>();
         try (Connection connection = DriverManager.getConnection(url, USER, USER)) {
             for (int round = 0; round <= rounds; round++) {
                 if (round > 0) {
@@ -118,10 +143,27 @@ public final class SinkBenchmark implements Callable<Integer> {
                 check(connection);
                 if (round == 0) {
                     execute(connection, "COPY (SELECT * FROM interactions) TO '" + file + "'");
+                    execute(connection, "CREATE TABLE ready AS SELECT * FROM interactions");
                 }
                 execute(connection, "TRUNCATE interactions", "CHECKPOINT");
                 double copied = copy(connection, file);
                 check(connection);
+                if (debezium != null) {
+                    double read = read(settings, codecs);
+                    for (boolean unnest : new boolean[] {false, true}) {
+                        execute(connection, "TRUNCATE interactions", "CHECKPOINT");
+                        double seconds =
+                                new DebeziumSink(debezium, url, USER, BATCH, unnest).write(connection, "ready", BATCH);
+                        check(connection);
+                        if (round > 0) {
+                            String name = unnest ? "debezium_unnest" : "debezium";
+                            others.computeIfAbsent(name, each -> new ArrayList<>())
+                                    .add(rows / seconds);
+                            others.computeIfAbsent(name + "_and_reading", each -> new ArrayList<>())
+                                    .add(rows / (seconds + read));
+                        }
+                    }
+                }
                 if (round > 0) {
                     sink.add(projected);
                     copy.add(copied);
@@ -132,6 +174,10 @@ public final class SinkBenchmark implements Callable<Integer> {
         result.put("sink_rows_per_second", median(sink));
         result.put("copy_rows_per_second", median(copy));
         result.put("ratio", median(sink) / median(copy));
+        others.forEach((name, speeds) -> {
+            result.put(name + "_rows_per_second", median(speeds));
+            result.put(name + "_ratio", median(sink) / median(speeds));
+        });
         return result;
     }
 
@@ -154,6 +200,27 @@ public final class SinkBenchmark implements Callable<Integer> {
                 }
                 Thread.sleep(5);
             }
+        }
+    }
+
+    /** Seconds of reading and decoding the topic in one thread. */
+    private double read(LogSettings settings, Codecs codecs) {
+        AvroCodec<Interaction> codec = codecs.of(Topics.INTERACTIONS);
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(ClientConfig.consumer(settings))) {
+            String topic = settings.name(Topics.INTERACTIONS);
+            List<TopicPartition> partitions = consumer.partitionsFor(topic).stream()
+                    .map(each -> new TopicPartition(topic, each.partition()))
+                    .toList();
+            consumer.assign(partitions);
+            consumer.seekToBeginning(partitions);
+            long since = System.nanoTime();
+            int read = 0;
+            while (read < rows) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
+                    read += codec.decode(record.value()).getInteractionId().isEmpty() ? 0 : 1;
+                }
+            }
+            return (System.nanoTime() - since) / 1e9;
         }
     }
 
@@ -273,7 +340,16 @@ public final class SinkBenchmark implements Callable<Integer> {
         System.out.printf("%-24s %12s%n", "path", "rows/s");
         System.out.printf("%-24s %,12.0f%n", "raw COPY", result.get("copy_rows_per_second"));
         System.out.printf("%-24s %,12.0f%n", "log -> PostgresSink", result.get("sink_rows_per_second"));
-        System.out.printf("%-24s %12.2f%n%n", "ratio (bar: 0.50)", result.get("ratio"));
+        System.out.printf("%-24s %12.2f%n", "ratio (bar: 0.50)", result.get("ratio"));
+        for (String name :
+                List.of("debezium", "debezium_and_reading", "debezium_unnest", "debezium_unnest_and_reading")) {
+            if (result.containsKey(name + "_ratio")) {
+                System.out.printf(
+                        "%-28s %,8.0f %12.2f (bar: 3)%n",
+                        name, result.get(name + "_rows_per_second"), result.get(name + "_ratio"));
+            }
+        }
+        System.out.println();
         Map<String, Object> json = new LinkedHashMap<>(result);
         json.put("benchmark", "sink");
         json.put("rows", rows);

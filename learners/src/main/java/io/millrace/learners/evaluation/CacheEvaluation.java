@@ -17,15 +17,21 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.SplittableRandom;
+import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
+import java.util.function.ToIntFunction;
+import java.util.stream.Collectors;
 
 /**
  * How well the verdict of the semantic cache does on labelled pairs: learned on one half, measured on the other.
@@ -68,6 +74,28 @@ public final class CacheEvaluation {
     public record Point(double hitRate, double falseHitRate, double threshold) {}
 
     /**
+     * What happened to the queries, of those that were asked.
+     *
+     * @param right served with the answer to a question that is labelled the same, directly or through others
+     * @param wrong served with the answer to a question that is labelled different
+     * @param unlabelled served with the answer to a question of which no label says whether it is the same
+     */
+    public record Answered(int right, int wrong, int unlabelled) {
+        public int served() {
+            return right + wrong + unlabelled;
+        }
+    }
+
+    /**
+     * A full cache that was asked.
+     *
+     * @param cached questions in it
+     * @param asked queries
+     * @param partnered queries with a question of the same meaning in the cache, as the labels say
+     */
+    public record FullCache(int cached, int asked, int partnered, Answered verdict, Answered cosine) {}
+
+    /**
      * What was measured.
      *
      * @param verdict at the operating point
@@ -76,6 +104,7 @@ public final class CacheEvaluation {
      * @param cosineAtBound the same of a fixed cosine
      * @param calibrationError mean distance of probability and outcome in ten equally large bins
      * @param microseconds of one verdict
+     * @param full a cache that was filled with the measured half's questions; empty when none was asked for
      */
     public record Report(
             int trained,
@@ -85,7 +114,8 @@ public final class CacheEvaluation {
             double verdictAtBound,
             double cosineAtBound,
             double calibrationError,
-            double microseconds) {}
+            double microseconds,
+            Optional<FullCache> full) {}
 
     /**
      * Reads lines of {@code {"a","b","same"}}.
@@ -231,6 +261,7 @@ public final class CacheEvaluation {
      * Learns on one half and measures on the other.
      *
      * @param maxError bound of the share of different pairs that are served, above 0, at most 0.2
+     * @param capacity questions of a cache that is filled and asked too; 0 for none
      * @throws IllegalArgumentException when a half has not enough pairs of both kinds
      */
     public static Report run(
@@ -238,6 +269,7 @@ public final class CacheEvaluation {
             Embedder embedder,
             Embedder second,
             double maxError,
+            int capacity,
             Split split,
             Progress progress) {
         List<LabelledPair> train = pairs.stream().filter(split::isLearned).toList();
@@ -269,7 +301,99 @@ public final class CacheEvaluation {
                 atBound(test, verdict, maxError),
                 atBound(test, cosine, maxError),
                 calibrationError(test, verdict),
-                microseconds);
+                microseconds,
+                capacity == 0
+                        ? Optional.empty()
+                        : Optional.of(
+                                full(test, capacity, verifier, verifier.threshold(maxError), fixed, second, progress)));
+    }
+
+    /**
+     * One question of each of the groups of the same meaning is cached, as many as there is room for; the others are asked, and
+     * those that are the same as no other. As in the product, only the nearest question that does not contradict by rule is judged.
+     */
+    private static FullCache full(
+            List<LabelledPair> test,
+            int capacity,
+            SameMeaning verifier,
+            double threshold,
+            double fixed,
+            Embedder second,
+            Progress progress) {
+        Map<String, Question> questions = new HashMap<>();
+        Map<String, String> same = new HashMap<>();
+        Set<String> twins = new HashSet<>();
+        for (LabelledPair pair : test) {
+            for (Question question :
+                    List.of(pair.questions().a(), pair.questions().b())) {
+                questions.putIfAbsent(Question.form(question.text()), question);
+            }
+            if (pair.same()) {
+                twins.add(Question.form(pair.questions().a().text()));
+                twins.add(Question.form(pair.questions().b().text()));
+                join(
+                        same,
+                        Question.form(pair.questions().a().text()),
+                        Question.form(pair.questions().b().text()));
+            }
+        }
+        Set<String> different = test.stream()
+                .filter(pair -> !pair.same())
+                .map(pair -> meanings(
+                        root(same, Question.form(pair.questions().a().text())),
+                        root(same, Question.form(pair.questions().b().text()))))
+                .collect(Collectors.toSet());
+        // by hash: the order of the lines is no matter
+        List<String> shuffled = questions.keySet().stream()
+                .sorted(Comparator.comparing(Ids::checksum).thenComparing(Comparator.naturalOrder()))
+                .toList();
+        Map<String, Question> cached = new LinkedHashMap<>();
+        for (String form : shuffled) {
+            if (twins.contains(form) && cached.size() < capacity) {
+                cached.putIfAbsent(root(same, form), Objects.requireNonNull(questions.get(form)));
+            }
+        }
+        int[] verdicts = new int[3];
+        int[] cosines = new int[3];
+        int asked = 0;
+        int partnered = 0;
+        for (String form : shuffled) {
+            Question question = Objects.requireNonNull(questions.get(form));
+            String meaning = root(same, form);
+            if (cached.get(meaning) == question) {
+                continue;
+            }
+            asked++;
+            partnered += cached.containsKey(meaning) ? 1 : 0;
+            ToIntFunction<String> kind =
+                    other -> other.equals(meaning) ? 0 : different.contains(meanings(meaning, other)) ? 1 : 2;
+            nearest(cached, question, other -> true)
+                    .filter(other -> question.cosine(other.getValue()) > fixed)
+                    .ifPresent(other -> cosines[kind.applyAsInt(other.getKey())]++);
+            nearest(cached, question, other -> !SameMeaning.differ(question, other))
+                    .filter(other -> verifier.probability(QuestionPair.of(question, other.getValue(), second::embed))
+                            > threshold)
+                    .ifPresent(other -> verdicts[kind.applyAsInt(other.getKey())]++);
+            progress.show("asked", asked, questions.size() - cached.size());
+        }
+        return new FullCache(
+                cached.size(),
+                asked,
+                partnered,
+                new Answered(verdicts[0], verdicts[1], verdicts[2]),
+                new Answered(cosines[0], cosines[1], cosines[2]));
+    }
+
+    private static Optional<Map.Entry<String, Question>> nearest(
+            Map<String, Question> cached, Question question, Predicate<Question> candidate) {
+        return cached.entrySet().stream()
+                .filter(other -> candidate.test(other.getValue()))
+                .max(Comparator.comparingDouble(other -> question.cosine(other.getValue())));
+    }
+
+    /** Names two meanings, whichever was first. */
+    private static String meanings(String a, String b) {
+        return a.compareTo(b) < 0 ? a + "\n" + b : b + "\n" + a;
     }
 
     private static Point point(List<LabelledPair> test, ToDoubleFunction<LabelledPair> score, double threshold) {
@@ -308,7 +432,7 @@ public final class CacheEvaluation {
         record Seen(double probability, boolean same) {}
         List<Seen> seen = test.stream()
                 .map(pair -> new Seen(verdict.applyAsDouble(pair), pair.same()))
-                .sorted(java.util.Comparator.comparingDouble(Seen::probability))
+                .sorted(Comparator.comparingDouble(Seen::probability))
                 .toList();
         double error = 0;
         for (int bin = 0; bin < 10; bin++) {

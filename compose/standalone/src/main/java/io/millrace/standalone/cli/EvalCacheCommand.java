@@ -8,6 +8,8 @@ import io.millrace.knowledge.meaning.ErrorBound;
 import io.millrace.knowledge.meaning.LabelledPair;
 import io.millrace.knowledge.meaning.SameMeaning;
 import io.millrace.learners.evaluation.CacheEvaluation;
+import io.millrace.learners.evaluation.CacheEvaluation.Answered;
+import io.millrace.learners.evaluation.CacheEvaluation.FullCache;
 import io.millrace.learners.evaluation.CacheEvaluation.PairsException;
 import io.millrace.learners.evaluation.CacheEvaluation.Point;
 import io.millrace.learners.evaluation.CacheEvaluation.Report;
@@ -24,6 +26,7 @@ import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
+import java.util.function.ToIntFunction;
 import java.util.stream.DoubleStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -62,6 +65,16 @@ public final class EvalCacheCommand implements Callable<Integer> {
     private int splits = 1;
 
     @Option(
+            names = "--queries",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = {
+                "Fill a cache with N questions of the measured half, 1 to 10000, ask the others, and tell what was served.",
+                "The product's cache holds 512 of a caller's."
+            })
+    private int queries;
+
+    @Option(
             names = "--write",
             paramLabel = "FILE",
             description = "Learn from all pairs too, and write that verifier: what the product ships with is made so.")
@@ -77,6 +90,9 @@ public final class EvalCacheCommand implements Callable<Integer> {
         }
         if (splits < 1 || splits > 1_000) {
             throw new UserException("--splits is " + splits + " and must be 1 to 1000");
+        }
+        if (queries < 0 || queries > 10_000) {
+            throw new UserException("--queries is " + queries + " and must be 0 to 10000");
         }
         List<CacheEvaluation.Pair> pairs;
         try {
@@ -98,8 +114,9 @@ public final class EvalCacheCommand implements Callable<Integer> {
                         embedder,
                         second,
                         maxError,
+                        queries,
                         new Split(i, swap ? 1 : 0),
-                        (what, done, all) -> line.show(step, done, all)));
+                        (what, done, all) -> line.show(what.equals("trained") ? step : what, done, all)));
             }
             if (write != null) {
                 SameMeaning all = SameMeaning.train(
@@ -152,7 +169,58 @@ public final class EvalCacheCommand implements Callable<Integer> {
                 reports.size(),
                 100 * ErrorBound.CONFIDENCE,
                 kept(reports, Report::cosine));
+        full(reports);
         sayWhenTooFew(reports);
+    }
+
+    /** Of all splits together. */
+    private static void full(List<Report> reports) {
+        List<FullCache> full =
+                reports.stream().flatMap(report -> report.full().stream()).toList();
+        if (full.isEmpty()) {
+            return;
+        }
+        int asked = sum(full, FullCache::asked);
+        System.out.printf(
+                Locale.ROOT,
+                "%na cache of %d questions, %d queries, of which %d are labelled the same as one in it%n",
+                sum(full, FullCache::cached) / full.size(),
+                asked,
+                sum(full, FullCache::partnered));
+        System.out.printf(
+                "%-16s %9s %9s %9s %12s %20s%n", "of the queries", "served", "right", "wrong", "not labelled", "error");
+        answered("verdict", full, FullCache::verdict, asked);
+        answered("fixed cosine", full, FullCache::cosine, asked);
+    }
+
+    private static void answered(String name, List<FullCache> full, Function<FullCache, Answered> of, int asked) {
+        double percent = 100.0 / asked;
+        int wrong = sum(full, each -> of.apply(each).wrong());
+        int unlabelled = sum(full, each -> of.apply(each).unlabelled());
+        System.out.printf(
+                Locale.ROOT,
+                "%-16s %7.2f %% %7.2f %% %7.2f %% %10.2f %% %9.2f to %.2f %%%n",
+                name,
+                percent * sum(full, each -> of.apply(each).served()),
+                percent * sum(full, each -> of.apply(each).right()),
+                percent * wrong,
+                percent * unlabelled,
+                percent * wrong,
+                percent * (wrong + unlabelled));
+    }
+
+    private static void putAnswered(ObjectNode node, List<FullCache> full, Function<FullCache, Answered> of) {
+        double asked = sum(full, FullCache::asked);
+        int wrong = sum(full, each -> of.apply(each).wrong());
+        int unlabelled = sum(full, each -> of.apply(each).unlabelled());
+        node.put("served", sum(full, each -> of.apply(each).served()) / asked)
+                .put("right", sum(full, each -> of.apply(each).right()) / asked)
+                .put("error_at_least", wrong / asked)
+                .put("error_at_most", (wrong + unlabelled) / asked);
+    }
+
+    private static int sum(List<FullCache> full, ToIntFunction<FullCache> of) {
+        return full.stream().mapToInt(of).sum();
     }
 
     /** Means, and with several splits each of them. */
@@ -168,6 +236,16 @@ public final class EvalCacheCommand implements Callable<Integer> {
                 .put("verdict_us", mean(reports, Report::microseconds))
                 .put("trained", Math.round(mean(reports, Report::trained)))
                 .put("measured", Math.round(mean(reports, Report::measured)));
+        List<FullCache> full =
+                reports.stream().flatMap(report -> report.full().stream()).toList();
+        if (!full.isEmpty()) {
+            ObjectNode queried = root.putObject("full_cache")
+                    .put("cached", sum(full, FullCache::cached) / full.size())
+                    .put("asked", sum(full, FullCache::asked))
+                    .put("partnered", sum(full, FullCache::partnered));
+            putAnswered(queried.putObject("verdict"), full, FullCache::verdict);
+            putAnswered(queried.putObject("cosine_baseline"), full, FullCache::cosine);
+        }
         if (reports.size() > 1) {
             ObjectNode bound = root.putObject("splits")
                     .put("count", reports.size())
@@ -231,6 +309,7 @@ public final class EvalCacheCommand implements Callable<Integer> {
                 report.measured(),
                 report.calibrationError(),
                 report.microseconds());
+        full(List.of(report));
         sayWhenTooFew(List.of(report));
     }
 

@@ -76,6 +76,43 @@ class EvalCacheTest {
                 .hasMessage("--splits is 0 and must be 1 to 1000");
     }
 
+    /** In each half some gates of which two questions are the same, others that only differ from theirs. */
+    @Test
+    void shouldTellTheErrorAQueryInAFullCache() throws IOException {
+        Path pairs = gates();
+
+        Run run = run("--pairs", pairs.toString(), "--max-error", "0.1", "--json", "--queries", "30");
+
+        assertThat(run.error).hasMessage("none");
+        JsonNode json = Instance.JSON.readTree(run.out);
+        JsonNode full = json.path("full_cache");
+        assertThat(full.path("cached").asInt()).isEqualTo(30);
+        // each pair has two questions of its own; the half's are cached or asked
+        assertThat(full.path("asked").asInt())
+                .isEqualTo(2 * json.path("measured").asInt() - 30);
+        assertThat(full.path("partnered").asInt()).isEqualTo(30);
+        double partnered = 30.0 / full.path("asked").asInt();
+        JsonNode verdict = full.path("verdict");
+        assertThat(verdict.path("right").asDouble())
+                .as("the number tells the gate among all those that are near")
+                .isBetween(0.9 * partnered, partnered);
+        assertThat(verdict.path("error_at_most").asDouble(1)).isLessThan(0.1);
+        assertThat(verdict.path("served").asDouble())
+                .isCloseTo(
+                        verdict.path("right").asDouble()
+                                + verdict.path("error_at_most").asDouble(),
+                        within(1e-9));
+        JsonNode cosine = full.path("cosine_baseline");
+        assertThat(cosine.path("error_at_least").asDouble(-1))
+                .isBetween(0.0, cosine.path("error_at_most").asDouble());
+
+        assertThat(run("--pairs", pairs.toString(), "--max-error", "0.1", "--queries", "30").out)
+                .contains("a cache of 30 questions")
+                .containsPattern("verdict +[0-9.]+ % +[0-9.]+ % +[0-9.]+ % +[0-9.]+ % +[0-9.]+ to [0-9.]+ %");
+        assertThat(run("--pairs", pairs.toString(), "--queries", "-1").error)
+                .hasMessage("--queries is -1 and must be 0 to 10000");
+    }
+
     private Path gates() throws IOException {
         Path pairs = folder.resolve("pairs.jsonl");
         StringBuilder lines = new StringBuilder();
