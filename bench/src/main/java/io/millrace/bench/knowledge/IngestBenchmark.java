@@ -111,6 +111,7 @@ public final class IngestBenchmark implements Callable<Integer> {
                 alone.add(embedded);
             }
         }
+        System.out.printf("%npassages a second, by round: alone %s, ingested %s%n", rounded(alone), rounded(ingest));
         report(texts.stream().mapToInt(List::size).sum(), median(ingest), median(alone));
     }
 
@@ -173,6 +174,10 @@ public final class IngestBenchmark implements Callable<Integer> {
             }
         }
         return count * 1e9 / (System.nanoTime() - since);
+    }
+
+    private static List<Long> rounded(List<Double> values) {
+        return values.stream().map(Math::round).toList();
     }
 
     private static double median(List<Double> values) {
