@@ -39,6 +39,8 @@ public final class CacheFeedback implements Service {
     private static final byte[] YES = "1".getBytes(StandardCharsets.UTF_8);
     private static final int CONCURRENCY = 16;
     private static final Duration LOOK = Duration.ofSeconds(1);
+    private static final Duration LOOK_FIRST = Duration.ofMillis(100);
+    private static final String NOT_JOINED = "";
 
     private final Log log;
     private final RedisValues redis;
@@ -48,6 +50,7 @@ public final class CacheFeedback implements Service {
     private final LogWorker<Feedback> worker;
     private final ReentrantReadWriteLock restoring = new ReentrantReadWriteLock();
     private final Thread watch = Thread.ofVirtual().name("cache-bans").unstarted(this::watch);
+    private volatile boolean joined;
     private volatile boolean known;
 
     /**
@@ -57,6 +60,8 @@ public final class CacheFeedback implements Service {
     public CacheFeedback(Log log, RedisValues redis, Rejections rejections) {
         this.log = log;
         this.rejections = rejections;
+        // what was said while nobody listened may be about what this process would serve at once
+        rejections.heard(NOT_JOINED);
         this.redis = redis;
         this.metrics = log.metrics();
         this.evicted = metrics.counter("millrace.response.cache", "result", "evicted");
@@ -158,13 +163,17 @@ public final class CacheFeedback implements Service {
     private void watch() {
         try {
             while (true) {
+                if (!joined && worker.isReady()) {
+                    rejections.held(NOT_JOINED);
+                    joined = true;
+                }
                 try {
                     Optional<Rejections.Memory> memory = rejections.memory();
                     known = memory.isPresent() && (memory.get().known() || restore(memory.get()));
                 } catch (RuntimeException e) {
                     LOG.warn("the rejections of cached answers are not restored yet: {}", e.toString());
                 }
-                Thread.sleep(LOOK);
+                Thread.sleep(joined ? LOOK : LOOK_FIRST);
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
@@ -194,7 +203,7 @@ public final class CacheFeedback implements Service {
 
     @Override
     public boolean isReady() {
-        return worker.isReady() && (known || redis.isDown());
+        return joined && worker.isReady() && (known || redis.isDown());
     }
 
     @Override
