@@ -173,7 +173,10 @@ public final class Rebuild {
             Completion completion = record.value();
             long end = record.timestamp() + Claims.KEEP.toMillis();
             // what ended at once has not started
-            if (completion != null && !completion.getKind().equals(CompletionKind.HEARTBEAT) && end > now) {
+            boolean started = completion != null
+                    && !completion.getKind().equals(CompletionKind.HEARTBEAT)
+                    && !completion.getKind().equals(CompletionKind.WATERMARK);
+            if (started && end > now) {
                 String key = Claims.key(completion.getInteractionId(), completion.getAttempt());
                 values.putIfAbsent(key, completion.getWorkerId());
                 until.putIfAbsent(key, end);
