@@ -172,11 +172,7 @@ public final class Rebuild {
         read(log, Topics.COMPLETIONS, record -> {
             Completion completion = record.value();
             long end = record.timestamp() + Claims.KEEP.toMillis();
-            // what ended at once has not started
-            boolean started = completion != null
-                    && !completion.getKind().equals(CompletionKind.HEARTBEAT)
-                    && !completion.getKind().equals(CompletionKind.WATERMARK);
-            if (started && end > now) {
+            if (completion != null && isOfAnAttempt(completion.getKind()) && end > now) {
                 String key = Claims.key(completion.getInteractionId(), completion.getAttempt());
                 values.putIfAbsent(key, completion.getWorkerId());
                 until.putIfAbsent(key, end);
@@ -199,6 +195,11 @@ public final class Rebuild {
         } finally {
             client.shutdown(Duration.ZERO, Duration.ofSeconds(1));
         }
+    }
+
+    /** What ended at once has not started, and a watermark is of no attempt. */
+    private static boolean isOfAnAttempt(String kind) {
+        return !kind.equals(CompletionKind.HEARTBEAT) && !kind.equals(CompletionKind.WATERMARK);
     }
 
     private static <V extends SpecificRecord> void read(Log log, Topic<V> topic, Consumer<LogRecord<V>> handler)
