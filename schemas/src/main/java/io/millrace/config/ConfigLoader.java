@@ -705,6 +705,7 @@ public final class ConfigLoader {
                         value(Settings.DOCUMENT_REQUESTS, 100),
                         value(Settings.IN_FLIGHT, 4096),
                         value(Settings.BACKLOG, 1024),
+                        value(Settings.REQUEST_TIME, Duration.ofMinutes(2)),
                         value(Settings.FREE_DISK, 1L << 30)),
                 value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS),
                 new MillraceConfig.Connect(value(Settings.CONNECT, ""), value(Settings.CONNECT_PLUGINS, "")));

@@ -259,6 +259,7 @@ public record MillraceConfig(
      * @param documentRequests requests a minute that write documents, by tenant and principal
      * @param inFlight accepted queries of a gateway without an answer; more get 503
      * @param streamBacklog events held for a slow reader before it is closed
+     * @param requestTime from a request's first byte to its last, 1 s..1 h; of it 10 s at most for its head
      * @param freeDiskBytes what must be free on the disk of a data folder for a start, and for taking more
      */
     public record Limits(
@@ -268,6 +269,7 @@ public record MillraceConfig(
             int documentRequests,
             int inFlight,
             int streamBacklog,
+            Duration requestTime,
             long freeDiskBytes) {}
 
     /** The log of this configuration; {@code bootstrap} is where the broker really is. */
@@ -326,7 +328,7 @@ public record MillraceConfig(
                 new Knowledge("", Secret.NONE, "", Duration.ofSeconds(10), Duration.ofDays(7), Duration.ofDays(180)),
                 new Cache(Duration.ofDays(1), 0, true, 0.02, ""),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
-                new Limits(16L * 1024 * 1024, 4_096, 51_200, 100, 4_096, 1_024, 1L << 30),
+                new Limits(16L * 1024 * 1024, 4_096, 51_200, 100, 4_096, 1_024, Duration.ofMinutes(2), 1L << 30),
                 DEFAULT_COLLECTIONS,
                 new Connect("", ""));
     }

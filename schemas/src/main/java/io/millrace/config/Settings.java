@@ -188,6 +188,12 @@ public final class Settings {
             "limits.in-flight", 4096, 1, 100_000, "Queries without an answer that a gateway holds; more get 503.");
     static final Setting<Integer> BACKLOG = Setting.integer(
             "limits.stream-backlog", 1024, 16, 100_000, "Pieces held for a slow reader before it is closed.");
+    static final Setting<Duration> REQUEST_TIME = Setting.duration(
+            "limits.request-time",
+            "2m",
+            S_1,
+            Duration.ofHours(1),
+            "From a request's first byte to its last; its head has 10 s of it. Slower ones get 408.");
     static final Setting<String> CONNECT = Setting.text(
             "connect.url",
             "",
@@ -270,6 +276,7 @@ public final class Settings {
             DOCUMENT_REQUESTS,
             IN_FLIGHT,
             BACKLOG,
+            REQUEST_TIME,
             FREE_DISK,
             COLLECTIONS,
             CONNECT,
