@@ -144,6 +144,7 @@ final class GatewayHarness implements AutoCloseable {
         return new MillraceConfig(
                 new Listen("127.0.0.1", 0),
                 base.kafka(),
+                base.retention(),
                 base.registry(),
                 base.postgres(),
                 base.redis(),

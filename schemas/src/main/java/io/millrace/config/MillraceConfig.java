@@ -20,6 +20,7 @@ import java.util.TreeMap;
 public record MillraceConfig(
         Listen listen,
         Kafka kafka,
+        Retention retention,
         Registry registry,
         Postgres postgres,
         Redis redis,
@@ -57,6 +58,18 @@ public record MillraceConfig(
 
     /** @param bootstrapServers empty: the embedded broker */
     public record Kafka(String bootstrapServers, String prefix, int partitions, int replication) {}
+
+    /**
+     * How long records stay in topics that are not compacted.
+     *
+     * @param brief 10 min..30 d, at least the deadline of queries
+     * @param days 1 h..10 years, at least {@code brief}
+     * @param lasting of what is archived, 1 d..10 years, at least {@code days}
+     */
+    public record Retention(Duration brief, Duration days, Duration lasting) {
+        public static final Retention DEFAULT =
+                new Retention(Duration.ofHours(1), Duration.ofDays(7), Duration.ofDays(400));
+    }
 
     /** @param url empty: the embedded registry */
     public record Registry(String url) {}
@@ -274,7 +287,16 @@ public record MillraceConfig(
 
     /** The log of this configuration; {@code bootstrap} is where the broker really is. */
     public LogSettings log(String bootstrap) {
-        return new LogSettings(bootstrap, kafka.prefix(), kafka.partitions(), (short) kafka.replication());
+        return new LogSettings(
+                bootstrap,
+                kafka.prefix(),
+                kafka.partitions(),
+                (short) kafka.replication(),
+                new LogSettings.Retention(
+                        retention.brief(),
+                        retention.days(),
+                        retention.lasting(),
+                        kafka.bootstrapServers().isEmpty()));
     }
 
     /** The policy behind a model name or alias; a backend's own name is one too. */
@@ -308,6 +330,7 @@ public record MillraceConfig(
         return new MillraceConfig(
                 new Listen("127.0.0.1", 8092),
                 new Kafka("", LogSettings.DEFAULT_PREFIX, LogSettings.DEFAULT_PARTITIONS, 1),
+                Retention.DEFAULT,
                 new Registry(""),
                 new Postgres("", "millrace", Secret.NONE),
                 new Redis(""),

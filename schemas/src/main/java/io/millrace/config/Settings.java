@@ -41,6 +41,24 @@ public final class Settings {
             "Partitions of all topics keyed by interaction id; fixed when they are created.");
     static final Setting<Integer> REPLICATION =
             Setting.integer("kafka.replication", 1, 1, 9, "Replication factor of the topics.");
+    static final Setting<Duration> RETENTION_SHORT = Setting.duration(
+            "retention.short",
+            "1h",
+            Duration.ofMinutes(10),
+            Duration.ofDays(30),
+            "How long ticks, replies and work for backends stay; at least routing.deadline.");
+    static final Setting<Duration> RETENTION_DAYS = Setting.duration(
+            "retention.days",
+            "7d",
+            Duration.ofHours(1),
+            YEARS_10,
+            "How long queries, evidence, completions, raw documents and telemetry stay; at least retention.short.");
+    static final Setting<Duration> RETENTION_LONG = Setting.duration(
+            "retention.long",
+            "400d",
+            Duration.ofDays(1),
+            YEARS_10,
+            "How long what the archive keeps stays in the log as well; at least retention.days.");
     static final Setting<String> REGISTRY = Setting.text(
             "registry.url",
             "",
@@ -221,6 +239,9 @@ public final class Settings {
             PREFIX,
             PARTITIONS,
             REPLICATION,
+            RETENTION_SHORT,
+            RETENTION_DAYS,
+            RETENTION_LONG,
             REGISTRY,
             POSTGRES,
             POSTGRES_USER,

@@ -54,6 +54,10 @@ class ConfigLoaderTest {
             rooting: {local: 0.9}                               | millrace.yaml:1: rooting.local is no setting; did you mean routing.local?
             routing: {local: 2}                                 | routing.local must be 0.3 to 0.95
             routing: {local: 0.7, fallback: 0.7}                | must be at most routing.local
+            {retention: {short: 10m}, routing: {deadline: 11m}} | millrace.yaml:1: retention.short 10m must be at least routing.deadline (11m from
+            retention: {days: 1h, short: 2h}                    | millrace.yaml:1: retention.days 1h must be at least retention.short (2h from
+            retention: {long: 2d}                               | millrace.yaml:1: retention.long 2d must be at least retention.days (7d from default)
+            retention: {long: 1h}                               | retention.long must be 1d to 3650d
             routing: {deadline: soon}                           | must be a duration
             listen: {host: 0.0.0.0}                             | is not a loopback address
             limits: {body: 1TB}                                 | must be a size

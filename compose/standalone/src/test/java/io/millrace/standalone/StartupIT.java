@@ -24,10 +24,15 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.config.TopicConfig;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -202,7 +207,7 @@ class StartupIT {
     /** Connections that clients keep took the files that the broker needs, and it ended the process. */
     @Test
     void shouldCloseConnectionsRatherThanLoseItsLogWhenTooManyAreOpen() throws Exception {
-        String answer = whileUp(List.of("/bin/sh", "-c", "ulimit -n 1100; exec \"$@\"", "sh"), url -> {
+        String answer = whileUp(List.of("/bin/sh", "-c", "ulimit -n 1100; exec \"$@\"", "sh"), NOTHING, url -> {
             URI at = URI.create(url);
             List<Socket> idle = new ArrayList<>();
             try {
@@ -263,18 +268,56 @@ class StartupIT {
         assertThat(found).contains("What is the mill built on?", "answered");
     }
 
+    @Test
+    void shouldGiveTopicsTheRetentionThatIsSetAndSaySo() throws Exception {
+        assertThat(whileUp(Map.of("MILLRACE_RETENTION_DAYS", "2d"), url -> retention(url, "millrace.queries")))
+                .isEqualTo("172800000");
+
+        Files.writeString(data().resolve("millrace.yaml"), "retention: {short: 2h, long: 30d}\n");
+        whileUp(Map.of(), url -> {
+            assertThat(retention(url, "millrace.queries")).isEqualTo("604800000");
+            assertThat(retention(url, "millrace.interactions")).isEqualTo("2592000000");
+            assertThat(retention(url, "millrace.ticks")).isEqualTo("7200000");
+            return ask(url, "Does it still answer?");
+        });
+
+        assertThat(Millrace.read(data(), "logs/millrace.log"))
+                .contains("topic millrace.queries kept records for 2d and keeps them for 7d from now on"
+                        + " (retention.days)")
+                .contains("topic millrace.interactions kept records for 400d and keeps them for 30d from now on"
+                        + " (retention.long): older ones are deleted")
+                .contains("topic millrace.ticks kept records for 1h and keeps them for 2h from now on");
+    }
+
+    private static String retention(String url, String topic) throws Exception {
+        String broker = JSON.readTree(get(url + "/status").body())
+                .at("/endpoints/kafka")
+                .asText();
+        try (Admin admin = Admin.create(Map.<String, Object>of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, broker))) {
+            ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+            return Objects.requireNonNull(
+                            admin.describeConfigs(List.of(resource)).all().get().get(resource))
+                    .get(TopicConfig.RETENTION_MS_CONFIG)
+                    .value();
+        }
+    }
+
     private interface Use {
         String with(String url) throws Exception;
     }
 
     private String whileUp(Use use) throws Exception {
-        return whileUp(List.of(), use);
+        return whileUp(List.of(), NOTHING, use);
+    }
+
+    private String whileUp(Map<String, String> environment, Use use) throws Exception {
+        return whileUp(List.of(), environment, use);
     }
 
     /** @param by what starts it */
-    private String whileUp(List<String> by, Use use) throws Exception {
+    private String whileUp(List<String> by, Map<String, String> environment, Use use) throws Exception {
         String name = "up-" + System.nanoTime();
-        Process up = Millrace.start(folder, name, NOTHING, by, "up", "--port", "0", "--data", data().toString());
+        Process up = Millrace.start(folder, name, environment, by, "up", "--port", "0", "--data", data().toString());
         try {
             Pattern ready = Pattern.compile("millrace ready (\\S+)");
             Awaitility.await("ready").atMost(Duration.ofMinutes(2)).until(() -> {
