@@ -84,7 +84,11 @@ public final class ConfigLoader {
 
     /** Settings that name a variable with a secret. */
     private static final List<Setting<String>> SECRETS = List.of(
-            Settings.POSTGRES_PASSWORD_ENV, Settings.RERANK_KEY_ENV, Settings.EXPAND_KEY_ENV, Settings.QDRANT_KEY_ENV);
+            Settings.REGISTRY_PASSWORD_ENV,
+            Settings.POSTGRES_PASSWORD_ENV,
+            Settings.RERANK_KEY_ENV,
+            Settings.EXPAND_KEY_ENV,
+            Settings.QDRANT_KEY_ENV);
 
     private static final Duration SHORTEST_TIMEOUT = Duration.ofMillis(100);
     private static final Duration LONGEST_TIMEOUT = Duration.ofHours(1);
@@ -655,7 +659,7 @@ public final class ConfigLoader {
                         value(Settings.PARTITIONS, LogSettings.DEFAULT_PARTITIONS),
                         replication),
                 retention,
-                new Registry(value(Settings.REGISTRY, "")),
+                registry(),
                 new Postgres(
                         value(Settings.POSTGRES, ""),
                         value(Settings.POSTGRES_USER, "millrace"),
@@ -721,6 +725,24 @@ public final class ConfigLoader {
                         value(Settings.FREE_DISK, 1L << 30)),
                 value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS),
                 new MillraceConfig.Connect(value(Settings.CONNECT, ""), value(Settings.CONNECT_PLUGINS, "")));
+    }
+
+    private Registry registry() {
+        Registry registry = new Registry(
+                value(Settings.REGISTRY, ""),
+                value(Settings.REGISTRY_USER, ""),
+                secret(Settings.REGISTRY_PASSWORD_ENV));
+        if (!registry.user().isEmpty() && registry.url().isEmpty()) {
+            errors.add(origin(Settings.REGISTRY_USER) + ": registry.user does nothing without registry.url");
+        }
+        if (!registry.user().isEmpty() && registry.url().matches("[^/]*//[^/?#]*@.*")) {
+            errors.add(origin(Settings.REGISTRY_USER) + ": registry.user: registry.url holds a user already");
+        }
+        if (registry.user().isEmpty() && registry.password().isPresent()) {
+            errors.add(origin(Settings.REGISTRY_PASSWORD_ENV)
+                    + ": registry.password-env is the password of nobody; set registry.user");
+        }
+        return registry;
     }
 
     private void atLeast(Setting<Duration> setting, Duration value, Setting<Duration> other, Duration least) {

@@ -2,12 +2,15 @@ package io.millrace.config;
 
 import io.millrace.log.LogSettings;
 import io.millrace.log.Topics;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.regex.Matcher;
 
 /**
  * The effective configuration of a process, checked. What may stand in
@@ -71,8 +74,24 @@ public record MillraceConfig(
                 new Retention(Duration.ofHours(1), Duration.ofDays(7), Duration.ofDays(400));
     }
 
-    /** @param url empty: the embedded registry */
-    public record Registry(String url) {}
+    /**
+     * @param url empty: the embedded registry; may hold user and password
+     * @param user empty: none, or the URL's
+     */
+    public record Registry(String url, String user, Secret password) {
+        /** The URL with user and password. */
+        public String address() {
+            return user.isEmpty()
+                    ? url
+                    : url.replaceFirst(
+                            "://",
+                            Matcher.quoteReplacement("://" + encoded(user) + ":" + encoded(password.value()) + "@"));
+        }
+
+        private static String encoded(String word) {
+            return URLEncoder.encode(word, StandardCharsets.UTF_8).replace("+", "%20");
+        }
+    }
 
     /** @param url JDBC URL; empty: the embedded server */
     public record Postgres(String url, String user, Secret password) {}
@@ -331,7 +350,7 @@ public record MillraceConfig(
                 new Listen("127.0.0.1", 8092),
                 new Kafka("", LogSettings.DEFAULT_PREFIX, LogSettings.DEFAULT_PARTITIONS, 1),
                 Retention.DEFAULT,
-                new Registry(""),
+                new Registry("", "", Secret.NONE),
                 new Postgres("", "millrace", Secret.NONE),
                 new Redis(""),
                 Map.of(),

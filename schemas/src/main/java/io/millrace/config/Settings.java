@@ -65,6 +65,10 @@ public final class Settings {
             "an http or https URL",
             HTTP,
             "Schema registry with Confluent's REST API; empty starts one.");
+    static final Setting<String> REGISTRY_USER = Setting.text(
+            "registry.user", "", "User of that URL, for Basic authentication; the URL may hold both instead.");
+    static final Setting<String> REGISTRY_PASSWORD_ENV =
+            Setting.text("registry.password-env", "", "Variable that holds the password of that user.");
     static final Setting<String> POSTGRES =
             Setting.text("postgres.url", "", "jdbc:postgresql:…", JDBC, "Database; empty starts a server.");
     static final Setting<String> POSTGRES_USER = Setting.text("postgres.user", "millrace", "User of that URL.");
@@ -243,6 +247,8 @@ public final class Settings {
             RETENTION_DAYS,
             RETENTION_LONG,
             REGISTRY,
+            REGISTRY_USER,
+            REGISTRY_PASSWORD_ENV,
             POSTGRES,
             POSTGRES_USER,
             POSTGRES_PASSWORD_ENV,
