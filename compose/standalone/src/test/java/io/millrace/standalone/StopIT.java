@@ -102,7 +102,6 @@ class StopIT {
             assertThat(up.exitValue()).as(words).isEqualTo(143);
             assertThat(Millrace.read(folder, name() + ".err")).as(words).isEmpty();
             assertThat(said().lines().toList()).as(words).last().asString().isEqualTo("millrace stops");
-            assertThat(said()).as(words).doesNotContain("ready http");
         } finally {
             up.destroyForcibly().waitFor();
         }
