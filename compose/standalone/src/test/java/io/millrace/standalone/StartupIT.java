@@ -256,6 +256,11 @@ class StartupIT {
         // and it was no empty promise
         whileUp(url -> ask(url, "And now?"));
 
+        Path bootstrap = data().resolve("kafka/bootstrap.checkpoint");
+        Files.write(bootstrap, new byte[300]);
+        refused(up(NOTHING, "--port", "0"), "Kafka cannot be started: ", "bootstrap.checkpoint", "Delete " + bootstrap);
+        Files.delete(bootstrap);
+
         Files.delete(data().resolve("postgres/data/PG_VERSION"));
         refused(up(NOTHING, "--port", "0"), "PostgreSQL stopped at once: ", "move " + data().resolve("postgres"));
         Files.move(data().resolve("postgres"), folder.resolve("damaged"));
@@ -266,6 +271,57 @@ class StartupIT {
             return get(url + "/interactions/" + id).body();
         });
         assertThat(found).contains("What is the mill built on?", "answered");
+    }
+
+    /** They go where the collection for them is, or else into the first there is. */
+    @Test
+    void shouldKnowItsOwnDocumentsWhateverCollectionsThereAre() throws Exception {
+        Path home = Files.createDirectories(folder.resolve("home"));
+        Files.createDirectories(home.resolve("docs"));
+        Files.writeString(
+                home.resolve("docs/sluice.md"), "# Sluice\n\nThe sluice of Millrace is opened by Ottokar Wendelin.\n");
+        Files.createDirectories(data());
+        Files.writeString(data().resolve("millrace.yaml"), "collections: [notes, recipes]\n");
+
+        String found = whileUp(Map.of("JAVA_TOOL_OPTIONS", "-Dmillrace.home=" + home), url -> {
+            Awaitility.await("its own documents")
+                    .atMost(Duration.ofSeconds(30))
+                    .until(() -> search(url, "notes").contains("Ottokar Wendelin"));
+            assertThat(search(url, "recipes")).contains("\"results\":[]");
+            return ask(url, "Who opens the sluice of Millrace?");
+        });
+
+        assertThat(found).contains("Ottokar Wendelin", "sluice.md");
+    }
+
+    private static String search(String url, String collection) throws Exception {
+        HttpResponse<String> response = send(HttpRequest.newBuilder(URI.create(url + "/search"))
+                .header("Content-Type", "application/json")
+                .POST(HttpRequest.BodyPublishers.ofString("{\"query\":\"who opens the sluice\",\"collections\":[\""
+                        + collection + "\"]}")));
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        return response.body();
+    }
+
+    /** The ids of the log's schemas survive the database also where the services are processes of their own. */
+    @Test
+    void shouldNoteTheSchemasWhenThePartsRunAlone() throws Exception {
+        Process parts = Millrace.start(folder, "parts", NOTHING, "parts", "--data", data().toString());
+        try {
+            Awaitility.await("ready").atMost(Duration.ofMinutes(2)).until(() -> {
+                assertThat(parts.isAlive()).as(Millrace.said(folder, "parts")).isTrue();
+                return Millrace.read(folder, "parts.out").contains("millrace parts ready ");
+            });
+        } finally {
+            parts.destroy();
+            if (!parts.waitFor(15, TimeUnit.SECONDS)) {
+                parts.destroyForcibly().waitFor();
+            }
+        }
+        List<String> subjects = new ArrayList<>();
+        JSON.readTree(data().resolve("schemas.json").toFile())
+                .forEach(each -> subjects.add(each.path("subject").asText()));
+        assertThat(subjects).contains("millrace.queries-value", "millrace.dispatch.builtin-value");
     }
 
     @Test

@@ -35,6 +35,7 @@ public final class BrokerPart implements Part {
     private static final Logger LOG = LoggerFactory.getLogger(BrokerPart.class);
     private static final String META = "kafka/meta.properties";
     private static final String META_COPY = "kafka-meta.properties";
+    private static final String BOOTSTRAP = "bootstrap.checkpoint";
     private static final int NODE = 1;
 
     /** Kafka leaves it in its folder when it stops, and deletes it when it starts. */
@@ -99,8 +100,16 @@ public final class BrokerPart implements Part {
             awaitRegistration();
         } catch (RuntimeException e) {
             stop();
-            throw new UserException("Kafka cannot be started: " + e.getMessage(), e);
+            throw new UserException("Kafka cannot be started: " + e.getMessage() + advice(e), e);
         }
+    }
+
+    /** What helps against damage of a file that is not missed: the first start reads it, and later ones go by the log beside it. */
+    private String advice(RuntimeException e) {
+        return String.valueOf(e.getMessage()).contains(BOOTSTRAP)
+                ? " Delete " + data.root().resolve("kafka").resolve(BOOTSTRAP)
+                        + ": it is of use to the first start only, and nothing is lost"
+                : "";
     }
 
     /** Kafka ends the process of a broker whose log it cannot read or write, and would say so to its log only. */
