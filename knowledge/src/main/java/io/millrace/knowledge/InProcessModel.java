@@ -8,7 +8,13 @@ import dev.langchain4j.model.embedding.onnx.OnnxBertBiEncoder;
 import dev.langchain4j.model.embedding.onnx.PoolingMode;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.Executor;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * A model of langchain4j's whose texts are one thread's work each, and go side by side.
@@ -18,6 +24,11 @@ import java.util.concurrent.Executor;
  * these models take no options of the runtime.
  */
 final class InProcessModel extends AbstractInProcessEmbeddingModel {
+    private static final Logger LOG = LoggerFactory.getLogger(InProcessModel.class);
+
+    /** Where ONNX Runtime looks for its libraries, instead of in its jar. */
+    private static final String LIBRARIES = "onnxruntime.native.path";
+
     private final OnnxBertBiEncoder encoder;
 
     InProcessModel(OnnxBertBiEncoder encoder, Executor executor) {
@@ -36,7 +47,8 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
      * @param beside class of the jar that has the model
      * @param name of its files
      */
-    static OnnxBertBiEncoder load(Class<?> beside, String name, PoolingMode pooling) {
+    static synchronized OnnxBertBiEncoder load(Class<?> beside, String name, PoolingMode pooling) {
+        unpackRuntime();
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions();
                 InputStream weights = resource(beside, name + ".onnx");
@@ -46,6 +58,35 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
             return new OnnxBertBiEncoder(environment, session, tokenizer, pooling);
         } catch (OrtException | IOException e) {
             throw new Embedder.EmbeddingException(name + " cannot be read as a model: " + e.getMessage(), e);
+        }
+    }
+
+    /**
+     * Puts the runtime's own libraries into the temporary folder. The runtime would take the folder that was one when the JVM started, whatever
+     * the process has set since, and a killed process would leave 16 MB there each time.
+     */
+    private static void unpackRuntime() {
+        if (System.getProperty(LIBRARIES) != null) {
+            return;
+        }
+        String system = System.getProperty("os.name").toLowerCase(Locale.ROOT).contains("mac") ? "osx" : "linux";
+        String processor = System.getProperty("os.arch").equals("aarch64") ? "aarch64" : "x64";
+        try {
+            Path folder = Files.createTempDirectory(Path.of(System.getProperty("java.io.tmpdir")), "onnxruntime");
+            // in the opposite order when the JVM exits
+            folder.toFile().deleteOnExit();
+            for (String name : List.of("onnxruntime", "onnxruntime4j_jni")) {
+                String file = System.mapLibraryName(name);
+                try (InputStream in = resource(
+                        OrtEnvironment.class, "ai/onnxruntime/native/" + system + "-" + processor + "/" + file)) {
+                    Files.copy(in, folder.resolve(file));
+                }
+                folder.resolve(file).toFile().deleteOnExit();
+            }
+            System.setProperty(LIBRARIES, folder.toString());
+        } catch (IOException e) {
+            // on another platform it knows what to do, or what to say
+            LOG.debug("the libraries of ONNX Runtime are unpacked by itself", e);
         }
     }
 

@@ -1,5 +1,6 @@
 package io.millrace.bench.knowledge;
 
+import com.sun.management.OperatingSystemMXBean;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.millrace.bench.sink.BenchBroker;
 import io.millrace.config.MillraceConfig;
@@ -22,6 +23,7 @@ import io.millrace.schema.Passage;
 import io.millrace.service.Service;
 import io.millrace.sinks.index.IndexProjection;
 import io.vertx.core.json.JsonObject;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -37,7 +39,7 @@ import picocli.CommandLine.Option;
 
 /**
  * Passages a second from files of a folder until searches see them, through the log, against what the embedding model alone makes of the same texts in the
- * same batches. Broker, workers and index share the machine with the model. Rounds alternate; the first of each is warm-up.
+ * same batches. Broker, workers and index share the machine with the model. Rounds alternate.
  */
 @Command(
         name = "ingest",
@@ -53,9 +55,14 @@ public final class IngestBenchmark implements Callable<Integer> {
     @Option(
             names = "--rounds",
             defaultValue = "3",
-            description =
-                    "Rounds after the warm-up; each takes the folder in as another source (default: ${DEFAULT-VALUE})")
+            description = "Rounds; each takes the folder in as another source (default: ${DEFAULT-VALUE})")
     private int rounds;
+
+    @Option(
+            names = "--warm-up",
+            defaultValue = "5",
+            description = "Rounds before: the compiler takes a core for the first ones (default: ${DEFAULT-VALUE})")
+    private int warmUp;
 
     @Override
     public Integer call() throws Exception {
@@ -99,18 +106,30 @@ public final class IngestBenchmark implements Callable<Integer> {
     private void run(Log log, LuceneIndex index, MiniLmEmbedder embedder) throws Exception {
         List<Double> ingest = new ArrayList<>();
         List<Double> alone = new ArrayList<>();
+        long[] processor = new long[2];
         List<List<String>> texts = List.of();
-        for (int round = 0; round <= rounds; round++) {
+        for (int round = 0; round < warmUp + rounds; round++) {
+            long began = processorTime();
             double ingested = ingest(log, index, "round-" + round);
+            long between = processorTime();
             if (texts.isEmpty()) {
                 texts = texts(index);
             }
             double embedded = embed(embedder, texts);
-            if (round > 0) {
+            if (round >= warmUp) {
                 ingest.add(ingested);
                 alone.add(embedded);
+                processor[0] += processorTime() - between;
+                processor[1] += between - began;
             }
         }
+        int passages = rounds * texts.stream().mapToInt(List::size).sum();
+        System.out.printf(
+                Locale.ROOT,
+                "%nprocessor time a passage: alone %.2f ms, ingested %.2f ms%n",
+                processor[0] / 1e6 / passages,
+                processor[1] / 1e6 / passages);
+        System.out.printf("passages a second, by round: alone %s, ingested %s%n", rounded(alone), rounded(ingest));
         report(texts.stream().mapToInt(List::size).sum(), median(ingest), median(alone));
     }
 
@@ -121,7 +140,8 @@ public final class IngestBenchmark implements Callable<Integer> {
         List<FolderLoader.Loaded> documents = new FolderLoader(log).load(dir, name, "nixos-docs");
         for (FolderLoader.Loaded document : documents) {
             while (!isWhole(index, document)) {
-                Thread.sleep(5);
+                // each look costs what a search does
+                Thread.sleep(20);
             }
         }
         return (index.count() - before) * 1e9 / (System.nanoTime() - since);
@@ -173,6 +193,15 @@ public final class IngestBenchmark implements Callable<Integer> {
             }
         }
         return count * 1e9 / (System.nanoTime() - since);
+    }
+
+    /** Of this process, nanoseconds: what others have on the machine does not change it. */
+    private static long processorTime() {
+        return ((OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
+    }
+
+    private static List<Long> rounded(List<Double> values) {
+        return values.stream().map(Math::round).toList();
     }
 
     private static double median(List<Double> values) {

@@ -20,14 +20,22 @@ final class Stop implements AutoCloseable {
                 return;
             }
             System.out.println("millrace stops");
-            asked.countDown();
-            worker.interrupt();
+            ask(worker);
             try {
                 done.await(PATIENCE_SECONDS, TimeUnit.SECONDS);
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
             }
         }));
+    }
+
+    /**
+     * What a signal does. The interrupt first: it would otherwise come after {@link #await} has taken it back, and end each wait of the
+     * cleaning up, the broker's controlled shutdown among them, so that the next start waits until its registration times out.
+     */
+    void ask(Thread worker) {
+        worker.interrupt();
+        asked.countDown();
     }
 
     /** Waits for the signal; what is cleaned up afterwards is not interrupted. */

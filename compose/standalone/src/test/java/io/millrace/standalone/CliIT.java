@@ -25,6 +25,8 @@ import org.junit.jupiter.api.MethodOrderer;
 import org.junit.jupiter.api.Order;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestMethodOrder;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -334,6 +336,21 @@ class CliIT {
     }
 
     @Test
+    @Order(19)
+    @EnabledOnOs(OS.LINUX)
+    void shouldHaveUnpackedItsLibrariesIntoItsDataFolder() throws Exception {
+        List<String> outside = Files.readAllLines(Path.of("/proc", String.valueOf(up.pid()), "maps")).stream()
+                .filter(line -> line.contains("/"))
+                .map(line -> line.substring(line.indexOf('/')))
+                .filter(file -> file.contains(".so") && file.startsWith(System.getProperty("java.io.tmpdir")))
+                .distinct()
+                .toList();
+        assertThat(outside)
+                .anyMatch(file -> file.contains("libonnxruntime.so"))
+                .allMatch(file -> file.startsWith(data.toString()));
+    }
+
+    @Test
     @Order(20)
     void shouldStopInOrderAndThenSayThatNothingRuns() throws Exception {
         long began = System.nanoTime();
@@ -342,6 +359,9 @@ class CliIT {
 
         assertThat(up.waitFor(1, TimeUnit.SECONDS)).isTrue();
         assertThat(Millrace.read(folder, "up.err")).isEmpty();
+        assertThat(Files.readAllLines(data.resolve("logs/millrace.log")))
+                .isNotEmpty()
+                .noneMatch(line -> line.contains(" ERROR ") || line.contains("did not stop in good order"));
         assertThat(ProcessHandle.allProcesses()
                         .map(process -> process.info().commandLine().orElse(""))
                         .filter(line -> line.contains(folder.toString())))

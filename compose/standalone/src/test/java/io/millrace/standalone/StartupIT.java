@@ -260,6 +260,9 @@ class StartupIT {
         Files.write(bootstrap, new byte[300]);
         refused(up(NOTHING, "--port", "0"), "Kafka cannot be started: ", "bootstrap.checkpoint", "Delete " + bootstrap);
         Files.delete(bootstrap);
+        for (String file : List.of("quorum-state", "leader-epoch-checkpoint")) {
+            Files.write(data().resolve("kafka/__cluster_metadata-0").resolve(file), new byte[300]);
+        }
 
         Files.delete(data().resolve("postgres/data/PG_VERSION"));
         refused(up(NOTHING, "--port", "0"), "PostgreSQL stopped at once: ", "move " + data().resolve("postgres"));
@@ -297,8 +300,8 @@ class StartupIT {
     private static String search(String url, String collection) throws Exception {
         HttpResponse<String> response = send(HttpRequest.newBuilder(URI.create(url + "/search"))
                 .header("Content-Type", "application/json")
-                .POST(HttpRequest.BodyPublishers.ofString("{\"query\":\"who opens the sluice\",\"collections\":[\""
-                        + collection + "\"]}")));
+                .POST(HttpRequest.BodyPublishers.ofString(
+                        "{\"query\":\"who opens the sluice\",\"collections\":[\"" + collection + "\"]}")));
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
         return response.body();
     }

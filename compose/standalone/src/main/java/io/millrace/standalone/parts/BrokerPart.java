@@ -4,6 +4,7 @@ import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.PrintStream;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -91,6 +92,7 @@ public final class BrokerPart implements Part {
         Exit.setHaltProcedure((code, why) -> giveUp(code));
         Exit.setExitProcedure((code, why) -> giveUp(code));
         try {
+            dropDamaged(Path.of(folder).resolve("__cluster_metadata-0"));
             if (wasKilled(Path.of(folder))) {
                 forgetKilledBroker(folder);
             }
@@ -101,6 +103,29 @@ public final class BrokerPart implements Part {
         } catch (RuntimeException e) {
             stop();
             throw new UserException("Kafka cannot be started: " + e.getMessage() + advice(e), e);
+        }
+    }
+
+    /**
+     * Deletes what Kafka makes anew from the metadata log, where it is damaged: else Kafka ends the process, at each start. The only voter
+     * of its quorum may forget for whom it voted.
+     */
+    private static void dropDamaged(Path metadata) {
+        drop(metadata.resolve("quorum-state"), "\\{.*\\}");
+        drop(metadata.resolve("leader-epoch-checkpoint"), "\\d+\\R\\d+(\\R\\d+ \\d+)*");
+    }
+
+    private static void drop(Path file, String form) {
+        try {
+            if (Files.exists(file)
+                    && !Files.readString(file, StandardCharsets.ISO_8859_1)
+                            .strip()
+                            .matches("(?s)" + form)) {
+                LOG.warn("{} is damaged and is made anew", file);
+                Files.delete(file);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
     }
 
