@@ -63,8 +63,8 @@ public final class Topics {
             "completions",
             Completion.class,
             "interaction_id",
-            "dispatch",
-            "started, heartbeat, and the attempt's end",
+            "dispatch, clock",
+            "started, heartbeat, and the attempt's end; watermarks, by which deadlines pass",
             Spread.SHARED,
             Keep.DAYS);
     public static final Topic<Reply> REPLIES = topic(

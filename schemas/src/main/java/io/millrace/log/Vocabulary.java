@@ -29,6 +29,8 @@ public final class Vocabulary {
         public static final String WITHHELD = "withheld";
         public static final String FAILED = "failed";
         public static final String CANCELLED = "cancelled";
+        /** Of the clock, of no interaction: whoever reads it has read what was written to this partition before. */
+        public static final String WATERMARK = "watermark";
 
         private CompletionKind() {}
     }

@@ -171,8 +171,7 @@ public final class Rebuild {
         read(log, Topics.COMPLETIONS, record -> {
             Completion completion = record.value();
             long end = record.timestamp() + Claims.KEEP.toMillis();
-            // what ended at once has not started
-            if (completion != null && !completion.getKind().equals(CompletionKind.HEARTBEAT) && end > now) {
+            if (completion != null && isOfAnAttempt(completion.getKind()) && end > now) {
                 String key = Claims.key(completion.getInteractionId(), completion.getAttempt());
                 values.putIfAbsent(key, completion.getWorkerId());
                 until.putIfAbsent(key, end);
@@ -196,6 +195,11 @@ public final class Rebuild {
         } finally {
             client.shutdown(Duration.ZERO, Duration.ofSeconds(1));
         }
+    }
+
+    /** What ended at once has not started, and a watermark is of no attempt. */
+    private static boolean isOfAnAttempt(String kind) {
+        return !kind.equals(CompletionKind.HEARTBEAT) && !kind.equals(CompletionKind.WATERMARK);
     }
 
     private static <V extends SpecificRecord> void read(Log log, Topic<V> topic, Consumer<LogRecord<V>> handler)

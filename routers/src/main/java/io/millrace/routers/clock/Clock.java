@@ -2,6 +2,8 @@ package io.millrace.routers.clock;
 
 import io.millrace.log.Log;
 import io.millrace.log.Topics;
+import io.millrace.log.Vocabulary.CompletionKind;
+import io.millrace.schema.Completion;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Tick;
 import io.millrace.service.Service;
@@ -14,11 +16,17 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** Writes a tick to every partition each 250 ms, so that deadlines pass without traffic. Several clocks do no harm. */
+/**
+ * Writes a tick to every partition each 250 ms, so that time passes without traffic, and each 2 s a watermark to every partition of
+ * {@code completions}, by which the ledger knows that it has read what was written there before. Several clocks do no harm.
+ */
 public final class Clock implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(Clock.class);
     /** A quarter of the shortest lease and grace that ride on it. */
     public static final Duration PERIOD = Duration.ofMillis(250);
+
+    /** Ticks from one watermark to the next: they are kept for days, and only what nobody ends otherwise waits for one. */
+    private static final int TICKS_A_WATERMARK = 8;
 
     private final Log log;
     private final AtomicLong sequence = new AtomicLong();
@@ -64,6 +72,26 @@ public final class Clock implements Service {
                         } else {
                             trouble = error.toString();
                         }
+                    });
+        }
+        if (count % TICKS_A_WATERMARK == 1) {
+            watermark(now);
+        }
+    }
+
+    private void watermark(long now) {
+        Completion watermark = Completion.newBuilder()
+                .setEnvelope(Envelope.newBuilder().setOccurredAt(now).build())
+                .setAttempt(0)
+                .setKind(CompletionKind.WATERMARK)
+                .build();
+        for (int partition = 0; partition < log.settings().partitions(Topics.COMPLETIONS); partition++) {
+            // the next one says the same and more
+            log.producer()
+                    .send(Topics.COMPLETIONS, partition, String.valueOf(partition), watermark)
+                    .exceptionally(error -> {
+                        LOG.debug("a watermark was not written", error);
+                        return null;
                     });
         }
     }

@@ -7,6 +7,7 @@ import io.millrace.log.Log;
 import io.millrace.log.LogTail;
 import io.millrace.log.Topics;
 import io.millrace.routers.testing.TestBroker;
+import io.millrace.schema.Completion;
 import io.millrace.schema.Tick;
 import java.time.Duration;
 import java.util.List;
@@ -20,20 +21,40 @@ class ClockTest {
     void shouldTickOnEveryPartitionFourTimesASecond() {
         Log log = TestBroker.log();
         Map<Integer, List<Tick>> ticks = new ConcurrentHashMap<>();
+        Map<Integer, List<Completion>> watermarks = new ConcurrentHashMap<>();
         try (LogTail<Tick> tail = new LogTail<>("test", Topics.TICKS, LogTail.From.BEGINNING, log, record -> {
                     Tick tick = record.required();
                     assertThat(tick.getPartition()).isEqualTo(record.partition());
                     ticks.computeIfAbsent(record.partition(), p -> new CopyOnWriteArrayList<>())
                             .add(tick);
                 });
+                LogTail<Completion> ends = new LogTail<>(
+                        "test",
+                        Topics.COMPLETIONS,
+                        LogTail.From.BEGINNING,
+                        log,
+                        record -> watermarks
+                                .computeIfAbsent(record.partition(), p -> new CopyOnWriteArrayList<>())
+                                .add(record.required()));
                 Clock clock = new Clock(log)) {
             tail.start();
+            ends.start();
             clock.start();
 
             await().atMost(Duration.ofSeconds(20))
                     .until(() -> ticks.size() == 4 && ticks.values().stream().allMatch(each -> each.size() >= 9));
 
             assertThat(clock.isReady()).isTrue();
+            await().atMost(Duration.ofSeconds(20))
+                    .until(() -> watermarks.size() == 4
+                            && watermarks.values().stream().allMatch(each -> each.size() >= 2));
+            watermarks.values().forEach(each -> {
+                assertThat(each.get(0).getKind()).isEqualTo("watermark");
+                assertThat(each.get(0).getInteractionId()).isEmpty();
+                long apart = each.get(1).getEnvelope().getOccurredAt()
+                        - each.get(0).getEnvelope().getOccurredAt();
+                assertThat(apart).isBetween(1_700L, 2_600L);
+            });
             ticks.values().forEach(each -> {
                 long took = each.get(8).getEnvelope().getOccurredAt()
                         - each.get(0).getEnvelope().getOccurredAt();

@@ -47,9 +47,14 @@ import org.jspecify.annotations.Nullable;
  * <p>The first terminal completion ends it. Streams reads its topics roughly by timestamp, so a completion can be read before the
  * query or the decision that it follows: the end is then remembered and written when they come, or at the deadline. What comes for an
  * interaction that is closed is counted as late.
+ *
+ * <p>A deadline passes when the partition of {@code completions} says so: with a record that is newer than it by a grace, the clock's
+ * watermark at the latest. No other topic can tell, for Streams may read that one seconds later than the rest (what it takes for the lag of a
+ * partition is as old as the last batch that it took out of it), and an end that a client has would be overtaken. See
+ * {@code docs/decisions/016}.
  */
 final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
-    /** After the deadline: what was acknowledged just before it must have been read by then. */
+    /** After the deadline: by so much the clocks of those who write may differ. */
     static final long GRACE_MS = 2_000;
 
     /** How long a closed id is remembered after its deadline. */
@@ -77,10 +82,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     private final Map<String, LedgerState> decoded = new HashMap<>();
 
     private long now;
-    private long ticked;
 
-    /** Until then no deadline passes. */
-    private long settlesAt;
+    /** Timestamp of the last record of completions: whatever was on its partition by then has been read. */
+    private long heard;
 
     private long swept;
     private @Nullable KeyValueStore<String, LedgerState> entries;
@@ -119,43 +123,51 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         now = Math.max(now, record.timestamp());
         RecordMetadata at = context().recordMetadata().orElseThrow();
         String topic = at.topic();
+        boolean completion = topic.equals(log.name(Topics.COMPLETIONS));
         try {
-            if (topic.equals(log.name(Topics.TICKS))) {
-                tick(record.timestamp());
-                return;
-            }
             if (record.value() == null || record.key() == null) {
                 throw new UndecodableException("no key or no value");
             }
             String id = record.key();
-            if (!Ids.isEventId(id)) {
+            if (Ids.isEventId(id)) {
+                take(id, topic, record);
+            } else if (!completion
+                    || !completions.decode(record.value()).getKind().equals(CompletionKind.WATERMARK)) {
                 throw new UndecodableException("the key is no interaction id");
             }
-            LedgerState before = decoded.get(id);
-            if (before == null && closed().get(id) != null) {
-                if (topic.equals(log.name(Topics.COMPLETIONS))
-                        && completions.decode(record.value()).getTerminal()) {
-                    Objects.requireNonNull(late).record();
-                }
-                return;
-            }
-            LedgerState state = before != null
-                    ? before
-                    : LedgerState.newBuilder().setForgetAt(now + ORPHAN_MS).build();
-            LedgerState after;
-            if (topic.equals(log.name(Topics.QUERIES))) {
-                after = queried(state, queries.decode(record.value()));
-            } else if (topic.equals(log.name(Topics.RETRIEVALS))) {
-                after = retrieved(state, retrievals.decode(record.value()));
-            } else if (topic.equals(log.name(Topics.DECISIONS))) {
-                after = decided(state, decisions.decode(record.value()));
-            } else {
-                after = completed(state, completions.decode(record.value()), record.timestamp());
-            }
-            settle(id, after);
         } catch (UndecodableException e) {
             bury(record, at, e);
         }
+        if (completion) {
+            // the last one's, not the largest: a clock that was wrong for a moment would end every query from then on
+            heard = record.timestamp();
+            expire();
+        }
+    }
+
+    private void take(String id, String topic, Record<String, byte[]> record) {
+        LedgerState before = decoded.get(id);
+        if (before == null && closed().get(id) != null) {
+            if (topic.equals(log.name(Topics.COMPLETIONS))
+                    && completions.decode(record.value()).getTerminal()) {
+                Objects.requireNonNull(late).record();
+            }
+            return;
+        }
+        LedgerState state = before != null
+                ? before
+                : LedgerState.newBuilder().setForgetAt(now + ORPHAN_MS).build();
+        LedgerState after;
+        if (topic.equals(log.name(Topics.QUERIES))) {
+            after = queried(state, queries.decode(record.value()));
+        } else if (topic.equals(log.name(Topics.RETRIEVALS))) {
+            after = retrieved(state, retrievals.decode(record.value()));
+        } else if (topic.equals(log.name(Topics.DECISIONS))) {
+            after = decided(state, decisions.decode(record.value()));
+        } else {
+            after = completed(state, completions.decode(record.value()), record.timestamp());
+        }
+        settle(id, after);
     }
 
     private static LedgerState queried(LedgerState state, Query query) {
@@ -336,19 +348,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         }
     }
 
-    /**
-     * Ends what is due. When there were no ticks for longer than the grace, the log was away, and what was written before that may be
-     * fetched after the first tick that follows: it gets as much time again.
-     */
-    private void tick(long at) {
-        if (ticked > 0 && at - ticked > GRACE_MS) {
-            settlesAt = at + GRACE_MS;
-        }
-        ticked = Math.max(ticked, at);
-        if (at < settlesAt) {
-            return;
-        }
-        for (String id : due.take(now)) {
+    /** Ends what is due. */
+    private void expire() {
+        for (String id : due.take(heard)) {
             LedgerState state = decoded.get(id);
             if (state == null) {
                 continue;

@@ -46,15 +46,13 @@ public record LedgerTopology(LogSettings log, Codecs codecs) implements Supplier
         source(topology, "retrievals-source", log.name(Topics.RETRIEVALS));
         source(topology, "decisions-source", log.name(Topics.DECISIONS));
         source(topology, "completions-source", log.name(Topics.COMPLETIONS));
-        source(topology, "ticks-source", log.name(Topics.TICKS));
         topology.addProcessor(
                 LEDGER,
                 () -> new Ledger(log, codecs),
                 "queries-source",
                 "retrievals-source",
                 "decisions-source",
-                "completions-source",
-                "ticks-source");
+                "completions-source");
         topology.addStateStore(
                 Stores.keyValueStoreBuilder(
                                 Stores.inMemoryKeyValueStore(STORE), Serdes.String(), BinarySerde.of(LedgerState.class))
