@@ -1,6 +1,7 @@
 package io.millrace.gateway;
 
 import com.sun.management.UnixOperatingSystemMXBean;
+import io.micrometer.core.instrument.Counter;
 import io.micrometer.core.instrument.Gauge;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.vertx.core.http.HttpConnection;
@@ -11,8 +12,7 @@ import org.slf4j.LoggerFactory;
 
 /**
  * The connections that clients keep, fewer than there are files to open. Each is one, and a broker in this process that can open no more
- * ends it: idle clients alone would do that. What is too many is closed at once. One that has never said anything is not counted, for
- * Vert.x tells of a connection with its first bytes, which say whether it is HTTP/2.
+ * ends it: idle clients alone would do that. What is too many is closed at once.
  */
 final class Connections {
     private static final Logger LOG = LoggerFactory.getLogger(Connections.class);
@@ -24,6 +24,8 @@ final class Connections {
 
     private final int most;
     private final AtomicInteger open = new AtomicInteger();
+    private final Counter full;
+    private final Counter slow;
     private volatile boolean told;
 
     Connections(MeterRegistry metrics) {
@@ -35,6 +37,21 @@ final class Connections {
         Gauge.builder("millrace.gateway.connections", open, AtomicInteger::doubleValue)
                 .description("Connections of clients")
                 .register(metrics);
+        full = closed(metrics, "full");
+        slow = closed(metrics, "slow");
+    }
+
+    private static Counter closed(MeterRegistry metrics, String reason) {
+        return Counter.builder("millrace.gateway.connections.closed")
+                .description(
+                        "Connections that were closed because there were too many, or because a request did not come whole")
+                .tag("reason", reason)
+                .register(metrics);
+    }
+
+    /** One was closed because its request did not come whole in time. */
+    void late() {
+        slow.increment();
     }
 
     /** Counts a connection until it is closed; false when it is one too many, and closed. */
@@ -51,6 +68,7 @@ final class Connections {
             told = true;
             LOG.warn("{} connections are open, and there are files for no more (ulimit -n): others are closed", most);
         }
+        full.increment();
         connection.close();
         return false;
     }

@@ -86,6 +86,10 @@ final class Frontend extends VerticleBase {
         MillraceConfig.Listen listen = shared.config.listen();
         HttpServer server = vertx.createHttpServer(new HttpServerOptions()
                 .setMaxHeaderSize(HEADER_BYTES)
+                // a connection that might still speak HTTP/2 is not told of before its first byte, and could not be
+                // counted or
+                // timed; nobody speaks it without TLS
+                .setHttp2ClearTextEnabled(false)
                 // a connection that says nothing longer than the longest deadline is dead
                 .setIdleTimeout(IDLE_SECONDS)
                 .setHandle100ContinueAutomatically(true)
@@ -93,6 +97,7 @@ final class Frontend extends VerticleBase {
         server.connectionHandler(connection -> {
             if (shared.connections.admit(connection)) {
                 HalfClosed.watch(connection);
+                RequestTime.watch(connection, shared.config.limits().requestTime(), shared.connections::late);
             }
         });
         server.requestHandler(request -> {
@@ -117,9 +122,6 @@ final class Frontend extends VerticleBase {
 
     /** As RFC 9112 wants it: one, and none is needed by HTTP/1.0. */
     private static boolean hasHost(HttpServerRequest request) {
-        if (request.version() == HttpVersion.HTTP_2) {
-            return request.authority() != null;
-        }
         int hosts = request.headers().getAll(HttpHeaders.HOST).size();
         return hosts == 0 ? request.version() == HttpVersion.HTTP_1_0 : hosts == 1 && request.authority() != null;
     }

@@ -32,9 +32,6 @@ final class HalfClosed extends ChannelInboundHandlerAdapter {
 
     /** Keeps a connection open when its client closes its side. */
     static void watch(HttpConnection connection) {
-        if (connection.protocolVersion() == HttpVersion.HTTP_2) {
-            return;
-        }
         Channel channel = ((ConnectionBase) connection).channel();
         HalfClosed watch = new HalfClosed();
         channel.attr(KEY).set(watch);
@@ -49,6 +46,23 @@ final class HalfClosed extends ChannelInboundHandlerAdapter {
         if (watch != null) {
             watch.current = request;
         }
+    }
+
+    /** Whether a client that has said all that it wanted waits. */
+    static boolean owesAnswer(Channel channel) {
+        HttpServerRequest request = current(channel);
+        return request != null && request.isEnded() && !request.response().ended();
+    }
+
+    /** Whether a request that is still coming has got an answer, or the beginning of one. */
+    static boolean answers(Channel channel) {
+        HttpServerRequest request = current(channel);
+        return request != null && !request.isEnded() && request.response().headWritten();
+    }
+
+    private static @Nullable HttpServerRequest current(Channel channel) {
+        HalfClosed watch = channel.attr(KEY).get();
+        return watch == null ? null : watch.current;
     }
 
     @Override

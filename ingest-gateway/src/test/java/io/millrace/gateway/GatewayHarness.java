@@ -133,6 +133,10 @@ final class GatewayHarness implements AutoCloseable {
     }
 
     static MillraceConfig config(Duration deadline, int streamBacklog) {
+        return config(deadline, streamBacklog, Duration.ofMinutes(2));
+    }
+
+    static MillraceConfig config(Duration deadline, int streamBacklog, Duration requestTime) {
         MillraceConfig base = MillraceConfig.defaults();
         Routing routing = base.routing();
         Map<String, ModelPolicy> models = new HashMap<>(base.models());
@@ -140,6 +144,7 @@ final class GatewayHarness implements AutoCloseable {
         return new MillraceConfig(
                 new Listen("127.0.0.1", 0),
                 base.kafka(),
+                base.retention(),
                 base.registry(),
                 base.postgres(),
                 base.redis(),
@@ -162,7 +167,7 @@ final class GatewayHarness implements AutoCloseable {
                 base.knowledge(),
                 base.cache(),
                 base.dispatch(),
-                new Limits(200_000, 4_096, 51_200, 100, IN_FLIGHT, streamBacklog, 1L << 30),
+                new Limits(200_000, 4_096, 51_200, 100, IN_FLIGHT, streamBacklog, requestTime, 1L << 30),
                 base.collections(),
                 base.connect());
     }

@@ -194,6 +194,7 @@ class OperationsTest {
         return new MillraceConfig(
                 new Listen(host, port),
                 config.kafka(),
+                config.retention(),
                 config.registry(),
                 config.postgres(),
                 config.redis(),

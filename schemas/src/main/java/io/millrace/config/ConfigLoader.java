@@ -17,6 +17,7 @@ import io.millrace.config.MillraceConfig.Postgres;
 import io.millrace.config.MillraceConfig.Redis;
 import io.millrace.config.MillraceConfig.Registry;
 import io.millrace.config.MillraceConfig.Rerank;
+import io.millrace.config.MillraceConfig.Retention;
 import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.log.LogSettings;
@@ -83,7 +84,11 @@ public final class ConfigLoader {
 
     /** Settings that name a variable with a secret. */
     private static final List<Setting<String>> SECRETS = List.of(
-            Settings.POSTGRES_PASSWORD_ENV, Settings.RERANK_KEY_ENV, Settings.EXPAND_KEY_ENV, Settings.QDRANT_KEY_ENV);
+            Settings.REGISTRY_PASSWORD_ENV,
+            Settings.POSTGRES_PASSWORD_ENV,
+            Settings.RERANK_KEY_ENV,
+            Settings.EXPAND_KEY_ENV,
+            Settings.QDRANT_KEY_ENV);
 
     private static final Duration SHORTEST_TIMEOUT = Duration.ofMillis(100);
     private static final Duration LONGEST_TIMEOUT = Duration.ofHours(1);
@@ -636,6 +641,16 @@ public final class ConfigLoader {
             errors.add(origin(Settings.REPLICATION) + ": kafka.replication " + replication
                     + " needs as many brokers, and without kafka.bootstrap-servers there is one");
         }
+        Retention retention = new Retention(
+                value(Settings.RETENTION_SHORT, Retention.DEFAULT.brief()),
+                value(Settings.RETENTION_DAYS, Retention.DEFAULT.days()),
+                value(Settings.RETENTION_LONG, Retention.DEFAULT.lasting()));
+        Duration deadline = value(Settings.DEADLINE, Duration.ofMinutes(2));
+        // work and answers must not expire before those who wait for them, nor what is joined before what it is joined
+        // to
+        atLeast(Settings.RETENTION_SHORT, retention.brief(), Settings.DEADLINE, deadline);
+        atLeast(Settings.RETENTION_DAYS, retention.days(), Settings.RETENTION_SHORT, retention.brief());
+        atLeast(Settings.RETENTION_LONG, retention.lasting(), Settings.RETENTION_DAYS, retention.days());
         return new MillraceConfig(
                 new Listen(host, value(Settings.LISTEN_PORT, 8092)),
                 new Kafka(
@@ -643,7 +658,8 @@ public final class ConfigLoader {
                         value(Settings.PREFIX, "millrace."),
                         value(Settings.PARTITIONS, LogSettings.DEFAULT_PARTITIONS),
                         replication),
-                new Registry(value(Settings.REGISTRY, "")),
+                retention,
+                registry(),
                 new Postgres(
                         value(Settings.POSTGRES, ""),
                         value(Settings.POSTGRES_USER, "millrace"),
@@ -657,7 +673,7 @@ public final class ConfigLoader {
                         value(Settings.QUALITY_BAR, 0.8),
                         value(Settings.REMOTE_MARGIN, 0.0),
                         value(Settings.REMOTE_PRIOR, 0.8),
-                        value(Settings.DEADLINE, Duration.ofSeconds(120)),
+                        deadline,
                         value(Settings.LEASE, Duration.ofSeconds(5)),
                         value(Settings.ATTEMPTS, 4)),
                 new Retrieval(
@@ -706,9 +722,35 @@ public final class ConfigLoader {
                         value(Settings.DOCUMENT_REQUESTS, 100),
                         value(Settings.IN_FLIGHT, 4096),
                         value(Settings.BACKLOG, 1024),
+                        value(Settings.REQUEST_TIME, Duration.ofMinutes(2)),
                         value(Settings.FREE_DISK, 1L << 30)),
                 value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS),
                 new MillraceConfig.Connect(value(Settings.CONNECT, ""), value(Settings.CONNECT_PLUGINS, "")));
+    }
+
+    private Registry registry() {
+        Registry registry = new Registry(
+                value(Settings.REGISTRY, ""),
+                value(Settings.REGISTRY_USER, ""),
+                secret(Settings.REGISTRY_PASSWORD_ENV));
+        if (!registry.user().isEmpty() && registry.url().isEmpty()) {
+            errors.add(origin(Settings.REGISTRY_USER) + ": registry.user does nothing without registry.url");
+        }
+        if (!registry.user().isEmpty() && registry.url().matches("[^/]*//[^/?#]*@.*")) {
+            errors.add(origin(Settings.REGISTRY_USER) + ": registry.user: registry.url holds a user already");
+        }
+        if (registry.user().isEmpty() && registry.password().isPresent()) {
+            errors.add(origin(Settings.REGISTRY_PASSWORD_ENV)
+                    + ": registry.password-env is the password of nobody; set registry.user");
+        }
+        return registry;
+    }
+
+    private void atLeast(Setting<Duration> setting, Duration value, Setting<Duration> other, Duration least) {
+        if (value.compareTo(least) < 0) {
+            errors.add(origin(setting) + ": " + setting.key() + " " + Setting.written(value) + " must be at least "
+                    + other.key() + " (" + Setting.written(least) + " from " + origin(other) + ")");
+        }
     }
 
     /** @param whenWrong only so that checking can go on */

@@ -2,12 +2,15 @@ package io.millrace.config;
 
 import io.millrace.log.LogSettings;
 import io.millrace.log.Topics;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.regex.Matcher;
 
 /**
  * The effective configuration of a process, checked. What may stand in
@@ -20,6 +23,7 @@ import java.util.TreeMap;
 public record MillraceConfig(
         Listen listen,
         Kafka kafka,
+        Retention retention,
         Registry registry,
         Postgres postgres,
         Redis redis,
@@ -58,8 +62,36 @@ public record MillraceConfig(
     /** @param bootstrapServers empty: the embedded broker */
     public record Kafka(String bootstrapServers, String prefix, int partitions, int replication) {}
 
-    /** @param url empty: the embedded registry */
-    public record Registry(String url) {}
+    /**
+     * How long records stay in topics that are not compacted.
+     *
+     * @param brief 10 min..30 d, at least the deadline of queries
+     * @param days 1 h..10 years, at least {@code brief}
+     * @param lasting of what is archived, 1 d..10 years, at least {@code days}
+     */
+    public record Retention(Duration brief, Duration days, Duration lasting) {
+        public static final Retention DEFAULT =
+                new Retention(Duration.ofHours(1), Duration.ofDays(7), Duration.ofDays(400));
+    }
+
+    /**
+     * @param url empty: the embedded registry; may hold user and password
+     * @param user empty: none, or the URL's
+     */
+    public record Registry(String url, String user, Secret password) {
+        /** The URL with user and password. */
+        public String address() {
+            return user.isEmpty()
+                    ? url
+                    : url.replaceFirst(
+                            "://",
+                            Matcher.quoteReplacement("://" + encoded(user) + ":" + encoded(password.value()) + "@"));
+        }
+
+        private static String encoded(String word) {
+            return URLEncoder.encode(word, StandardCharsets.UTF_8).replace("+", "%20");
+        }
+    }
 
     /** @param url JDBC URL; empty: the embedded server */
     public record Postgres(String url, String user, Secret password) {}
@@ -261,6 +293,7 @@ public record MillraceConfig(
      * @param documentRequests requests a minute that write documents, by tenant and principal
      * @param inFlight accepted queries of a gateway without an answer; more get 503
      * @param streamBacklog events held for a slow reader before it is closed
+     * @param requestTime from a request's first byte to its last, 1 s..1 h; of it 10 s at most for its head
      * @param freeDiskBytes what must be free on the disk of a data folder for a start, and for taking more
      */
     public record Limits(
@@ -270,11 +303,21 @@ public record MillraceConfig(
             int documentRequests,
             int inFlight,
             int streamBacklog,
+            Duration requestTime,
             long freeDiskBytes) {}
 
     /** The log of this configuration; {@code bootstrap} is where the broker really is. */
     public LogSettings log(String bootstrap) {
-        return new LogSettings(bootstrap, kafka.prefix(), kafka.partitions(), (short) kafka.replication());
+        return new LogSettings(
+                bootstrap,
+                kafka.prefix(),
+                kafka.partitions(),
+                (short) kafka.replication(),
+                new LogSettings.Retention(
+                        retention.brief(),
+                        retention.days(),
+                        retention.lasting(),
+                        kafka.bootstrapServers().isEmpty()));
     }
 
     /** The policy behind a model name or alias; a backend's own name is one too. */
@@ -308,7 +351,8 @@ public record MillraceConfig(
         return new MillraceConfig(
                 new Listen("127.0.0.1", 8092),
                 new Kafka("", LogSettings.DEFAULT_PREFIX, LogSettings.DEFAULT_PARTITIONS, 1),
-                new Registry(""),
+                Retention.DEFAULT,
+                new Registry("", "", Secret.NONE),
                 new Postgres("", "millrace", Secret.NONE),
                 new Redis(""),
                 Map.of(),
@@ -328,7 +372,7 @@ public record MillraceConfig(
                 new Knowledge("", Secret.NONE, "", Duration.ofSeconds(10), Duration.ofDays(7), Duration.ofDays(180)),
                 new Cache(Duration.ofDays(1), Duration.ofMillis(100), 0, true, 0.02, ""),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
-                new Limits(16L * 1024 * 1024, 4_096, 51_200, 100, 4_096, 1_024, 1L << 30),
+                new Limits(16L * 1024 * 1024, 4_096, 51_200, 100, 4_096, 1_024, Duration.ofMinutes(2), 1L << 30),
                 DEFAULT_COLLECTIONS,
                 new Connect("", ""));
     }

@@ -41,12 +41,34 @@ public final class Settings {
             "Partitions of all topics keyed by interaction id; fixed when they are created.");
     static final Setting<Integer> REPLICATION =
             Setting.integer("kafka.replication", 1, 1, 9, "Replication factor of the topics.");
+    static final Setting<Duration> RETENTION_SHORT = Setting.duration(
+            "retention.short",
+            "1h",
+            Duration.ofMinutes(10),
+            Duration.ofDays(30),
+            "How long ticks, replies and work for backends stay; at least routing.deadline.");
+    static final Setting<Duration> RETENTION_DAYS = Setting.duration(
+            "retention.days",
+            "7d",
+            Duration.ofHours(1),
+            YEARS_10,
+            "How long queries, evidence, completions, raw documents and telemetry stay; at least retention.short.");
+    static final Setting<Duration> RETENTION_LONG = Setting.duration(
+            "retention.long",
+            "400d",
+            Duration.ofDays(1),
+            YEARS_10,
+            "How long what the archive keeps stays in the log as well; at least retention.days.");
     static final Setting<String> REGISTRY = Setting.text(
             "registry.url",
             "",
             "an http or https URL",
             HTTP,
             "Schema registry with Confluent's REST API; empty starts one.");
+    static final Setting<String> REGISTRY_USER = Setting.text(
+            "registry.user", "", "User of that URL, for Basic authentication; the URL may hold both instead.");
+    static final Setting<String> REGISTRY_PASSWORD_ENV =
+            Setting.text("registry.password-env", "", "Variable that holds the password of that user.");
     static final Setting<String> POSTGRES =
             Setting.text("postgres.url", "", "jdbc:postgresql:…", JDBC, "Database; empty starts a server.");
     static final Setting<String> POSTGRES_USER = Setting.text("postgres.user", "millrace", "User of that URL.");
@@ -194,6 +216,12 @@ public final class Settings {
             "limits.in-flight", 4096, 1, 100_000, "Queries without an answer that a gateway holds; more get 503.");
     static final Setting<Integer> BACKLOG = Setting.integer(
             "limits.stream-backlog", 1024, 16, 100_000, "Pieces held for a slow reader before it is closed.");
+    static final Setting<Duration> REQUEST_TIME = Setting.duration(
+            "limits.request-time",
+            "2m",
+            S_1,
+            Duration.ofHours(1),
+            "From a request's first byte to its last; its head has 10 s of it. Slower ones get 408.");
     static final Setting<String> CONNECT = Setting.text(
             "connect.url",
             "",
@@ -221,7 +249,12 @@ public final class Settings {
             PREFIX,
             PARTITIONS,
             REPLICATION,
+            RETENTION_SHORT,
+            RETENTION_DAYS,
+            RETENTION_LONG,
             REGISTRY,
+            REGISTRY_USER,
+            REGISTRY_PASSWORD_ENV,
             POSTGRES,
             POSTGRES_USER,
             POSTGRES_PASSWORD_ENV,
@@ -277,6 +310,7 @@ public final class Settings {
             DOCUMENT_REQUESTS,
             IN_FLIGHT,
             BACKLOG,
+            REQUEST_TIME,
             FREE_DISK,
             COLLECTIONS,
             CONNECT,

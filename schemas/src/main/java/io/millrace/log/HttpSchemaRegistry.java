@@ -5,12 +5,14 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.net.URI;
+import java.net.URLDecoder;
 import java.net.URLEncoder;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.Base64;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -18,6 +20,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.ExecutionException;
 import java.util.function.Supplier;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.apache.avro.Schema;
 import org.apache.avro.SchemaParseException;
 
@@ -37,10 +41,17 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
     /** Refusals that say nothing of what was asked for: no or a wrong password, too late, too often. */
     private static final Set<Integer> OF_THE_REGISTRY = Set.of(401, 403, 407, 408, 429);
 
+    private static final Pattern USER_IN_URL = Pattern.compile("([^/?#]+://)([^/?#]*)@([^@]*)");
+
     private static final Duration FIRST_BACKOFF = Duration.ofMillis(200);
     private static final Duration TIMEOUT = Duration.ofSeconds(5);
 
+    /** Without a user and a password, so that no message and no log can show them. */
     private final URI base;
+
+    /** The header Authorization; empty: none. */
+    private final String authorization;
+
     private final HttpClient http = HttpClient.newBuilder()
             .connectTimeout(TIMEOUT)
             .version(HttpClient.Version.HTTP_1_1)
@@ -55,9 +66,26 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
 
     private record Registration(String subject, Schema schema) {}
 
-    /** @param url base of the API, e.g. {@code http://127.0.0.1:8081} or {@code http://127.0.0.1:8080/apis/ccompat/v7} */
+    /**
+     * @param url base of the API, e.g. {@code http://127.0.0.1:8081} or {@code http://127.0.0.1:8080/apis/ccompat/v7}; with
+     *     {@code user:password@}, percent-encoded where need be, it authenticates with them (RFC 7617)
+     */
     public HttpSchemaRegistry(String url) {
-        this.base = URI.create(url.endsWith("/") ? url : url + "/");
+        Matcher parts = USER_IN_URL.matcher(url.endsWith("/") ? url : url + "/");
+        if (parts.matches()) {
+            this.base = URI.create(parts.group(1) + parts.group(3));
+            this.authorization = "Basic "
+                    + Base64.getEncoder().encodeToString(decoded(parts.group(2)).getBytes(StandardCharsets.UTF_8));
+        } else {
+            this.base = URI.create(url.endsWith("/") ? url : url + "/");
+            this.authorization = "";
+        }
+    }
+
+    /** Percent signs only: a plus is one. A user alone has no password. */
+    private static String decoded(String user) {
+        String both = URLDecoder.decode(user.replace("+", "%2B"), StandardCharsets.UTF_8);
+        return user.contains(":") ? both : both + ":";
     }
 
     @Override
@@ -76,8 +104,7 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
                 .POST(HttpRequest.BodyPublishers.ofString(body))
                 .build());
         if (response.statusCode() != 200) {
-            throw new IncompatibleSchemaException("the schema registry refused " + subject + " with HTTP "
-                    + response.statusCode() + ": " + response.body());
+            throw new IncompatibleSchemaException("the schema registry refused " + subject + " with " + told(response));
         }
         int id = parse(response.body()).path("id").asInt();
         byId.put(id, schema);
@@ -128,7 +155,7 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
         HttpResponse<String> response = send(request("schemas/ids/" + id).GET().build());
         if (OF_THE_REGISTRY.contains(response.statusCode())) {
             // nothing is wrong with the record
-            throw unavailable("HTTP " + response.statusCode() + ": " + response.body());
+            throw unavailable(told(response));
         }
         if (response.statusCode() != 200) {
             throw new UndecodableException("no schema has id " + id + " (HTTP " + response.statusCode() + ")");
@@ -144,7 +171,9 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
     }
 
     private HttpRequest.Builder request(String path) {
-        return HttpRequest.newBuilder(base.resolve(path)).timeout(TIMEOUT).header("Accept", MEDIA_TYPE);
+        HttpRequest.Builder request =
+                HttpRequest.newBuilder(base.resolve(path)).timeout(TIMEOUT).header("Accept", MEDIA_TYPE);
+        return authorization.isEmpty() ? request : request.header("Authorization", authorization);
     }
 
     /** Sends with retries on connection errors and 5xx. */
@@ -190,10 +219,15 @@ public final class HttpSchemaRegistry implements SchemaRegistry {
         }
     }
 
-    /** Without a user and a password. */
     private String place() {
-        return base.getScheme() + "://" + base.getHost() + (base.getPort() < 0 ? "" : ":" + base.getPort())
-                + base.getPath();
+        return base.toString();
+    }
+
+    private static String told(HttpResponse<String> response) {
+        String hint = response.statusCode() == 401 || response.statusCode() == 403
+                ? " (registry.user and registry.password-env say who asks)"
+                : "";
+        return "HTTP " + response.statusCode() + hint + ": " + response.body();
     }
 
     private RegistryUnavailableException unavailable(String answer) {

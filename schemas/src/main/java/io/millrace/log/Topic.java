@@ -1,6 +1,5 @@
 package io.millrace.log;
 
-import java.time.Duration;
 import org.apache.avro.Schema;
 import org.apache.avro.specific.SpecificData;
 import org.apache.avro.specific.SpecificRecord;
@@ -29,25 +28,14 @@ public record Topic<V extends SpecificRecord>(
         SINGLE
     }
 
-    /** Retention. */
+    /** Retention: how long that is says {@link LogSettings.Retention}. */
     public enum Keep {
-        SHORT(Duration.ofHours(1)),
-        DAYS(Duration.ofDays(7)),
+        SHORT,
+        DAYS,
         /** Copied to the archive before it expires. */
-        LONG(Duration.ofDays(400)),
+        LONG,
         /** The last record of each key, for ever. */
-        COMPACT(Duration.ZERO);
-
-        private final Duration retention;
-
-        Keep(Duration retention) {
-            this.retention = retention;
-        }
-
-        /** How long records stay; zero for compacted topics. */
-        public Duration retention() {
-            return retention;
-        }
+        COMPACT
     }
 
     /** Where the registry keeps the value's schema. */

@@ -13,7 +13,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
@@ -28,6 +30,10 @@ public final class TopicAdmin {
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
     private static final Duration AGAIN = Duration.ofMillis(20);
 
+    /** What says how long. */
+    private static final Map<Topic.Keep, String> SETTINGS = Map.of(
+            Topic.Keep.SHORT, "retention.short", Topic.Keep.DAYS, "retention.days", Topic.Keep.LONG, "retention.long");
+
     private final LogSettings log;
 
     public TopicAdmin(LogSettings log) {
@@ -35,9 +41,10 @@ public final class TopicAdmin {
     }
 
     /**
-     * Creates what is missing.
+     * Creates what is missing, and gives to what is there the retention that is set, where the broker is ours or the setting is not the
+     * default: else it may be that the owner of the broker wanted otherwise.
      *
-     * @return one line for each topic that keeps less than the catalog says or takes smaller records, as its owner may want it
+     * @return one line for each topic whose retention was changed, that keeps less than is set or takes smaller records
      * @throws IllegalStateException when a topic exists with another partition count: keys would be elsewhere; or is compacted
      *     where records of one key must stay, or the other way round: records would be lost. So nobody may start.
      */
@@ -139,6 +146,7 @@ public final class TopicAdmin {
                 .all()
                 .get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
         List<String> remarks = new ArrayList<>();
+        Map<ConfigResource, Collection<AlterConfigOp>> changed = new HashMap<>();
         for (Topic<?> topic : present) {
             Config config = Objects.requireNonNull(found.get(resource(topic)));
             Map<String, String> wanted = configOf(topic);
@@ -150,10 +158,20 @@ public final class TopicAdmin {
             }
             if (topic.keep() != Topic.Keep.COMPACT) {
                 long retention = Long.parseLong(value(config, TopicConfig.RETENTION_MS_CONFIG));
-                long least = topic.keep().retention().toMillis();
-                if (retention >= 0 && retention < least) {
-                    remarks.add("topic " + log.name(topic) + " keeps records for " + retention
-                            + " ms (retention.ms), and the catalog says " + least);
+                long set = log.retention().of(topic.keep()).toMillis();
+                if (retention != set && log.retention().isMeant(topic.keep())) {
+                    changed.put(
+                            resource(topic),
+                            List.of(
+                                    set(wanted, TopicConfig.RETENTION_MS_CONFIG),
+                                    set(wanted, TopicConfig.SEGMENT_MS_CONFIG)));
+                    remarks.add(
+                            "topic " + log.name(topic) + " kept records for " + time(retention) + " and keeps them for "
+                                    + time(set) + " from now on (" + SETTINGS.get(topic.keep()) + ")"
+                                    + (retention < 0 || retention > set ? ": older ones are deleted" : ""));
+                } else if (retention >= 0 && retention < set) {
+                    remarks.add("topic " + log.name(topic) + " keeps records for " + time(retention)
+                            + " (retention.ms), and " + SETTINGS.get(topic.keep()) + " is " + time(set));
                 }
                 String bytes = value(config, TopicConfig.RETENTION_BYTES_CONFIG);
                 if (Long.parseLong(bytes) >= 0) {
@@ -167,7 +185,26 @@ public final class TopicAdmin {
                         + " bytes (max.message.bytes), and they may have " + ClientConfig.MAX_RECORD_BYTES);
             }
         }
+        admin.incrementalAlterConfigs(changed).all().get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
         return remarks;
+    }
+
+    private static AlterConfigOp set(Map<String, String> wanted, String name) {
+        return new AlterConfigOp(
+                new ConfigEntry(name, Objects.requireNonNull(wanted.get(name))), AlterConfigOp.OpType.SET);
+    }
+
+    /** As in the configuration, so far as that can say it. */
+    private static String time(long ms) {
+        Duration time = Duration.ofMillis(ms);
+        if (ms < 0) {
+            return "ever";
+        }
+        return time.toDays() > 0 && time.equals(Duration.ofDays(time.toDays()))
+                ? time.toDays() + "d"
+                : time.equals(Duration.ofHours(time.toHours()))
+                        ? time.toHours() + "h"
+                        : ms % 60_000 == 0 ? ms / 60_000 + "m" : ms + "ms";
     }
 
     private ConfigResource resource(Topic<?> topic) {
@@ -179,20 +216,18 @@ public final class TopicAdmin {
     }
 
     /** Broker settings of a topic. */
-    static Map<String, String> configOf(Topic<?> topic) {
+    private Map<String, String> configOf(Topic<?> topic) {
         Map<String, String> config = new HashMap<>();
         config.put(TopicConfig.MAX_MESSAGE_BYTES_CONFIG, String.valueOf(ClientConfig.MAX_RECORD_BYTES));
         if (topic.keep() == Topic.Keep.COMPACT) {
             config.put(TopicConfig.CLEANUP_POLICY_CONFIG, TopicConfig.CLEANUP_POLICY_COMPACT);
         } else {
             config.put(TopicConfig.CLEANUP_POLICY_CONFIG, TopicConfig.CLEANUP_POLICY_DELETE);
-            config.put(
-                    TopicConfig.RETENTION_MS_CONFIG,
-                    String.valueOf(topic.keep().retention().toMillis()));
+            long retention = log.retention().of(topic.keep()).toMillis();
+            config.put(TopicConfig.RETENTION_MS_CONFIG, String.valueOf(retention));
             // retention works by whole segments: a segment may not hold much more than a tenth of it, nor less than ten
             // minutes
-            long segment = Math.max(
-                    Duration.ofMinutes(10).toMillis(), topic.keep().retention().toMillis() / 10);
+            long segment = Math.max(Duration.ofMinutes(10).toMillis(), retention / 10);
             config.put(TopicConfig.SEGMENT_MS_CONFIG, String.valueOf(segment));
         }
         return config;

@@ -318,9 +318,9 @@ public final class Topics {
                         .append(" | ")
                         .append(
                                 switch (topic.keep()) {
-                                    case SHORT -> "1 h";
-                                    case DAYS -> "7 d";
-                                    case LONG -> "400 d, archived";
+                                    case SHORT -> "`retention.short`";
+                                    case DAYS -> "`retention.days`";
+                                    case LONG -> "`retention.long`, archived";
                                     case COMPACT -> "compacted";
                                 })
                         .append(" |\n"));

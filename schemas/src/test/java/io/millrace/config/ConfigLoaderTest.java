@@ -54,6 +54,13 @@ class ConfigLoaderTest {
             rooting: {local: 0.9}                               | millrace.yaml:1: rooting.local is no setting; did you mean routing.local?
             routing: {local: 2}                                 | routing.local must be 0.3 to 0.95
             routing: {local: 0.7, fallback: 0.7}                | must be at most routing.local
+            {retention: {short: 10m}, routing: {deadline: 11m}} | millrace.yaml:1: retention.short 10m must be at least routing.deadline (11m from
+            retention: {days: 1h, short: 2h}                    | millrace.yaml:1: retention.days 1h must be at least retention.short (2h from
+            registry: {user: mill}                              | millrace.yaml:1: registry.user does nothing without registry.url
+            registry: {user: mill, url: 'http://a:b@c/'}        | millrace.yaml:1: registry.user: registry.url holds a user already
+            registry: {url: 'http://c/', password-env: NOPE}    | there is no variable NOPE
+            retention: {long: 2d}                               | millrace.yaml:1: retention.long 2d must be at least retention.days (7d from default)
+            retention: {long: 1h}                               | retention.long must be 1d to 3650d
             routing: {deadline: soon}                           | must be a duration
             listen: {host: 0.0.0.0}                             | is not a loopback address
             limits: {body: 1TB}                                 | must be a size
@@ -86,6 +93,23 @@ class ConfigLoaderTest {
         assertThatThrownBy(() -> load(yaml, Map.of(), Map.of()))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining(message);
+    }
+
+    @Test
+    void shouldPutUserAndPasswordIntoTheRegistrysAddressAndShowThemNowhere() throws IOException {
+        Loaded loaded = load(
+                "registry: {url: 'https://registry.example:8443/api', user: m@ill, password-env: REGISTRY_PW}\n",
+                Map.of("REGISTRY_PW", "s3/cr et"),
+                Map.of());
+
+        assertThat(loaded.config().registry().address())
+                .isEqualTo("https://m%40ill:s3%2Fcr%20et@registry.example:8443/api");
+        assertThat(loaded.view().toString()).contains("REGISTRY_PW").doesNotContain("s3/cr", "s3%2Fcr");
+        assertThat(loaded.config().toString()).doesNotContain("s3/cr", "s3%2Fcr");
+        assertThat(load("registry: {url: 'http://u:hidden@r:1/'}\n", Map.of(), Map.of())
+                        .view()
+                        .toString())
+                .doesNotContain("hidden");
     }
 
     @Test

@@ -12,7 +12,9 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
+import java.util.Base64;
 import java.util.List;
+import java.util.Optional;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
@@ -26,6 +28,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a registry may answer, and what that says of a record: a good one must never become a dead letter. */
@@ -36,6 +39,7 @@ class HttpSchemaRegistryTest {
     private final Queue<Reply> replies = new ArrayDeque<>();
 
     private final Queue<String> asked = new ConcurrentLinkedQueue<>();
+    private final Queue<String> authorizations = new ConcurrentLinkedQueue<>();
     private final Semaphore mayAnswer = new Semaphore(0);
     private HttpServer server = listening();
     private HttpSchemaRegistry registry = new HttpSchemaRegistry("http://127.0.0.1:1");
@@ -52,6 +56,8 @@ class HttpSchemaRegistryTest {
     void start() {
         server.createContext("/", exchange -> {
             asked.add(exchange.getRequestMethod() + " " + exchange.getRequestURI());
+            Optional.ofNullable(exchange.getRequestHeaders().getFirst("Authorization"))
+                    .ifPresent(authorizations::add);
             mayAnswer.acquireUninterruptibly();
             Reply reply = replies.size() > 1 ? replies.remove() : replies.element();
             byte[] body = reply.body().getBytes(StandardCharsets.UTF_8);
@@ -147,6 +153,34 @@ class HttpSchemaRegistryTest {
 
         assertThatThrownBy(() -> registry.byId(7)).isInstanceOf(UndecodableException.class);
         assertThat(asked).hasSize(1);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "mill:s3cret, mill:s3cret",
+        "m%40ill:p%3A%2F%40+%25, m@ill:p:/@+%",
+        "only, only:",
+    })
+    void shouldAuthenticateWithWhatTheUrlHoldsAndNeverShowIt(String user, String meant) {
+        HttpSchemaRegistry authenticated = new HttpSchemaRegistry(
+                "http://" + user + "@127.0.0.1:" + server.getAddress().getPort() + "/api");
+        replies.addAll(List.of(schema(Tick.getClassSchema()), new Reply(200, "{\"id\":9}"), new Reply(401, "who?")));
+
+        authenticated.byId(7);
+        authenticated.register("ticks-value", Tick.getClassSchema());
+
+        assertThat(asked).containsExactly("GET /api/schemas/ids/7", "POST /api/subjects/ticks-value/versions");
+        String basic = "Basic " + Base64.getEncoder().encodeToString(meant.getBytes(StandardCharsets.UTF_8));
+        assertThat(authorizations).containsExactly(basic, basic);
+        assertThatThrownBy(() -> authenticated.byId(8))
+                .isInstanceOf(RegistryUnavailableException.class)
+                .hasMessageContaining("HTTP 401 (registry.user and registry.password-env say who asks): who?")
+                .hasMessageNotContainingAny(user, meant);
+        server.stop(0);
+        assertThatThrownBy(() -> authenticated.byId(10))
+                .isInstanceOf(RegistryUnavailableException.class)
+                .hasMessageContaining("does not answer")
+                .hasMessageNotContainingAny(user, meant);
     }
 
     @Test

@@ -87,6 +87,7 @@ class LawFourTest {
         return new MillraceConfig(
                 d.listen(),
                 d.kafka(),
+                d.retention(),
                 d.registry(),
                 d.postgres(),
                 d.redis(),

@@ -177,7 +177,8 @@ public final class StubUpstream implements AutoCloseable {
             case RATE_LIMITED ->
                 response.setStatusCode(429).putHeader("Retry-After", "7").end(error("slow down"));
             case PAYMENT_REQUIRED -> response.setStatusCode(402).end(error("no credit"));
-            case BAD_REQUEST -> response.setStatusCode(400).end(error("unknown parameter"));
+            // as some servers do, with what it was asked
+            case BAD_REQUEST -> response.setStatusCode(400).end(error("unknown parameter in " + question(json)));
             case LOADING -> response.setStatusCode(503).end(loading().encode());
             case HANG -> response.closeHandler(closed -> aborted.incrementAndGet());
             case GARBAGE -> response.end("<html>not what you wanted</html>");
@@ -189,6 +190,13 @@ public final class StubUpstream implements AutoCloseable {
                 }
             }
         }
+    }
+
+    private static String question(JsonObject request) {
+        JsonArray messages = request.getJsonArray("messages", new JsonArray());
+        return messages.isEmpty()
+                ? ""
+                : messages.getJsonObject(messages.size() - 1).getString("content", "");
     }
 
     private String answer() {

@@ -9,6 +9,7 @@ import io.millrace.standalone.cli.DataOption;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
+import io.millrace.standalone.parts.Undisturbed;
 import java.net.URI;
 import java.util.HashMap;
 import java.util.List;
@@ -78,13 +79,18 @@ public final class ServiceCommand implements Callable<Integer> {
                         loaded.config().limits().freeDiskBytes())) {
             Confinement.to(folder);
             Services.createTopics(loaded.config(), endpoints);
-            try (Services services = new Services(
-                    loaded.config(), endpoints, folder.root(), chosen, loaded::view, connect(loaded.config()))) {
+            try (Services services = Undisturbed.get(() -> new Services(
+                    loaded.config(), endpoints, folder.root(), chosen, loaded::view, connect(loaded.config())))) {
                 services.start();
                 Optional<String> url = services.gateway().map(Gateway::port).map(bound -> "http://127.0.0.1:" + bound);
                 folder.announce(url.orElse(""));
                 System.out.println("millrace " + process + " ready " + url.orElse(""));
                 stop.await();
+            } catch (RuntimeException e) {
+                // whatever it broke off was broken off by the signal
+                if (!stop.isAsked()) {
+                    throw e;
+                }
             }
         }
         return 0;

@@ -10,6 +10,7 @@ import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.standalone.parts.Parts;
 import io.millrace.standalone.parts.SchemaBook;
+import io.millrace.standalone.parts.Undisturbed;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -58,10 +59,13 @@ public final class Standalone implements AutoCloseable {
         MillraceConfig config = loaded.config();
         long began = System.nanoTime();
         try {
-            DataFolder data = keep(DataFolder.open(folder, config.limits().freeDiskBytes()));
-            Confinement.to(data);
-            requireFree(config.listen());
-            Parts parts = keep(new Parts(data, config, say));
+            DataFolder data = keep(Undisturbed.get(
+                    () -> DataFolder.open(folder, config.limits().freeDiskBytes())));
+            Parts parts = keep(Undisturbed.get(() -> {
+                Confinement.to(data);
+                requireFree(config.listen());
+                return new Parts(data, config, say);
+            }));
             endpoints = parts.endpoints();
             parts.start(() -> {
                 if (config.kafka().bootstrapServers().isEmpty()) {
@@ -72,8 +76,8 @@ public final class Standalone implements AutoCloseable {
             parts.endpoints().write(data);
             say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));
 
-            services =
-                    keep(new Services(config, endpoints, data.root(), Roles.ALL, loaded::view, connect(config, parts)));
+            services = keep(Undisturbed.get(() ->
+                    new Services(config, endpoints, data.root(), Roles.ALL, loaded::view, connect(config, parts))));
             gateway = services.gateway().orElseThrow();
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
@@ -102,7 +106,7 @@ public final class Standalone implements AutoCloseable {
      * Starts everything and shows that it works: one synthetic query goes through the log into Postgres.
      *
      * @param say receives progress, line by line
-     * @throws UserException when it cannot be started; nothing is left running
+     * @throws UserException when it cannot be started, or this thread is interrupted; nothing is left running
      */
     public static Standalone start(Loaded loaded, Path folder, List<Knowledge> knowledge, Consumer<String> say) {
         return new Standalone(loaded, folder, knowledge, say);

@@ -3,10 +3,10 @@ package io.millrace.standalone;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
-/** The end of a process that runs until SIGTERM, SIGINT or SIGHUP: whatever the main thread does is interrupted, and it cleans up. */
+/** The end of a process that runs until SIGTERM, SIGINT or SIGHUP: it says so, whatever the main thread does is interrupted, and it cleans up. */
 final class Stop implements AutoCloseable {
-    /** Whoever sent the signal gives 10 s as a rule. */
-    private static final long PATIENCE_SECONDS = 12;
+    /** Whoever sent the signal gives 10 s as a rule. What is not stopped by then is stopped as by a kill, and mended by the next start. */
+    private static final long PATIENCE_SECONDS = 9;
 
     private final CountDownLatch asked = new CountDownLatch(1);
     private final CountDownLatch done = new CountDownLatch(1);
@@ -15,6 +15,11 @@ final class Stop implements AutoCloseable {
     Stop() {
         Thread worker = Thread.currentThread();
         Runtime.getRuntime().addShutdownHook(Thread.ofPlatform().name("stop").unstarted(() -> {
+            if (done.getCount() == 0) {
+                // it ended by itself
+                return;
+            }
+            System.out.println("millrace stops");
             ask(worker);
             try {
                 done.await(PATIENCE_SECONDS, TimeUnit.SECONDS);
@@ -43,6 +48,11 @@ final class Stop implements AutoCloseable {
             }
         }
         Thread.interrupted();
+    }
+
+    /** Whether the signal has come. */
+    boolean isAsked() {
+        return asked.getCount() == 0;
     }
 
     /** All is stopped: the JVM may exit. */

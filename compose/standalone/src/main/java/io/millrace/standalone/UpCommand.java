@@ -56,12 +56,17 @@ public final class UpCommand implements Callable<Integer> {
         Standalone.ownDocs().ifPresent(docs -> folders.add(new Knowledge("millrace-docs", docs, own)));
         folders.addAll(
                 apart(knowledge.stream().map(each -> folder(each, collections)).toList()));
-        try (Stop stop = new Stop();
-                Standalone standalone =
-                        Standalone.start(loaded, data.folder(), folders, line -> System.out.println(line))) {
-            System.out.println("millrace ready " + standalone.url());
-            stop.await();
-            System.out.println("millrace stops");
+        try (Stop stop = new Stop()) {
+            try (Standalone standalone =
+                    Standalone.start(loaded, data.folder(), folders, line -> System.out.println(line))) {
+                System.out.println("millrace ready " + standalone.url());
+                stop.await();
+            } catch (RuntimeException e) {
+                // whatever it broke off was broken off by the signal
+                if (!stop.isAsked()) {
+                    throw e;
+                }
+            }
         }
         return 0;
     }

@@ -416,7 +416,7 @@ class RetrievalIT {
         assertThat(recorded.at("/interaction/api").asText()).isEqualTo("context");
         // a model that answers has forgotten what was said: /query of the same session is given the passage again
         JsonNode answer = query(
-                "{\"query\":\"And the iron, what is it heated with?\",\"session_id\":\"s-1\",\"generate_response\":true}");
+                "{\"query\":\"And again: what does the forge of the upper mill heat iron with?\",\"session_id\":\"s-1\",\"generate_response\":true}");
         assertThat(answer.at("/results/session_turn").asInt()).isEqualTo(3);
         assertThat(local.seen().getLast().body().encode()).contains("charcoal from alder");
     }

@@ -364,6 +364,15 @@ class SpineIT {
         assertThat(record.at("/interaction/query_text").asText())
                 .contains("[REDACTED:api_key]")
                 .doesNotContain("abcdef123456");
+
+        // nor by way of what a backend says of it
+        local.mode(Mode.BAD_REQUEST);
+        HttpResponse<String> refused = chat("plain-local", "My key is sk-proj-abcdef123456, is it wrong?", "");
+        assertThat(refused.body()).contains("unknown parameter in My key is [REDACTED:api_key]");
+        JsonNode failed = recorded(id(refused));
+        assertThat(failed.at("/interaction/failure/message").asText()).contains("My key is [REDACTED:api_key]");
+        assertThat(failed.at("/decisions/1/failure/message").asText()).contains("My key is [REDACTED:api_key]");
+        assertThat(failed.toString()).doesNotContain("abcdef123456");
     }
 
     @Test
@@ -378,10 +387,15 @@ class SpineIT {
         // a backend may repeat what it was asked
         local.mode(Mode.BAD_REQUEST);
         HttpResponse<String> refused = chat("plain-local", "Forget this, too", ",\"store\":false");
-        assertThat(refused.body()).contains("unknown parameter");
+        assertThat(refused.body()).contains("unknown parameter in Forget this, too");
         JsonNode failed = recorded(id(refused));
         assertThat(failed.at("/interaction/failure/reason").asText()).isNotEmpty();
-        assertThat(failed.at("/interaction").toString()).doesNotContain("unknown parameter", "Forget this");
+        assertThat(failed.path("decisions").size())
+                .as("the refusal is a decision")
+                .isEqualTo(2);
+        assertThat(failed.toString()).doesNotContain("unknown parameter", "Forget this");
+        assertThat(sql("SELECT count(*) FROM decisions d WHERE d::text LIKE '%Forget this%'"))
+                .isEqualTo("0");
     }
 
     @Test

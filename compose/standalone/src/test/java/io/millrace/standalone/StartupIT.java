@@ -24,10 +24,15 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.config.TopicConfig;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -202,14 +207,17 @@ class StartupIT {
     /** Connections that clients keep took the files that the broker needs, and it ended the process. */
     @Test
     void shouldCloseConnectionsRatherThanLoseItsLogWhenTooManyAreOpen() throws Exception {
-        String answer = whileUp(List.of("/bin/sh", "-c", "ulimit -n 1100; exec \"$@\"", "sh"), url -> {
+        String answer = whileUp(List.of("/bin/sh", "-c", "ulimit -n 1100; exec \"$@\"", "sh"), NOTHING, url -> {
             URI at = URI.create(url);
             List<Socket> idle = new ArrayList<>();
             try {
                 for (int i = 0; i < 600; i++) {
                     Socket socket = new Socket(at.getHost(), at.getPort());
                     idle.add(socket);
-                    socket.getOutputStream().write(LIVE);
+                    // most say nothing at all
+                    if (i % 10 == 0) {
+                        socket.getOutputStream().write(LIVE);
+                    }
                 }
                 Awaitility.await("refused")
                         .atMost(Duration.ofSeconds(20))
@@ -248,6 +256,14 @@ class StartupIT {
         // and it was no empty promise
         whileUp(url -> ask(url, "And now?"));
 
+        Path bootstrap = data().resolve("kafka/bootstrap.checkpoint");
+        Files.write(bootstrap, new byte[300]);
+        refused(up(NOTHING, "--port", "0"), "Kafka cannot be started: ", "bootstrap.checkpoint", "Delete " + bootstrap);
+        Files.delete(bootstrap);
+        for (String file : List.of("quorum-state", "leader-epoch-checkpoint")) {
+            Files.write(data().resolve("kafka/__cluster_metadata-0").resolve(file), new byte[300]);
+        }
+
         Files.delete(data().resolve("postgres/data/PG_VERSION"));
         refused(up(NOTHING, "--port", "0"), "PostgreSQL stopped at once: ", "move " + data().resolve("postgres"));
         Files.move(data().resolve("postgres"), folder.resolve("damaged"));
@@ -260,18 +276,107 @@ class StartupIT {
         assertThat(found).contains("What is the mill built on?", "answered");
     }
 
+    /** They go where the collection for them is, or else into the first there is. */
+    @Test
+    void shouldKnowItsOwnDocumentsWhateverCollectionsThereAre() throws Exception {
+        Path home = Files.createDirectories(folder.resolve("home"));
+        Files.createDirectories(home.resolve("docs"));
+        Files.writeString(
+                home.resolve("docs/sluice.md"), "# Sluice\n\nThe sluice of Millrace is opened by Ottokar Wendelin.\n");
+        Files.createDirectories(data());
+        Files.writeString(data().resolve("millrace.yaml"), "collections: [notes, recipes]\n");
+
+        String found = whileUp(Map.of("JAVA_TOOL_OPTIONS", "-Dmillrace.home=" + home), url -> {
+            Awaitility.await("its own documents")
+                    .atMost(Duration.ofSeconds(30))
+                    .until(() -> search(url, "notes").contains("Ottokar Wendelin"));
+            assertThat(search(url, "recipes")).contains("\"results\":[]");
+            return ask(url, "Who opens the sluice of Millrace?");
+        });
+
+        assertThat(found).contains("Ottokar Wendelin", "sluice.md");
+    }
+
+    private static String search(String url, String collection) throws Exception {
+        HttpResponse<String> response = send(HttpRequest.newBuilder(URI.create(url + "/search"))
+                .header("Content-Type", "application/json")
+                .POST(HttpRequest.BodyPublishers.ofString(
+                        "{\"query\":\"who opens the sluice\",\"collections\":[\"" + collection + "\"]}")));
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        return response.body();
+    }
+
+    /** The ids of the log's schemas survive the database also where the services are processes of their own. */
+    @Test
+    void shouldNoteTheSchemasWhenThePartsRunAlone() throws Exception {
+        Process parts = Millrace.start(folder, "parts", NOTHING, "parts", "--data", data().toString());
+        try {
+            Awaitility.await("ready").atMost(Duration.ofMinutes(2)).until(() -> {
+                assertThat(parts.isAlive()).as(Millrace.said(folder, "parts")).isTrue();
+                return Millrace.read(folder, "parts.out").contains("millrace parts ready ");
+            });
+        } finally {
+            parts.destroy();
+            if (!parts.waitFor(15, TimeUnit.SECONDS)) {
+                parts.destroyForcibly().waitFor();
+            }
+        }
+        List<String> subjects = new ArrayList<>();
+        JSON.readTree(data().resolve("schemas.json").toFile())
+                .forEach(each -> subjects.add(each.path("subject").asText()));
+        assertThat(subjects).contains("millrace.queries-value", "millrace.dispatch.builtin-value");
+    }
+
+    @Test
+    void shouldGiveTopicsTheRetentionThatIsSetAndSaySo() throws Exception {
+        assertThat(whileUp(Map.of("MILLRACE_RETENTION_DAYS", "2d"), url -> retention(url, "millrace.queries")))
+                .isEqualTo("172800000");
+
+        Files.writeString(data().resolve("millrace.yaml"), "retention: {short: 2h, long: 30d}\n");
+        whileUp(Map.of(), url -> {
+            assertThat(retention(url, "millrace.queries")).isEqualTo("604800000");
+            assertThat(retention(url, "millrace.interactions")).isEqualTo("2592000000");
+            assertThat(retention(url, "millrace.ticks")).isEqualTo("7200000");
+            return ask(url, "Does it still answer?");
+        });
+
+        assertThat(Millrace.read(data(), "logs/millrace.log"))
+                .contains("topic millrace.queries kept records for 2d and keeps them for 7d from now on"
+                        + " (retention.days)")
+                .contains("topic millrace.interactions kept records for 400d and keeps them for 30d from now on"
+                        + " (retention.long): older ones are deleted")
+                .contains("topic millrace.ticks kept records for 1h and keeps them for 2h from now on");
+    }
+
+    private static String retention(String url, String topic) throws Exception {
+        String broker = JSON.readTree(get(url + "/status").body())
+                .at("/endpoints/kafka")
+                .asText();
+        try (Admin admin = Admin.create(Map.<String, Object>of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, broker))) {
+            ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+            return Objects.requireNonNull(
+                            admin.describeConfigs(List.of(resource)).all().get().get(resource))
+                    .get(TopicConfig.RETENTION_MS_CONFIG)
+                    .value();
+        }
+    }
+
     private interface Use {
         String with(String url) throws Exception;
     }
 
     private String whileUp(Use use) throws Exception {
-        return whileUp(List.of(), use);
+        return whileUp(List.of(), NOTHING, use);
+    }
+
+    private String whileUp(Map<String, String> environment, Use use) throws Exception {
+        return whileUp(List.of(), environment, use);
     }
 
     /** @param by what starts it */
-    private String whileUp(List<String> by, Use use) throws Exception {
+    private String whileUp(List<String> by, Map<String, String> environment, Use use) throws Exception {
         String name = "up-" + System.nanoTime();
-        Process up = Millrace.start(folder, name, NOTHING, by, "up", "--port", "0", "--data", data().toString());
+        Process up = Millrace.start(folder, name, environment, by, "up", "--port", "0", "--data", data().toString());
         try {
             Pattern ready = Pattern.compile("millrace ready (\\S+)");
             Awaitility.await("ready").atMost(Duration.ofMinutes(2)).until(() -> {

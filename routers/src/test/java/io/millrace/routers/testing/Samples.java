@@ -45,6 +45,7 @@ public final class Samples {
         return new MillraceConfig(
                 defaults.listen(),
                 defaults.kafka(),
+                defaults.retention(),
                 defaults.registry(),
                 defaults.postgres(),
                 defaults.redis(),

@@ -334,7 +334,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setConfigOrigin(override.isPresent() ? "log" : "file")
                 .setModelVersion(estimate.modelVersion())
                 .setDeployments(seen())
-                .setAttempts(state.getAttempts())
+                .setAttempts(query.getStore() ? state.getAttempts() : silent(state.getAttempts()))
                 .setDegraded(retrieval.getDegraded())
                 .build();
     }
@@ -397,8 +397,30 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setAnswer(answer)
                 .setCachedKind(fromCache ? cached.getKind() : "")
                 .setCacheTicket(retrieval.getCacheTicket())
-                .setFailure(decision.getFailure())
+                .setFailure(told(decision, state, retrieval))
                 .build();
+    }
+
+    /** A backend may repeat in its message what it was asked, and decisions are kept for more than a year. */
+    private static List<AttemptSeen> silent(List<AttemptSeen> attempts) {
+        return attempts.stream()
+                .map(attempt -> AttemptSeen.newBuilder(attempt).setMessage("").build())
+                .toList();
+    }
+
+    /** What the client is told, which a decision on a query that is not to be stored does not say. */
+    private static @Nullable Failure told(Decision decision, RoutingState state, Retrieval retrieval) {
+        Failure failure = decision.getFailure();
+        List<AttemptSeen> attempts = state.getAttempts();
+        boolean left = failure != null
+                && failure.getMessage().isEmpty()
+                && !retrieval.getQuery().getStore()
+                && !attempts.isEmpty();
+        return left
+                ? Failure.newBuilder(failure)
+                        .setMessage(attempts.get(attempts.size() - 1).getMessage())
+                        .build()
+                : failure;
     }
 
     private AttemptSeen ended(RoutingState state, Completion completion) {

@@ -4,6 +4,7 @@ import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.PrintStream;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -35,6 +36,7 @@ public final class BrokerPart implements Part {
     private static final Logger LOG = LoggerFactory.getLogger(BrokerPart.class);
     private static final String META = "kafka/meta.properties";
     private static final String META_COPY = "kafka-meta.properties";
+    private static final String BOOTSTRAP = "bootstrap.checkpoint";
     private static final int NODE = 1;
 
     /** Kafka leaves it in its folder when it stops, and deletes it when it starts. */
@@ -90,6 +92,7 @@ public final class BrokerPart implements Part {
         Exit.setHaltProcedure((code, why) -> giveUp(code));
         Exit.setExitProcedure((code, why) -> giveUp(code));
         try {
+            dropDamaged(Path.of(folder).resolve("__cluster_metadata-0"));
             if (wasKilled(Path.of(folder))) {
                 forgetKilledBroker(folder);
             }
@@ -99,8 +102,39 @@ public final class BrokerPart implements Part {
             awaitRegistration();
         } catch (RuntimeException e) {
             stop();
-            throw new UserException("Kafka cannot be started: " + e.getMessage(), e);
+            throw new UserException("Kafka cannot be started: " + e.getMessage() + advice(e), e);
         }
+    }
+
+    /**
+     * Deletes what Kafka makes anew from the metadata log, where it is damaged: else Kafka ends the process, at each start. The only voter
+     * of its quorum may forget for whom it voted.
+     */
+    private static void dropDamaged(Path metadata) {
+        drop(metadata.resolve("quorum-state"), "\\{.*\\}");
+        drop(metadata.resolve("leader-epoch-checkpoint"), "\\d+\\R\\d+(\\R\\d+ \\d+)*");
+    }
+
+    private static void drop(Path file, String form) {
+        try {
+            if (Files.exists(file)
+                    && !Files.readString(file, StandardCharsets.ISO_8859_1)
+                            .strip()
+                            .matches("(?s)" + form)) {
+                LOG.warn("{} is damaged and is made anew", file);
+                Files.delete(file);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** What helps against damage of a file that is not missed: the first start reads it, and later ones go by the log beside it. */
+    private String advice(RuntimeException e) {
+        return String.valueOf(e.getMessage()).contains(BOOTSTRAP)
+                ? " Delete " + data.root().resolve("kafka").resolve(BOOTSTRAP)
+                        + ": it is of use to the first start only, and nothing is lost"
+                : "";
     }
 
     /** Kafka ends the process of a broker whose log it cannot read or write, and would say so to its log only. */

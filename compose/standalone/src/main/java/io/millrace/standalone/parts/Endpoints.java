@@ -3,6 +3,7 @@ package io.millrace.standalone.parts;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.millrace.config.MillraceConfig;
+import io.millrace.config.Secret;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -12,7 +13,7 @@ import java.util.stream.Stream;
 /**
  * Where the standing parts are.
  *
- * @param registryUrl base of Confluent's API
+ * @param registryUrl base of Confluent's API, with user and password where it wants them
  * @param jdbcUrl of the database of the sink
  * @param redisUrl with its password
  */
@@ -28,7 +29,7 @@ public record Endpoints(
         boolean otherPostgres = !config.postgres().url().isEmpty();
         return new Endpoints(
                 prefer(config.kafka().bootstrapServers(), bootstrapServers),
-                prefer(config.registry().url(), registryUrl),
+                prefer(config.registry().address(), registryUrl),
                 prefer(config.postgres().url(), jdbcUrl),
                 otherPostgres ? config.postgres().user() : user,
                 otherPostgres ? config.postgres().password().value() : password,
@@ -88,6 +89,7 @@ public record Endpoints(
     /** Without the secrets. */
     @Override
     public String toString() {
-        return "Endpoints[" + bootstrapServers + ", " + registryUrl + ", " + jdbcUrl + "]";
+        return "Endpoints[" + bootstrapServers + ", " + Secret.masked(registryUrl) + ", " + Secret.masked(jdbcUrl)
+                + "]";
     }
 }

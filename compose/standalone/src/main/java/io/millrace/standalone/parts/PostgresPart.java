@@ -78,14 +78,16 @@ public final class PostgresPart implements Part {
     public synchronized void start() {
         Path cluster = data.folder("postgres").resolve("data");
         try {
-            Path bin = binaries();
-            List<String> unprivileged = unprivileged(bin);
-            if (!Files.exists(cluster)) {
-                initialize(bin, unprivileged, cluster);
-            }
-            own(cluster, unprivileged);
-            endPredecessor(cluster);
-            child = launch(bin, unprivileged, cluster);
+            Path bin = Undisturbed.get(this::binaries);
+            child = Undisturbed.get(() -> {
+                List<String> unprivileged = unprivileged(bin);
+                if (!Files.exists(cluster)) {
+                    initialize(bin, unprivileged, cluster);
+                }
+                own(cluster, unprivileged);
+                endPredecessor(cluster);
+                return launch(bin, unprivileged, cluster);
+            });
             awaitAndCreateDatabases();
         } catch (IOException e) {
             throw new UserException("PostgreSQL cannot be started: " + DataFolder.reason(e), e);

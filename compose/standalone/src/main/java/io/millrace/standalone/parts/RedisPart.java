@@ -61,7 +61,7 @@ public final class RedisPart implements Part {
                 daemonize no
                 """.formatted(port, password, data.folder("redis")));
         try {
-            Path binary = binary();
+            Path binary = Undisturbed.get(this::binary);
             Path snapshot = data.folder("redis").resolve("dump.rdb");
             if (!serves(binary)) {
                 if (isAlive()) {
@@ -87,13 +87,13 @@ public final class RedisPart implements Part {
 
     /** Starts the server; whether it answers, which it does not when it stopped or takes too long. */
     private boolean serves(Path binary) {
-        child = Child.start(
+        child = Undisturbed.get(() -> Child.start(
                 data,
                 name(),
                 "TERM",
                 Child.PATIENCE_SECONDS,
                 List.of(binary.toString(), data.root().resolve("redis.conf").toString()),
-                Map.of());
+                Map.of()));
         long end = System.nanoTime() + START_TIMEOUT.toNanos();
         while (!answers()) {
             if (!isAlive() || System.nanoTime() > end) {

@@ -50,7 +50,8 @@ public final class RegistryPart implements Part {
             throw new UserException("the schema registry is not where -D" + HOME_PROPERTY + " says (" + home
                     + "): build with ./millrace, or set registry.url");
         }
-        child = Child.start(data, name(), "TERM", AotCache.patience(), command(jar), environment());
+        child = Undisturbed.get(
+                () -> Child.start(data, name(), "TERM", AotCache.patience(), command(jar), environment()));
         child.awaitAnswer(data, "the schema registry", URI.create(url() + "/subjects"));
     }
 

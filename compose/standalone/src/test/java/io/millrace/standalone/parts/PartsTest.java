@@ -26,6 +26,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
@@ -189,7 +190,9 @@ class PartsTest {
     /** As the owner of a cluster may have laid out what Millrace finds there. */
     private static void shouldSayWhichTopicIsLaidOutOtherwise(Endpoints endpoints) throws Exception {
         LogSettings log = CONFIG.log(endpoints.bootstrapServers());
-        TopicAdmin topics = new TopicAdmin(log);
+        // somebody else's, as far as this knows
+        TopicAdmin topics = new TopicAdmin(
+                new LogSettings(log.bootstrapServers(), log.prefix(), log.partitions(), log.replication()));
         List<Topic<?>> both = List.of(Topics.DECISIONS, Topics.PASSAGES);
         assertThat(topics.createAndVerify(both)).isEmpty();
         assertThat(topics.createAndVerify(both)).isEmpty();
@@ -199,9 +202,12 @@ class PartsTest {
         alter(log, Topics.PASSAGES, TopicConfig.MAX_MESSAGE_BYTES_CONFIG, "1048588");
         assertThat(topics.createAndVerify(both))
                 .hasSize(3)
-                .anyMatch(line -> line.contains("millrace.decisions") && line.contains("3600000 ms"))
+                .anyMatch(line -> line.contains("millrace.decisions")
+                        && line.contains("keeps records for 1h (retention.ms), and retention.long is 400d"))
                 .anyMatch(line -> line.contains("millrace.decisions") && line.contains("7000000 bytes"))
                 .anyMatch(line -> line.contains("millrace.passages") && line.contains("1048588 bytes"));
+
+        shouldGiveTopicsThatAreThereTheRetentionThatIsSet(log);
 
         alter(log, Topics.PASSAGES, TopicConfig.CLEANUP_POLICY_CONFIG, "compact,delete");
         assertThatThrownBy(() -> topics.createAndVerify(both))
@@ -212,6 +218,43 @@ class PartsTest {
                         .createAndVerify(both))
                 .isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("needs 7", "kafka.partitions");
+    }
+
+    private static void shouldGiveTopicsThatAreThereTheRetentionThatIsSet(LogSettings ours) throws Exception {
+        List<Topic<?>> three = List.of(Topics.DECISIONS, Topics.QUERIES, Topics.PASSAGES);
+        LogSettings.Retention chosen = new LogSettings.Retention(
+                Duration.ofHours(1), Duration.ofDays(3), LogSettings.Retention.DEFAULT.lasting(), false);
+        LogSettings theirs =
+                new LogSettings(ours.bootstrapServers(), ours.prefix(), ours.partitions(), ours.replication(), chosen);
+
+        // queries are 7 d, and 3 d were chosen; decisions have 1 h, and nobody chose
+        assertThat(new TopicAdmin(theirs).createAndVerify(three))
+                .anyMatch(line -> line.contains("millrace.queries kept records for 7d and keeps them for 3d from now on"
+                        + " (retention.days): older ones are deleted"))
+                .anyMatch(line -> line.contains("millrace.decisions keeps records for 1h"));
+        assertThat(retention(ours, Topics.QUERIES)).isEqualTo("259200000");
+        assertThat(retention(ours, Topics.DECISIONS)).isEqualTo("3600000");
+
+        // on a broker of our own all is as it is set
+        assertThat(new TopicAdmin(ours).createAndVerify(three))
+                .anyMatch(line -> line.endsWith(
+                        "millrace.queries kept records for 3d and keeps them for 7d from now on" + " (retention.days)"))
+                .anyMatch(line -> line.endsWith(
+                        "millrace.decisions kept records for 1h and keeps them for 400d from now on (retention.long)"));
+        assertThat(retention(ours, Topics.QUERIES)).isEqualTo("604800000");
+        assertThat(retention(ours, Topics.DECISIONS)).isEqualTo("34560000000");
+        assertThat(new TopicAdmin(ours).createAndVerify(three)).noneMatch(line -> line.contains("kept"));
+    }
+
+    private static String retention(LogSettings log, Topic<?> topic) throws Exception {
+        try (Admin admin = Admin.create(
+                Map.<String, Object>of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, log.bootstrapServers()))) {
+            ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, log.name(topic));
+            return Objects.requireNonNull(
+                            admin.describeConfigs(List.of(resource)).all().get().get(resource))
+                    .get(TopicConfig.RETENTION_MS_CONFIG)
+                    .value();
+        }
     }
 
     private static void alter(LogSettings log, Topic<?> topic, String name, String value) throws Exception {
