@@ -8,6 +8,7 @@ final class Stop implements AutoCloseable {
     /** Whoever sent the signal gives 10 s as a rule. What is not stopped by then is stopped as by a kill, and mended by the next start. */
     private static final long PATIENCE_SECONDS = 9;
 
+    private volatile boolean signalled;
     private final CountDownLatch asked = new CountDownLatch(1);
     private final CountDownLatch done = new CountDownLatch(1);
 
@@ -34,6 +35,7 @@ final class Stop implements AutoCloseable {
      * cleaning up, the broker's controlled shutdown among them, so that the next start waits until its registration times out.
      */
     void ask(Thread worker) {
+        signalled = true;
         worker.interrupt();
         asked.countDown();
     }
@@ -52,7 +54,7 @@ final class Stop implements AutoCloseable {
 
     /** Whether the signal has come. */
     boolean isAsked() {
-        return asked.getCount() == 0;
+        return signalled;
     }
 
     /** All is stopped: the JVM may exit. */
