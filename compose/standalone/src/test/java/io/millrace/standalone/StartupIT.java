@@ -260,8 +260,14 @@ class StartupIT {
         Files.write(bootstrap, new byte[300]);
         refused(up(NOTHING, "--port", "0"), "Kafka cannot be started: ", "bootstrap.checkpoint", "Delete " + bootstrap);
         Files.delete(bootstrap);
-        for (String file : List.of("quorum-state", "leader-epoch-checkpoint")) {
-            Files.write(data().resolve("kafka/__cluster_metadata-0").resolve(file), new byte[300]);
+        for (String file : List.of(
+                "__cluster_metadata-0/quorum-state",
+                "__cluster_metadata-0/leader-epoch-checkpoint",
+                "recovery-point-offset-checkpoint",
+                "log-start-offset-checkpoint",
+                "replication-offset-checkpoint",
+                "cleaner-offset-checkpoint")) {
+            Files.write(data().resolve("kafka").resolve(file), new byte[300]);
         }
 
         Files.delete(data().resolve("postgres/data/PG_VERSION"));

@@ -15,6 +15,7 @@ import java.util.Map;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Predicate;
 import kafka.server.KafkaConfig;
 import kafka.server.KafkaRaftServer;
 import org.apache.kafka.clients.admin.Admin;
@@ -38,6 +39,13 @@ public final class BrokerPart implements Part {
     private static final String META_COPY = "kafka-meta.properties";
     private static final String BOOTSTRAP = "bootstrap.checkpoint";
     private static final int NODE = 1;
+
+    /** What Kafka notes of its partitions' logs, and reads again from these when it is not there. */
+    private static final List<String> CHECKPOINTS = List.of(
+            "recovery-point-offset-checkpoint",
+            "log-start-offset-checkpoint",
+            "replication-offset-checkpoint",
+            "cleaner-offset-checkpoint");
 
     /** Kafka leaves it in its folder when it stops, and deletes it when it starts. */
     private static final String CLEAN_SHUTDOWN = ".kafka_cleanshutdown";
@@ -92,7 +100,7 @@ public final class BrokerPart implements Part {
         Exit.setHaltProcedure((code, why) -> giveUp(code));
         Exit.setExitProcedure((code, why) -> giveUp(code));
         try {
-            dropDamaged(Path.of(folder).resolve("__cluster_metadata-0"));
+            dropDamaged(Path.of(folder));
             if (wasKilled(Path.of(folder))) {
                 forgetKilledBroker(folder);
             }
@@ -107,20 +115,33 @@ public final class BrokerPart implements Part {
     }
 
     /**
-     * Deletes what Kafka makes anew from the metadata log, where it is damaged: else Kafka ends the process, at each start. The only voter
+     * Deletes what Kafka makes anew from its logs, where it is damaged: else Kafka ends the process, at each start. The only voter
      * of its quorum may forget for whom it voted.
      */
-    private static void dropDamaged(Path metadata) {
-        drop(metadata.resolve("quorum-state"), "\\{.*\\}");
-        drop(metadata.resolve("leader-epoch-checkpoint"), "\\d+\\R\\d+(\\R\\d+ \\d+)*");
+    private static void dropDamaged(Path folder) {
+        for (String offsets : CHECKPOINTS) {
+            drop(folder.resolve(offsets), text -> isCheckpoint(text, "\\S+ \\d+ \\d+"));
+        }
+        Path metadata = folder.resolve("__cluster_metadata-0");
+        drop(metadata.resolve("leader-epoch-checkpoint"), text -> isCheckpoint(text, "\\d+ \\d+"));
+        drop(metadata.resolve("quorum-state"), text -> text.startsWith("{") && text.endsWith("}"));
     }
 
-    private static void drop(Path file, String form) {
+    /** The version, the number of lines, and so many lines; or nothing. */
+    private static boolean isCheckpoint(String text, String form) {
+        List<String> lines = text.lines().toList();
+        return text.isEmpty()
+                || (lines.size() >= 2
+                        && lines.getFirst().matches("\\d+")
+                        && lines.get(1).equals(String.valueOf(lines.size() - 2))
+                        && lines.stream().skip(2).allMatch(line -> line.matches(form)));
+    }
+
+    private static void drop(Path file, Predicate<String> whole) {
         try {
             if (Files.exists(file)
-                    && !Files.readString(file, StandardCharsets.ISO_8859_1)
-                            .strip()
-                            .matches("(?s)" + form)) {
+                    && !whole.test(
+                            Files.readString(file, StandardCharsets.ISO_8859_1).strip())) {
                 LOG.warn("{} is damaged and is made anew", file);
                 Files.delete(file);
             }
