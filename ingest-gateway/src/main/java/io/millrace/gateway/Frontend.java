@@ -86,9 +86,7 @@ final class Frontend extends VerticleBase {
         MillraceConfig.Listen listen = shared.config.listen();
         HttpServer server = vertx.createHttpServer(new HttpServerOptions()
                 .setMaxHeaderSize(HEADER_BYTES)
-                // a connection that might still speak HTTP/2 is not told of before its first byte, and could not be
-                // counted or
-                // timed; nobody speaks it without TLS
+                // one that might still speak HTTP/2, as nobody does without TLS, is not told of before its first byte
                 .setHttp2ClearTextEnabled(false)
                 // a connection that says nothing longer than the longest deadline is dead
                 .setIdleTimeout(IDLE_SECONDS)

@@ -47,7 +47,7 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
      * @param beside class of the jar that has the model
      * @param name of its files
      */
-    static synchronized OnnxBertBiEncoder load(Class<?> beside, String name, PoolingMode pooling) {
+    static OnnxBertBiEncoder load(Class<?> beside, String name, PoolingMode pooling) {
         unpackRuntime();
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions();
@@ -65,7 +65,7 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
      * Puts the runtime's own libraries into the temporary folder. The runtime would take the folder that was one when the JVM started, whatever
      * the process has set since, and a killed process would leave 16 MB there each time.
      */
-    private static void unpackRuntime() {
+    private static synchronized void unpackRuntime() {
         if (System.getProperty(LIBRARIES) != null) {
             return;
         }

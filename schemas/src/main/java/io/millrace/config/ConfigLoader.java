@@ -646,8 +646,7 @@ public final class ConfigLoader {
                 value(Settings.RETENTION_DAYS, Retention.DEFAULT.days()),
                 value(Settings.RETENTION_LONG, Retention.DEFAULT.lasting()));
         Duration deadline = value(Settings.DEADLINE, Duration.ofMinutes(2));
-        // work and answers must not expire before those who wait for them, nor what is joined before what it is joined
-        // to
+        // work and answers must not expire before those who wait for them, nor one side of a join before the other
         atLeast(Settings.RETENTION_SHORT, retention.brief(), Settings.DEADLINE, deadline);
         atLeast(Settings.RETENTION_DAYS, retention.days(), Settings.RETENTION_SHORT, retention.brief());
         atLeast(Settings.RETENTION_LONG, retention.lasting(), Settings.RETENTION_DAYS, retention.days());

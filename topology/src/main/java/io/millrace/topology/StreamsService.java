@@ -106,8 +106,7 @@ public final class StreamsService implements Service {
         // What is on the log already is fetched before something newer of another topic is processed: a tick would
         // else overtake the end of an attempt. Nothing waits for what is not written yet.
         properties.put(StreamsConfig.MAX_TASK_IDLE_MS_CONFIG, 0L);
-        // All that was fetched is taken at once, for the lag by which Streams sees what to wait for is only renewed by
-        // taking.
+        // All that was fetched is taken at once: the lag by which Streams waits is renewed by taking only.
         properties.put(StreamsConfig.consumerPrefix(ConsumerConfig.MAX_POLL_RECORDS_CONFIG), 100_000);
         properties.put(StreamsConfig.ENSURE_EXPLICIT_INTERNAL_RESOURCE_NAMING_CONFIG, true);
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 0);

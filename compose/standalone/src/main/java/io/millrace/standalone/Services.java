@@ -101,6 +101,9 @@ import org.slf4j.LoggerFactory;
 public final class Services implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Services.class);
 
+    /** What is lost without Redis. */
+    private static final String NOT_CACHED = "answers are not cached";
+
     /** Groups whose members hold partitions. */
     private static final List<String> GROUPS = List.of(
             "retrieval",
@@ -206,7 +209,7 @@ public final class Services implements AutoCloseable {
                     config,
                     searcher,
                     cache,
-                    responses(config, endpoints, rejections),
+                    responses(config, values(config, endpoints, NOT_CACHED), rejections),
                     similar(config, endpoints, rejections),
                     sessions,
                     expander(config.retrieval().expansion())));
@@ -285,8 +288,7 @@ public final class Services implements AutoCloseable {
         return new RedisValues(endpoints.redisUrl(), config.cache().timeout(), what);
     }
 
-    private ResponseCache responses(MillraceConfig config, Endpoints endpoints, Rejections rejections) {
-        RedisValues redis = values(config, endpoints, "answers are not cached");
+    private ResponseCache responses(MillraceConfig config, RedisValues redis, Rejections rejections) {
         ResponseCache made = new ResponseCache(
                 redis, rejections, log.metrics(), config.cache().ttl());
         shared.push(made);
@@ -336,10 +338,9 @@ public final class Services implements AutoCloseable {
         Optional<Claims> claims =
                 Optional.of(endpoints.redisUrl()).filter(url -> !url.isEmpty()).map(Claims::new);
         claims.ifPresent(shared::push);
-        RedisValues redis = values(config, endpoints, "answers are not cached");
-        shared.push(redis);
+        RedisValues redis = values(config, endpoints, NOT_CACHED);
         // it keeps answers and never looks
-        ResponseCache responses = responses(config, endpoints, new Rejections(redis));
+        ResponseCache responses = responses(config, redis, new Rejections(redis));
         config.dispatchable()
                 .forEach(backend ->
                         services.add(new DispatchWorker(log, config, backend, cancellations, claims, responses)));

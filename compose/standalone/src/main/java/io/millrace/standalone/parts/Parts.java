@@ -149,9 +149,7 @@ public final class Parts implements AutoCloseable {
             long start = System.nanoTime();
             if (part == broker) {
                 Undisturbed.run(part::start);
-                // a broker that serves is stopped in order; one that was stopped half-way makes the next wait for half
-                // a
-                // minute
+                // one that serves is stopped in order; the start after one that does not waits for half a minute
                 Undisturbed.check();
             } else {
                 part.start();
