@@ -8,9 +8,7 @@ import dev.langchain4j.model.embedding.onnx.OnnxBertBiEncoder;
 import dev.langchain4j.model.embedding.onnx.PoolingMode;
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Executor;
 import org.slf4j.Logger;
@@ -48,13 +46,15 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
      * @param name of its files
      */
     static OnnxBertBiEncoder load(Class<?> beside, String name, PoolingMode pooling) {
+        // the tokenizer's library tells its makers of each start on one of Amazon's machines
+        System.setProperty("OPT_OUT_TRACKING", "true");
         unpackRuntime();
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions();
-                InputStream weights = resource(beside, name + ".onnx");
-                InputStream tokenizer = resource(beside, name + "-tokenizer.json")) {
+                InputStream tokenizer = beside.getResourceAsStream("/" + name + "-tokenizer.json")) {
             options.setIntraOpNumThreads(1);
-            OrtSession session = environment.createSession(weights.readAllBytes(), options);
+            Path weights = Unpacked.file(beside, name + ".onnx");
+            OrtSession session = environment.createSession(weights.toString(), options);
             return new OnnxBertBiEncoder(environment, session, tokenizer, pooling);
         } catch (OrtException | IOException e) {
             throw new Embedder.EmbeddingException(name + " cannot be read as a model: " + e.getMessage(), e);
@@ -62,7 +62,7 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
     }
 
     /**
-     * Puts the runtime's own libraries into the temporary folder. The runtime would take the folder that was one when the JVM started, whatever
+     * Says where the runtime's own libraries are. It would unpack them itself into what was the temporary folder when the JVM started, whatever
      * the process has set since, and a killed process would leave 16 MB there each time.
      */
     private static synchronized void unpackRuntime() {
@@ -71,30 +71,14 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
         }
         String system = System.getProperty("os.name").toLowerCase(Locale.ROOT).contains("mac") ? "osx" : "linux";
         String processor = System.getProperty("os.arch").equals("aarch64") ? "aarch64" : "x64";
+        String folder = "ai/onnxruntime/native/" + system + "-" + processor + "/";
         try {
-            Path folder = Files.createTempDirectory(Path.of(System.getProperty("java.io.tmpdir")), "onnxruntime");
-            // in the opposite order when the JVM exits
-            folder.toFile().deleteOnExit();
-            for (String name : List.of("onnxruntime", "onnxruntime4j_jni")) {
-                String file = System.mapLibraryName(name);
-                try (InputStream in = resource(
-                        OrtEnvironment.class, "ai/onnxruntime/native/" + system + "-" + processor + "/" + file)) {
-                    Files.copy(in, folder.resolve(file));
-                }
-                folder.resolve(file).toFile().deleteOnExit();
-            }
-            System.setProperty(LIBRARIES, folder.toString());
+            Unpacked.file(OrtEnvironment.class, folder + System.mapLibraryName("onnxruntime"));
+            Path binding = Unpacked.file(OrtEnvironment.class, folder + System.mapLibraryName("onnxruntime4j_jni"));
+            System.setProperty(LIBRARIES, String.valueOf(binding.getParent()));
         } catch (IOException e) {
             // on another platform it knows what to do, or what to say
             LOG.debug("the libraries of ONNX Runtime are unpacked by itself", e);
         }
-    }
-
-    private static InputStream resource(Class<?> beside, String name) throws IOException {
-        InputStream in = beside.getResourceAsStream("/" + name);
-        if (in == null) {
-            throw new IOException(name + " is not on the class path");
-        }
-        return in;
     }
 }

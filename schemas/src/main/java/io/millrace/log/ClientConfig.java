@@ -33,12 +33,40 @@ public final class ClientConfig {
 
     private static final int BATCH_BYTES = 512 * 1024;
 
+    /** Begins the system properties that open a JVM to JMX. */
+    private static final String JMX = "com.sun.management.jmxremote";
+
     private ClientConfig() {}
+
+    /** An admin client. */
+    public static Map<String, Object> admin(String bootstrapServers) {
+        Map<String, Object> config = new HashMap<>(seen());
+        config.put(CommonClientConfigs.BOOTSTRAP_SERVERS_CONFIG, bootstrapServers);
+        return config;
+    }
+
+    /**
+     * Who sees the metrics of Kafka itself, for any client and the embedded broker: MBeans where this JVM was opened to JMX, else nobody. Some
+     * thousands of MBeans, which nobody else can reach, are a good part of what a start computes.
+     */
+    public static Map<String, Object> seen() {
+        return isOpen()
+                ? Map.of()
+                : Map.of(
+                        CommonClientConfigs.METRIC_REPORTER_CLASSES_CONFIG,
+                        "",
+                        CommonClientConfigs.ENABLE_METRICS_PUSH_CONFIG,
+                        false);
+    }
+
+    /** Whether this JVM was started with JMX. */
+    public static boolean isOpen() {
+        return System.getProperties().stringPropertyNames().stream().anyMatch(name -> name.startsWith(JMX));
+    }
 
     /** A producer that loses nothing and waits for nobody: acks=all, idempotent, no linger. */
     public static Map<String, Object> producer(LogSettings log) {
-        Map<String, Object> config = new HashMap<>();
-        config.put(CommonClientConfigs.BOOTSTRAP_SERVERS_CONFIG, log.bootstrapServers());
+        Map<String, Object> config = admin(log.bootstrapServers());
         config.put(ProducerConfig.KEY_SERIALIZER_CLASS_CONFIG, ByteArraySerializer.class);
         config.put(ProducerConfig.VALUE_SERIALIZER_CLASS_CONFIG, ByteArraySerializer.class);
         config.put(ProducerConfig.ACKS_CONFIG, "all");
@@ -59,8 +87,7 @@ public final class ClientConfig {
 
     /** A consumer that commits by hand and sees committed records only. */
     public static Map<String, Object> consumer(LogSettings log) {
-        Map<String, Object> config = new HashMap<>();
-        config.put(CommonClientConfigs.BOOTSTRAP_SERVERS_CONFIG, log.bootstrapServers());
+        Map<String, Object> config = admin(log.bootstrapServers());
         config.put(ConsumerConfig.KEY_DESERIALIZER_CLASS_CONFIG, ByteArrayDeserializer.class);
         config.put(ConsumerConfig.VALUE_DESERIALIZER_CLASS_CONFIG, ByteArrayDeserializer.class);
         config.put(ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, false);

@@ -1,5 +1,6 @@
 package io.millrace.standalone;
 
+import io.millrace.knowledge.Unpacked;
 import io.millrace.standalone.parts.DataFolder;
 import java.util.logging.Level;
 import java.util.logging.Logger;
@@ -17,6 +18,7 @@ final class Confinement {
         System.setProperty("java.io.tmpdir", data.folder("tmp").toString());
         // the tokenizer's native library; ~/.djl.ai without this
         System.setProperty("DJL_CACHE_DIR", data.folder("cache").toString());
+        System.setProperty(Unpacked.FOLDER_PROPERTY, data.folder("cache").toString());
         String log = data.folder("logs").resolve("millrace.log").toString();
         System.setProperty("millrace.log", log);
         // a pattern, as the name of the rolled ones is one

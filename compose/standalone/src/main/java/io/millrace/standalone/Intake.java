@@ -1,6 +1,7 @@
 package io.millrace.standalone;
 
 import io.millrace.gateway.SearchPort;
+import io.millrace.log.ClientConfig;
 import io.millrace.log.LogSettings;
 import io.millrace.log.Topic;
 import io.millrace.log.Topics;
@@ -14,7 +15,6 @@ import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
-import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
@@ -42,7 +42,7 @@ final class Intake implements AutoCloseable {
     Intake(LogSettings log, Supplier<Map<Integer, Long>> visible) {
         this.log = log;
         this.visible = visible;
-        this.admin = Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, log.bootstrapServers()));
+        this.admin = Admin.create(ClientConfig.admin(log.bootstrapServers()));
     }
 
     /** Follows what was written until its first question. */

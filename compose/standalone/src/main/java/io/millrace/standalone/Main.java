@@ -34,8 +34,12 @@ import picocli.CommandLine.Command;
             "The launcher adds",
             "  test     All tests.",
             "  bench    The benchmarks: path, streams, crash, start, sink, search, ingest."
-        },
-        subcommands = {
+        })
+public final class Main {
+    /** {@code true}: what fails is told with its stack trace. */
+    private static final String TRACE_PROPERTY = "millrace.trace";
+
+    private static final List<Class<?>> COMMANDS = List.of(
             UpCommand.class,
             DownCommand.class,
             AskCommand.class,
@@ -52,18 +56,14 @@ import picocli.CommandLine.Command;
             GarbageCommand.class,
             RebuildCommand.class,
             TrainCommand.class,
-            CommandLine.HelpCommand.class
-        })
-public final class Main {
-    /** {@code true}: what fails is told with its stack trace. */
-    private static final String TRACE_PROPERTY = "millrace.trace";
+            CommandLine.HelpCommand.class);
 
     private Main() {}
 
     /** Runs a command and exits. */
     public static void main(String[] arguments) {
         Thread.setDefaultUncaughtExceptionHandler((thread, error) -> logger().error("{} died", thread, error));
-        CommandLine line = commandLine();
+        CommandLine line = arguments.length == 0 ? commandLine() : commandLine(arguments[0]);
         showVersion(line);
         line.setExecutionExceptionHandler((error, command, result) -> {
             List<String> told = error instanceof ConfigException config ? config.errors() : List.of(oneLine(error));
@@ -81,7 +81,23 @@ public final class Main {
 
     /** All commands. */
     static CommandLine commandLine() {
-        return new CommandLine(new Main()).setCaseInsensitiveEnumValuesAllowed(true);
+        return of(COMMANDS);
+    }
+
+    /** The command of this name alone, because picocli takes a third of a second to read all of them; all, where there is none. */
+    private static CommandLine commandLine(String name) {
+        return COMMANDS.stream()
+                .filter(each -> each != CommandLine.HelpCommand.class
+                        && each.getAnnotation(Command.class).name().equals(name))
+                .findFirst()
+                .map(each -> of(List.of(each)))
+                .orElseGet(Main::commandLine);
+    }
+
+    private static CommandLine of(List<Class<?>> commands) {
+        CommandLine line = new CommandLine(new Main());
+        commands.forEach(line::addSubcommand);
+        return line.setCaseInsensitiveEnumValuesAllowed(true);
     }
 
     /** For {@code --version}, which each command has. */

@@ -28,6 +28,7 @@ import io.millrace.learners.knowledge.PassageWorker;
 import io.millrace.learners.knowledge.SourceBook;
 import io.millrace.learners.sources.ConnectWorker;
 import io.millrace.learners.sources.SourceManager;
+import io.millrace.log.ClientConfig;
 import io.millrace.log.Codecs;
 import io.millrace.log.HttpSchemaRegistry;
 import io.millrace.log.Log;
@@ -579,8 +580,11 @@ public final class Services implements AutoCloseable {
      */
     static void dismissMembers(MillraceConfig config, Endpoints endpoints) {
         LogSettings settings = config.log(endpoints.bootstrapServers());
-        try (Admin admin =
-                Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, endpoints.bootstrapServers()))) {
+        Map<String, Object> client = ClientConfig.admin(endpoints.bootstrapServers());
+        // coordinators that are still loading are asked again
+        client.put(AdminClientConfig.RETRY_BACKOFF_MS_CONFIG, 20);
+        client.put(AdminClientConfig.RETRY_BACKOFF_MAX_MS_CONFIG, 100);
+        try (Admin admin = Admin.create(client)) {
             if (!admin.listTopics(new ListTopicsOptions().listInternal(true))
                     .names()
                     .get(10, TimeUnit.SECONDS)

@@ -27,6 +27,7 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -68,10 +69,12 @@ public final class Standalone implements AutoCloseable {
             }));
             endpoints = parts.endpoints();
             parts.start(() -> {
-                if (config.kafka().bootstrapServers().isEmpty()) {
-                    Services.dismissMembers(config, parts.endpoints());
-                }
+                CompletableFuture<Void> dismissed =
+                        config.kafka().bootstrapServers().isEmpty()
+                                ? CompletableFuture.runAsync(() -> Services.dismissMembers(config, parts.endpoints()))
+                                : CompletableFuture.completedFuture(null);
                 Services.createTopics(config, parts.endpoints());
+                dismissed.join();
             });
             parts.endpoints().write(data);
             say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));

@@ -6,6 +6,7 @@ import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.SourceBook;
 import io.millrace.learners.sources.ConnectApi.ConnectException;
 import io.millrace.learners.sources.ConnectApi.Status;
+import io.millrace.log.ClientConfig;
 import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogTail;
@@ -34,7 +35,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.BiPredicate;
 import org.apache.kafka.clients.admin.Admin;
-import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
@@ -134,8 +134,7 @@ public final class SourceManager implements Service {
         this.documents = documents;
         this.book = book;
         this.isIndexed = isIndexed;
-        this.admin = Admin.create(Map.of(
-                AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, log.settings().bootstrapServers()));
+        this.admin = Admin.create(ClientConfig.admin(log.settings().bootstrapServers()));
         this.statuses = new LogTail<>("sources", Topics.SOURCE_STATUS, LogTail.From.BEGINNING, log, this::recall);
         this.commands = new LogTail<>("sources-commands", Topics.COMMANDS, LogTail.From.END, log, this::command);
         this.thread = Thread.ofPlatform().name("sources").daemon().unstarted(this::run);

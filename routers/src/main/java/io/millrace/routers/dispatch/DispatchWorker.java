@@ -31,7 +31,6 @@ import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
-import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.consumer.AcknowledgeType;
@@ -225,8 +224,7 @@ public final class DispatchWorker implements Service {
     /** Group settings belong to the broker; every worker sets the same. */
     private static void configure(LogSettings settings, String group)
             throws InterruptedException, ExecutionException, TimeoutException {
-        try (Admin admin =
-                Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, settings.bootstrapServers()))) {
+        try (Admin admin = Admin.create(ClientConfig.admin(settings.bootstrapServers()))) {
             ConfigResource resource = new ConfigResource(ConfigResource.Type.GROUP, group);
             // latest, the default, would skip work that was there before the first worker
             set(admin, resource, Map.of("share.auto.offset.reset", "earliest"));

@@ -1,5 +1,6 @@
 package io.millrace.standalone.parts;
 
+import io.millrace.log.ClientConfig;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.io.OutputStream;
@@ -24,6 +25,7 @@ import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.errors.BrokerIdNotRegisteredException;
 import org.apache.kafka.common.errors.NotControllerException;
 import org.apache.kafka.common.errors.UnsupportedVersionException;
+import org.apache.kafka.common.metrics.JmxReporter;
 import org.apache.kafka.common.utils.Exit;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.metadata.storage.Formatter;
@@ -255,6 +257,11 @@ public final class BrokerPart implements Part {
         s.put("advertised.listeners", "PLAINTEXT://127.0.0.1:" + port);
         s.put("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT");
         s.put("log.dirs", folder);
+        s.putAll(ClientConfig.seen());
+        if (!ClientConfig.isOpen()) {
+            // the broker's older metrics, which know no reporter
+            s.put(JmxReporter.EXCLUDE_CONFIG, ".*");
+        }
         s.put("auto.create.topics.enable", false);
         s.put("message.max.bytes", 32 * 1024 * 1024);
         s.put("replica.fetch.max.bytes", 32 * 1024 * 1024);
@@ -311,7 +318,7 @@ public final class BrokerPart implements Part {
 
     /** Startup returns when the broker is unfenced; a client sees it a moment later. */
     private void awaitRegistration() {
-        try (Admin admin = Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, bootstrapServers()))) {
+        try (Admin admin = Admin.create(ClientConfig.admin(bootstrapServers()))) {
             admin.describeCluster().nodes().get(START_TIMEOUT.toSeconds(), TimeUnit.SECONDS);
         } catch (ExecutionException | TimeoutException e) {
             throw new IllegalStateException("it does not answer: " + e.getMessage(), e);
