@@ -23,6 +23,7 @@ import io.millrace.schema.Passage;
 import io.millrace.service.Service;
 import io.millrace.sinks.index.IndexProjection;
 import io.vertx.core.json.JsonObject;
+import java.lang.management.GarbageCollectorMXBean;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -60,8 +61,9 @@ public final class IngestBenchmark implements Callable<Integer> {
 
     @Option(
             names = "--warm-up",
-            defaultValue = "5",
-            description = "Rounds before: the compiler takes a core for the first ones (default: ${DEFAULT-VALUE})")
+            defaultValue = "14",
+            description =
+                    "Rounds before: the compiler takes a core for the first ones, and is at work for two minutes (default: ${DEFAULT-VALUE})")
     private int warmUp;
 
     @Override
@@ -107,11 +109,14 @@ public final class IngestBenchmark implements Callable<Integer> {
         List<Double> ingest = new ArrayList<>();
         List<Double> alone = new ArrayList<>();
         long[] processor = new long[2];
+        long[] machinery = new long[2];
         List<List<String>> texts = List.of();
         for (int round = 0; round < warmUp + rounds; round++) {
             long began = processorTime();
+            long[] compiled = machinery();
             double ingested = ingest(log, index, "round-" + round);
             long between = processorTime();
+            long[] since = machinery();
             if (texts.isEmpty()) {
                 texts = texts(index);
             }
@@ -121,14 +126,18 @@ public final class IngestBenchmark implements Callable<Integer> {
                 alone.add(embedded);
                 processor[0] += processorTime() - between;
                 processor[1] += between - began;
+                machinery[0] += since[0] - compiled[0];
+                machinery[1] += since[1] - compiled[1];
             }
         }
         int passages = rounds * texts.stream().mapToInt(List::size).sum();
         System.out.printf(
                 Locale.ROOT,
-                "%nprocessor time a passage: alone %.2f ms, ingested %.2f ms%n",
+                "%nprocessor time a passage: alone %.2f ms, ingested %.2f ms; meanwhile the compiler worked %.2f ms and the collector %.2f ms%n",
                 processor[0] / 1e6 / passages,
-                processor[1] / 1e6 / passages);
+                processor[1] / 1e6 / passages,
+                (double) machinery[0] / passages,
+                (double) machinery[1] / passages);
         System.out.printf("passages a second, by round: alone %s, ingested %s%n", rounded(alone), rounded(ingest));
         report(texts.stream().mapToInt(List::size).sum(), median(ingest), median(alone));
     }
@@ -198,6 +207,16 @@ public final class IngestBenchmark implements Callable<Integer> {
     /** Of this process, nanoseconds: what others have on the machine does not change it. */
     private static long processorTime() {
         return ((OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
+    }
+
+    /** What the compiler and the collector have worked so far, milliseconds. */
+    private static long[] machinery() {
+        return new long[] {
+            ManagementFactory.getCompilationMXBean().getTotalCompilationTime(),
+            ManagementFactory.getGarbageCollectorMXBeans().stream()
+                    .mapToLong(GarbageCollectorMXBean::getCollectionTime)
+                    .sum()
+        };
     }
 
     private static List<Long> rounded(List<Double> values) {

@@ -25,8 +25,14 @@ import org.slf4j.LoggerFactory;
 public final class IndexProjection implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(IndexProjection.class);
 
-    /** How long a passage may stay invisible. */
+    /** How long a passage may stay invisible when no other follows it at once. */
     private static final long REFRESH_MS = 200;
+
+    /**
+     * And while others do. Each refresh makes a segment with a graph of its own, which merges make again: a fifth of them costs
+     * a good part less.
+     */
+    private static final long BUSY_REFRESH_MS = 1_000;
 
     /** How much is read again after a kill; a commit syncs files. */
     private static final long COMMIT_MS = 5_000;
@@ -43,6 +49,10 @@ public final class IndexProjection implements Service {
             Thread.ofPlatform().name("index-settle").daemon().factory());
 
     private volatile boolean dirty;
+
+    /** Of the timer's thread only. */
+    private long refreshedAt = System.nanoTime();
+
     private volatile boolean uncommitted;
 
     /** Also of an index that an earlier process left. */
@@ -89,11 +99,16 @@ public final class IndexProjection implements Service {
     private void refresh() {
         Map<Integer, Long> handled = tail.positions();
         try {
-            if (dirty) {
+            long now = System.nanoTime();
+            if (!dirty) {
+                lastLagMs = 0;
+            } else if (now - writtenAt < TimeUnit.MILLISECONDS.toNanos(REFRESH_MS)
+                    && now - refreshedAt < TimeUnit.MILLISECONDS.toNanos(BUSY_REFRESH_MS)) {
+                return;
+            } else {
                 dirty = false;
                 index.refresh();
-            } else {
-                lastLagMs = 0;
+                refreshedAt = System.nanoTime();
             }
             visible = handled;
         } catch (RuntimeException e) {
@@ -145,7 +160,7 @@ public final class IndexProjection implements Service {
     @Override
     public void start() {
         tail.start();
-        timer.scheduleWithFixedDelay(this::refresh, REFRESH_MS, REFRESH_MS, TimeUnit.MILLISECONDS);
+        timer.scheduleWithFixedDelay(this::refresh, REFRESH_MS, REFRESH_MS / 4, TimeUnit.MILLISECONDS);
         timer.scheduleWithFixedDelay(this::commit, COMMIT_MS, COMMIT_MS, TimeUnit.MILLISECONDS);
         long quiet = settleAfter.toMillis();
         settling.scheduleWithFixedDelay(this::settle, quiet, quiet / 10, TimeUnit.MILLISECONDS);
