@@ -40,6 +40,8 @@ final class RequestTime extends ChannelInboundHandlerAdapter {
     private Part part = Part.HEAD;
     private boolean silent = true;
     private boolean chat;
+    /** An answer was owed when its time had passed. */
+    private boolean waited;
 
     /** When the request that is being read began, as of {@link System#nanoTime}. */
     private long began = System.nanoTime();
@@ -73,6 +75,7 @@ final class RequestTime extends ChannelInboundHandlerAdapter {
         silent = false;
         if (part == Part.NONE) {
             part = Part.HEAD;
+            waited = false;
             began = System.nanoTime();
         }
         context.fireChannelRead(bytes);
@@ -123,6 +126,13 @@ final class RequestTime extends ChannelInboundHandlerAdapter {
             lookIn(left);
         } else if (HalfClosed.owesAnswer(channel)) {
             // it is the answer that takes its time; what the client sent behind its request is read afterwards
+            waited = true;
+            lookIn(head);
+        } else if (waited) {
+            // nor is the client late that finishes when it has its answer
+            waited = false;
+            began = System.nanoTime();
+            watched = began;
             lookIn(head);
         } else {
             end();

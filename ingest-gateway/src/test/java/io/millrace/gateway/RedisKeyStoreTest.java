@@ -27,7 +27,12 @@ class RedisKeyStoreTest {
         try (ServerSocket free = new ServerSocket(0)) {
             port = free.getLocalPort();
         }
-        redis = RedisServer.newRedisServer().port(port).bind("127.0.0.1").build();
+        redis = RedisServer.newRedisServer()
+                .port(port)
+                .bind("127.0.0.1")
+                // what it would leave in the temporary folder
+                .setting("save \"\"")
+                .build();
         redis.start();
         url = "redis://127.0.0.1:" + port;
     }

@@ -109,9 +109,10 @@ class SlowClientTest {
     @Test
     void shouldLetAStreamLiveAndWhatItsClientSendsBehindIt() throws Exception {
         try (Socket socket = connect()) {
+            int before = harness.wire.sent(Query.class).size();
             say(socket, head(CHAT, HI_STREAM.length()) + HI_STREAM);
             await().atMost(Duration.ofSeconds(5))
-                    .until(() -> !harness.wire.sent(Query.class).isEmpty());
+                    .until(() -> harness.wire.sent(Query.class).size() > before);
             Query query = harness.wire.sent(Query.class).getLast();
             say(socket, LIVE.substring(0, 20));
             for (int i = 0; i < 6; i++) {
@@ -126,6 +127,22 @@ class SlowClientTest {
                     .contains("{\"piece\":5}", "[DONE]")
                     .doesNotContain("408")
                     .containsPattern("(?s)HTTP/1.1 200 .*HTTP/1.1 200 ");
+        }
+    }
+
+    @Test
+    void shouldAnswer408WhenWhatCameBehindAStreamIsNeverFinished() throws Exception {
+        try (Socket socket = connect()) {
+            int before = harness.wire.sent(Query.class).size();
+            say(socket, head(CHAT, HI_STREAM.length()) + HI_STREAM);
+            await().atMost(Duration.ofSeconds(5))
+                    .until(() -> harness.wire.sent(Query.class).size() > before);
+            Query query = harness.wire.sent(Query.class).getLast();
+            say(socket, LIVE.substring(0, 20));
+            Thread.sleep(LIMIT.toMillis() * 3 / 2);
+            harness.wire.reply(FakeWire.answer(query, 0, "whole"));
+
+            assertThat(rest(socket)).startsWith("HTTP/1.1 200 ").containsPattern("(?s)\\[DONE\\].*HTTP/1.1 408 ");
         }
     }
 

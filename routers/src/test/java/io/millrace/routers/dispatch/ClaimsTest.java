@@ -18,7 +18,7 @@ class ClaimsTest {
     @Test
     void shouldGiveAnAttemptToOneWorkerOnly() throws Exception {
         int port = freePort();
-        RedisServer server = new RedisServer(port);
+        RedisServer server = server(port);
         server.start();
         try (Claims one = new Claims("redis://127.0.0.1:" + port);
                 Claims two = new Claims("redis://127.0.0.1:" + port)) {
@@ -35,7 +35,7 @@ class ClaimsTest {
     @Test
     void shouldSayUnknownAtOnceAndClaimAgainWhenRedisWasAway() throws Exception {
         int port = freePort();
-        RedisServer server = new RedisServer(port);
+        RedisServer server = server(port);
         try (Claims claims = new Claims("redis://127.0.0.1:" + port)) {
             long began = System.nanoTime();
             assertThat(claims.claim(id, 1, "one", Optional.empty())).isEqualTo(Claim.UNKNOWN);
@@ -49,6 +49,15 @@ class ClaimsTest {
         } finally {
             server.stop();
         }
+    }
+
+    private static RedisServer server(int port) throws IOException {
+        return RedisServer.newRedisServer()
+                .port(port)
+                .bind("127.0.0.1")
+                // what it would leave in the temporary folder
+                .setting("save \"\"")
+                .build();
     }
 
     private static int freePort() throws IOException {

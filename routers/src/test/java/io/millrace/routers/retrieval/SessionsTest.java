@@ -33,7 +33,12 @@ class SessionsTest {
         // a codec vouches for our records to Avro
         new Codecs(new InMemorySchemaRegistry(), "").of(Topics.QUERIES);
         int port = freePort();
-        redis = new RedisServer(port);
+        redis = RedisServer.newRedisServer()
+                .port(port)
+                .bind("127.0.0.1")
+                // what it would leave in the temporary folder
+                .setting("save \"\"")
+                .build();
         redis.start();
         url = "redis://127.0.0.1:" + port;
     }
