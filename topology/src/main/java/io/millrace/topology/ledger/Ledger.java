@@ -120,7 +120,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
 
     @Override
     public void process(Record<String, byte[]> record) {
-        now = Math.max(now, record.timestamp());
+        now = record.timestamp();
         RecordMetadata at = context().recordMetadata().orElseThrow();
         String topic = at.topic();
         boolean completion = topic.equals(log.name(Topics.COMPLETIONS));
@@ -363,7 +363,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 close(id, expired(state));
             }
         }
-        if (now - swept >= SWEEP_MS) {
+        if (Math.abs(now - swept) >= SWEEP_MS) {
             swept = now;
             forget();
         }

@@ -91,7 +91,9 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
      */
     private final Map<String, Long> ended = new LinkedHashMap<>();
 
+    /** Of the record at hand, not the largest: a clock that was wrong for a moment would leave every later query without time. */
     private long now;
+
     private @Nullable KeyValueStore<String, RoutingState> open;
     private @Nullable KeyValueStore<String, Lease> held;
 
@@ -138,7 +140,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
 
     @Override
     public void process(Record<String, byte[]> record) {
-        now = Math.max(now, record.timestamp());
+        now = record.timestamp();
         RecordMetadata at = context().recordMetadata().orElseThrow();
         String topic = at.topic();
         try {
