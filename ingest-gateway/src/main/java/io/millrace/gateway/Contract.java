@@ -31,9 +31,9 @@ import java.util.regex.Pattern;
  * The contract: openapi.yaml with the limits of this configuration.
  *
  * @param openapi what requests are validated against
- * @param effective what is served
+ * @param yaml what {@code GET /openapi.yaml} serves
  */
-record Contract(OpenAPIContract openapi, JsonObject effective) {
+record Contract(OpenAPIContract openapi, Buffer yaml) {
     private static final String RESOURCE = "openapi.yaml";
     private static final JsonFactory STRICT = JsonFactory.builder()
             .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
@@ -47,17 +47,8 @@ record Contract(OpenAPIContract openapi, JsonObject effective) {
     /** Reads the contract and puts the configuration's limits into it. */
     static Future<Contract> load(Vertx vertx, MillraceConfig config) {
         JsonObject contract = effective(config);
-        return OpenAPIContract.from(vertx, requestsOnly(contract.copy()))
-                .map(openapi -> new Contract(openapi, contract));
-    }
-
-    /** What {@code GET /openapi.yaml} serves. Written when somebody asks, and not at each start. */
-    Buffer yaml() {
-        try {
-            return Buffer.buffer(new YAMLMapper().writeValueAsBytes(new ObjectMapper().readTree(effective.encode())));
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
+        Buffer yaml = Buffer.buffer(toYaml(contract));
+        return OpenAPIContract.from(vertx, requestsOnly(contract.copy())).map(openapi -> new Contract(openapi, yaml));
     }
 
     private static JsonObject effective(MillraceConfig config) {
@@ -77,6 +68,14 @@ record Contract(OpenAPIContract openapi, JsonObject effective) {
             JsonNode tree = new YAMLMapper().readTree(in);
             // through text: the validator changes the contract, and wants Vert.x's own objects
             return new JsonObject(new ObjectMapper().writeValueAsString(tree));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static byte[] toYaml(JsonObject contract) {
+        try {
+            return new YAMLMapper().writeValueAsBytes(new ObjectMapper().readTree(contract.encode()));
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

@@ -109,12 +109,7 @@ class SlowClientTest {
     @Test
     void shouldLetAStreamLiveAndWhatItsClientSendsBehindIt() throws Exception {
         try (Socket socket = connect()) {
-            int before = harness.wire.sent(Query.class).size();
-            say(socket, head(CHAT, HI_STREAM.length()) + HI_STREAM);
-            await().atMost(Duration.ofSeconds(5))
-                    .until(() -> harness.wire.sent(Query.class).size() > before);
-            Query query = harness.wire.sent(Query.class).getLast();
-            say(socket, LIVE.substring(0, 20));
+            Query query = streamAndHalfAHead(socket);
             for (int i = 0; i < 6; i++) {
                 harness.wire.reply(FakeWire.delta(query, i, "{\"piece\":" + i + "}"));
                 Thread.sleep(LIMIT.toMillis() / 2);
@@ -133,17 +128,22 @@ class SlowClientTest {
     @Test
     void shouldAnswer408WhenWhatCameBehindAStreamIsNeverFinished() throws Exception {
         try (Socket socket = connect()) {
-            int before = harness.wire.sent(Query.class).size();
-            say(socket, head(CHAT, HI_STREAM.length()) + HI_STREAM);
-            await().atMost(Duration.ofSeconds(5))
-                    .until(() -> harness.wire.sent(Query.class).size() > before);
-            Query query = harness.wire.sent(Query.class).getLast();
-            say(socket, LIVE.substring(0, 20));
+            Query query = streamAndHalfAHead(socket);
             Thread.sleep(LIMIT.toMillis() * 3 / 2);
             harness.wire.reply(FakeWire.answer(query, 0, "whole"));
 
             assertThat(rest(socket)).startsWith("HTTP/1.1 200 ").containsPattern("(?s)\\[DONE\\].*HTTP/1.1 408 ");
         }
+    }
+
+    /** The query of a stream behind which its client has sent the first bytes of another request. */
+    private static Query streamAndHalfAHead(Socket socket) throws IOException {
+        int before = harness.wire.sent(Query.class).size();
+        say(socket, head(CHAT, HI_STREAM.length()) + HI_STREAM);
+        await().atMost(Duration.ofSeconds(5))
+                .until(() -> harness.wire.sent(Query.class).size() > before);
+        say(socket, LIVE.substring(0, 20));
+        return harness.wire.sent(Query.class).getLast();
     }
 
     private static double gauge(String name) {

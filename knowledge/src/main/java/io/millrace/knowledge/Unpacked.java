@@ -14,7 +14,7 @@ import java.util.zip.CRC32;
 
 /**
  * What is in a jar and wanted as a file: unpacked by the first start, and found by the later ones. Models and native libraries are some 40 MB,
- * whose inflating took a tenth of what a start computes.
+ * which each start would inflate.
  */
 public final class Unpacked {
     /** The folder that keeps the files; without it they go when the JVM exits. */

@@ -40,7 +40,7 @@ public final class ClientConfig {
 
     /** An admin client. */
     public static Map<String, Object> admin(String bootstrapServers) {
-        Map<String, Object> config = new HashMap<>(seen());
+        Map<String, Object> config = new HashMap<>(metrics());
         config.put(CommonClientConfigs.BOOTSTRAP_SERVERS_CONFIG, bootstrapServers);
         return config;
     }
@@ -49,8 +49,8 @@ public final class ClientConfig {
      * Who sees the metrics of Kafka itself, for any client and the embedded broker: MBeans where this JVM was opened to JMX, else nobody. Some
      * thousands of MBeans, which nobody else can reach, are a good part of what a start computes.
      */
-    public static Map<String, Object> seen() {
-        return isOpen()
+    public static Map<String, Object> metrics() {
+        return hasJmx()
                 ? Map.of()
                 : Map.of(
                         CommonClientConfigs.METRIC_REPORTER_CLASSES_CONFIG,
@@ -60,7 +60,7 @@ public final class ClientConfig {
     }
 
     /** Whether this JVM was started with JMX. */
-    public static boolean isOpen() {
+    public static boolean hasJmx() {
         return System.getProperties().stringPropertyNames().stream().anyMatch(name -> name.startsWith(JMX));
     }
 

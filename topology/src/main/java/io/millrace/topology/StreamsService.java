@@ -94,7 +94,7 @@ public final class StreamsService implements Service {
 
     private static Properties common(Log log, String application, Path stateDir) {
         Properties properties = new Properties();
-        properties.putAll(ClientConfig.seen());
+        properties.putAll(ClientConfig.metrics());
         properties.put(StreamsConfig.APPLICATION_ID_CONFIG, log.settings().group(application));
         properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, log.settings().bootstrapServers());
         properties.put(StreamsConfig.STATE_DIR_CONFIG, stateDir.toString());

@@ -208,10 +208,11 @@ public final class BrokerPart implements Part {
 
     private void unregister() throws InterruptedException, ExecutionException, TimeoutException {
         long until = System.nanoTime() + START_TIMEOUT.toNanos();
+        Map<String, Object> client = new HashMap<>(ClientConfig.metrics());
+        client.put(AdminClientConfig.BOOTSTRAP_CONTROLLERS_CONFIG, "127.0.0.1:" + controllerPort);
         while (true) {
             // a client that was told once that a controller talks to brokers only asks no more: each try has its own
-            try (Admin admin = Admin.create(
-                    Map.of(AdminClientConfig.BOOTSTRAP_CONTROLLERS_CONFIG, "127.0.0.1:" + controllerPort))) {
+            try (Admin admin = Admin.create(client)) {
                 admin.unregisterBroker(NODE).all().get(START_TIMEOUT.toSeconds(), TimeUnit.SECONDS);
                 return;
             } catch (ExecutionException e) {
@@ -257,8 +258,8 @@ public final class BrokerPart implements Part {
         s.put("advertised.listeners", "PLAINTEXT://127.0.0.1:" + port);
         s.put("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT");
         s.put("log.dirs", folder);
-        s.putAll(ClientConfig.seen());
-        if (!ClientConfig.isOpen()) {
+        s.putAll(ClientConfig.metrics());
+        if (!ClientConfig.hasJmx()) {
             // the broker's older metrics, which know no reporter
             s.put(JmxReporter.EXCLUDE_CONFIG, ".*");
         }
