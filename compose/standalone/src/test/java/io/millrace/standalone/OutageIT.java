@@ -23,11 +23,13 @@ import java.util.Map;
 import java.util.OptionalInt;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.config.TopicConfig;
 import org.junit.jupiter.api.AfterAll;
@@ -507,9 +509,39 @@ class OutageIT {
         }
     }
 
-    /** Last, since an index that is closed stays closed until its process starts again. */
+    /** A member that is gone is in its group until its session ends; work on partitions that only it reads would wait for that. */
     @Test
     @Order(11)
+    void shouldHaveEveryWorkerTakeFromAllPartitions() throws Exception {
+        LogSettings settings = stack.log().settings();
+        String group = settings.group("dispatch-local");
+        String topic = settings.name(Topics.dispatch("local"));
+        try (Admin admin = Admin.create(ClientConfig.admin(settings.bootstrapServers()))) {
+            Set<TopicPartition> all = admin.describeTopics(List.of(topic)).allTopicNames().get().values().stream()
+                    .flatMap(described -> described.partitions().stream())
+                    .map(partition -> new TopicPartition(topic, partition.partition()))
+                    .collect(Collectors.toSet());
+            assertThat(all).hasSizeGreaterThan(1);
+
+            stack.run("second dispatch", Set.of("dispatch"));
+            try {
+                await(
+                        "two workers with all partitions each",
+                        () -> admin.describeShareGroups(List.of(group)).all().get().values().stream()
+                                .flatMap(described -> described.members().stream())
+                                .map(member -> member.assignment().topicPartitions())
+                                .toList()
+                                .equals(List.of(all, all)));
+            } finally {
+                stack.stop("second dispatch");
+            }
+        }
+        assertThat(content(stack.chat("plain-local", "Good again", ""))).startsWith("local: ");
+    }
+
+    /** Last, since an index that is closed stays closed until its process starts again. */
+    @Test
+    @Order(12)
     void shouldGoOnWithoutEvidenceWhenTheIndexIsBroken() throws Exception {
         stack.group("main").searcher().orElseThrow().index().close();
 

@@ -312,6 +312,7 @@ public final class BrokerPart implements Part {
             s.put("group." + kind + ".session.timeout.ms", 6_000);
         }
         s.put("group.share.min.record.lock.duration.ms", 1_000);
+        s.put("group.share.assignors", EverywhereAssignor.class.getName());
         // A killed transaction is looked for every 10 s by default; read_committed readers wait for it.
         s.put("transaction.abort.timed.out.transaction.cleanup.interval.ms", 1_000);
         return s;
