@@ -147,7 +147,9 @@ final class LogWire implements Wire {
         opener.interrupt();
         sender.shutdown();
         try {
-            opener.join(Duration.ofSeconds(1));
+            if (opener.getState() != Thread.State.NEW) {
+                opener.join(Duration.ofSeconds(1));
+            }
             if (!sender.awaitTermination(1, TimeUnit.SECONDS)) {
                 sender.shutdownNow();
             }

@@ -534,6 +534,15 @@ public final class Services implements AutoCloseable {
 
     /** Starts all, in parallel, and waits until they are ready. */
     public void start() {
+        start(() -> {});
+    }
+
+    /**
+     * Starts all, in parallel, and waits until they are ready.
+     *
+     * @param proof is done here when all that queries need is ready; the others become ready beside it
+     */
+    public void start(Runnable proof) {
         List<CompletableFuture<Void>> starting = services.stream()
                 .map(service -> CompletableFuture.runAsync(service::start))
                 .toList();
@@ -545,12 +554,14 @@ public final class Services implements AutoCloseable {
             Thread.currentThread().interrupt();
             throw new UserException("interrupted while services started", e);
         }
-        awaitReady();
+        awaitReady(services.stream().filter(Service::isEssential).toList());
+        proof.run();
+        awaitReady(services.stream().filter(service -> !service.isEssential()).toList());
     }
 
-    private void awaitReady() {
+    private static void awaitReady(List<Service> awaited) {
         long began = System.nanoTime();
-        List<Service> waiting = new ArrayList<>(services);
+        List<Service> waiting = new ArrayList<>(awaited);
         while (!waiting.isEmpty()) {
             for (Service service : List.copyOf(waiting)) {
                 if (service.isReady()) {

@@ -85,8 +85,7 @@ public final class Standalone implements AutoCloseable {
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
             SchemaBook.note(data, services.log().codecs().registry(), config);
-            services.start();
-            prove();
+            services.start(this::prove);
             say.accept("services are up after %.1f s: a query went through the log into Postgres"
                     .formatted(seconds(began)));
             data.announce(url());
