@@ -57,6 +57,13 @@ public final class PathBenchmark implements Callable<Integer> {
 
     private static final Duration START = Duration.ofMinutes(2);
 
+    private static final Duration WINDOW = Duration.ofSeconds(10);
+
+    /** Windows in a row that are not faster than the fastest before. */
+    private static final int PATIENCE = 4;
+
+    private static final double FASTER = 1.02;
+
     @Option(
             names = "--clients",
             split = ",",
@@ -75,8 +82,9 @@ public final class PathBenchmark implements Callable<Integer> {
 
     @Option(
             names = "--warm-up",
-            defaultValue = "20",
-            description = "Seconds of 64 clients for each target before the first round (default: ${DEFAULT-VALUE})")
+            defaultValue = "300",
+            description =
+                    "Most seconds of 64 clients for each target before the first round; less when it gets no faster (default: ${DEFAULT-VALUE})")
     private int warmUp;
 
     @Option(names = "--portkey", description = "Folder in which `npm install @portkey-ai/gateway` was run.")
@@ -129,10 +137,10 @@ public final class PathBenchmark implements Callable<Integer> {
                 List<Floor> floors = List.of(plain, same);
                 System.err.println("warming up");
                 for (Floor floor : floors) {
-                    floor.closed(64, Duration.ZERO, Duration.ofSeconds(Math.max(1, warmUp / 4)));
+                    warmUp(window -> floor.closed(64, Duration.ZERO, window));
                 }
                 for (Contender contender : contenders) {
-                    load.closed(contender.target(), 64, Duration.ZERO, Duration.ofSeconds(warmUp));
+                    warmUp(window -> load.closed(contender.target(), 64, Duration.ZERO, window));
                 }
                 JsonArray report = new JsonArray();
                 for (int count : clients) {
@@ -149,6 +157,27 @@ public final class PathBenchmark implements Callable<Integer> {
             Utils.delete(folder.toFile());
         }
         return 0;
+    }
+
+    private interface Load {
+        Result run(Duration window) throws InterruptedException;
+    }
+
+    /** Until the compiler has nothing left that shows: as long as one of the last windows was the fastest. */
+    private void warmUp(Load load) throws InterruptedException {
+        double fastest = 0;
+        int since = 0;
+        for (int window = 1; window * WINDOW.toSeconds() <= warmUp && since < PATIENCE; window++) {
+            Result result = load.run(WINDOW);
+            since = result.rate() > fastest * FASTER ? 0 : since + 1;
+            fastest = Math.max(fastest, result.rate());
+            System.err.printf(
+                    Locale.ROOT,
+                    "  %-22s %6.0f /s after %d s%n",
+                    result.name(),
+                    result.rate(),
+                    window * WINDOW.toSeconds());
+        }
     }
 
     private JsonObject measure(LoadGenerator load, List<Floor> floors, List<Contender> contenders, int count)
