@@ -534,15 +534,12 @@ public final class Services implements AutoCloseable {
 
     /** Starts all, in parallel, and waits until they are ready. */
     public void start() {
-        start(() -> {});
+        startEssential();
+        awaitOthers();
     }
 
-    /**
-     * Starts all, in parallel, and waits until they are ready.
-     *
-     * @param proof is done here when all that queries need is ready; the others become ready beside it
-     */
-    public void start(Runnable proof) {
+    /** Starts all, in parallel, and waits until those are ready that queries need: from then on they are answered. */
+    void startEssential() {
         List<CompletableFuture<Void>> starting = services.stream()
                 .map(service -> CompletableFuture.runAsync(service::start))
                 .toList();
@@ -555,7 +552,10 @@ public final class Services implements AutoCloseable {
             throw new UserException("interrupted while services started", e);
         }
         awaitReady(services.stream().filter(Service::isEssential).toList());
-        proof.run();
+    }
+
+    /** Waits until those are ready that catch up from the log. */
+    void awaitOthers() {
         awaitReady(services.stream().filter(service -> !service.isEssential()).toList());
     }
 

@@ -85,7 +85,10 @@ public final class Standalone implements AutoCloseable {
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
             SchemaBook.note(data, services.log().codecs().registry(), config);
-            services.start(this::prove);
+            services.startEssential();
+            CompletableFuture<String> first = gateway.probe();
+            services.awaitOthers();
+            prove(first);
             say.accept("services are up after %.1f s: a query went through the log into Postgres"
                     .formatted(seconds(began)));
             data.announce(url());
@@ -139,10 +142,14 @@ public final class Standalone implements AutoCloseable {
         }
     }
 
-    /** One query through the log and into the database. */
-    private void prove() {
+    /**
+     * One query through the log and into the database.
+     *
+     * @param first completes with its interaction id when it is answered
+     */
+    private void prove(CompletableFuture<String> first) {
         try {
-            String id = gateway.probe().get(PROOF_WAIT.toSeconds(), TimeUnit.SECONDS);
+            String id = first.get(PROOF_WAIT.toSeconds(), TimeUnit.SECONDS);
             long end = System.nanoTime() + PROOF_WAIT.toNanos();
             try (Connection connection =
                             DriverManager.getConnection(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
