@@ -62,6 +62,7 @@ public final class PathBenchmark implements Callable<Integer> {
     /** Windows in a row that are not faster than the fastest before. */
     private static final int PATIENCE = 4;
 
+    /** Times the fastest rate: less is noise. */
     private static final double FASTER = 1.02;
 
     @Option(

@@ -534,12 +534,13 @@ public final class Services implements AutoCloseable {
 
     /** Starts all, in parallel, and waits until they are ready. */
     public void start() {
-        startEssential();
+        startAll();
+        awaitEssential();
         awaitOthers();
     }
 
-    /** Starts all, in parallel, and waits until those are ready that queries need: from then on they are answered. */
-    void startEssential() {
+    /** Starts all, in parallel, and does not wait until they are ready. */
+    void startAll() {
         List<CompletableFuture<Void>> starting = services.stream()
                 .map(service -> CompletableFuture.runAsync(service::start))
                 .toList();
@@ -551,6 +552,10 @@ public final class Services implements AutoCloseable {
             Thread.currentThread().interrupt();
             throw new UserException("interrupted while services started", e);
         }
+    }
+
+    /** Waits until those are ready that queries need: from then on they are answered. */
+    void awaitEssential() {
         awaitReady(services.stream().filter(Service::isEssential).toList());
     }
 

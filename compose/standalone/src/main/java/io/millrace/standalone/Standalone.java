@@ -85,7 +85,8 @@ public final class Standalone implements AutoCloseable {
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
             SchemaBook.note(data, services.log().codecs().registry(), config);
-            services.startEssential();
+            services.startAll();
+            services.awaitEssential();
             CompletableFuture<String> first = gateway.probe();
             services.awaitOthers();
             prove(first);
