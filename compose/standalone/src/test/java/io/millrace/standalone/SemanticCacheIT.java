@@ -221,6 +221,38 @@ class SemanticCacheIT {
                 .isNotEqualTo("cache_semantic");
     }
 
+    /** Whoever wonders why nothing comes from the cache any more finds the reason. */
+    @Test
+    void shouldSayThatARejectionIsNotTakenAndServeNothingUntilItIs() throws Exception {
+        keep("How do I grow tomatoes?", "");
+        HttpResponse<String> served = ask("plain", "How can I grow tomatoes?", "");
+        assertThat(reason(served)).isEqualTo("cache_semantic");
+        RedisClient client = RedisClient.create(stack.parts().endpoints().redisUrl());
+        try (var connection = client.connect()) {
+            String broken = "millrace:served:" + id(served);
+            assertThat(connection.sync().del(broken)).as("what is broken here").isOne();
+            connection.sync().hset(broken, "no", "string");
+            stack.rate(served, "\"rating\":-1");
+
+            await("the reason to be told", () -> feedbackDetails().contains("1 not taken by redis"));
+            assertThat(reason(ask("plain", "How do I grow tomatoes?", ""))).isNotIn("cache_semantic", "cache_exact");
+
+            connection.sync().del(broken);
+            await("all to be well", () -> feedbackDetails().isEmpty());
+        } finally {
+            client.shutdown();
+        }
+        assertThat(reason(ask("plain", "How do I grow tomatoes?", ""))).isEqualTo("cache_exact");
+    }
+
+    private static String feedbackDetails() {
+        return stack.group("looking").all().stream()
+                .filter(service -> service.name().equals("cache-feedback"))
+                .map(service -> String.join("; ", service.details().values()))
+                .findFirst()
+                .orElseThrow();
+    }
+
     /** A Redis that lost everything is told what was rejected before anything is served by meaning again. */
     @Test
     void shouldKnowRejectionsAgainWhenRedisForgotEverything() throws Exception {

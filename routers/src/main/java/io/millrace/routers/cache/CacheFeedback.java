@@ -14,6 +14,7 @@ import io.millrace.schema.Feedback;
 import io.millrace.service.Service;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -208,13 +209,23 @@ public final class CacheFeedback implements Service {
 
     @Override
     public Map<String, String> details() {
-        return known
-                ? Map.of()
-                : Map.of(
-                        "bans",
-                        redis.isDown()
-                                ? "redis is down: ratings of cached answers wait"
-                                : "rejections are being read from the log: nothing is served from a cache until then");
+        Map<String, String> details = new HashMap<>();
+        if (!known) {
+            details.put(
+                    "bans",
+                    redis.isDown()
+                            ? "redis is down: ratings of cached answers wait"
+                            : "rejections are being read from the log: nothing is served from a cache until then");
+        }
+        int waiting = joined ? rejections.waiting() : 0;
+        if (waiting > 0) {
+            details.put(
+                    "rejections",
+                    waiting
+                            + " not taken by redis: nothing is served from a cache until then, or, where one became a dead letter of "
+                            + name() + ", until this process is started again");
+        }
+        return Map.copyOf(details);
     }
 
     @Override

@@ -110,6 +110,11 @@ public final class Rejections {
         unheld.add(feedbackId);
     }
 
+    /** How many were heard and not yet taken by Redis; while there are any, nothing is served. */
+    int waiting() {
+        return unheld.size();
+    }
+
     /** Redis has taken what was heard. */
     void held(String feedbackId) {
         unheld.remove(feedbackId);
