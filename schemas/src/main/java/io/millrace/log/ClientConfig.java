@@ -19,8 +19,17 @@ public final class ClientConfig {
     /** A killed transaction must not hold back read_committed readers past a deadline; the default is 60 s. */
     public static final int TRANSACTION_TIMEOUT_MS = 10_000;
 
-    /** How long a reader for whom nobody waits lets records gather, milliseconds. */
+    /** How long a reader off the query path lets records gather, milliseconds. */
     public static final int BATCH_WAIT_MS = 100;
+
+    /** The same for a reader for whom nobody waits. */
+    public static final int PATIENT_WAIT_MS = 1_000;
+
+    /**
+     * How long a fetch waits for its first record. What is there is fetched at once all the same; some twenty readers that ask for
+     * nothing twice a second, as by default, are what an idle machine would be busy with. A reader that closes waits for its fetch, too.
+     */
+    public static final int IDLE_WAIT_MS = 1_000;
 
     /** Largest record. Bodies of 16 MiB are accepted over HTTP, a query holds its text beside its body, and evidence comes on top. */
     public static final int MAX_RECORD_BYTES = 32 * 1024 * 1024;
@@ -94,6 +103,7 @@ public final class ClientConfig {
         config.put(ConsumerConfig.ISOLATION_LEVEL_CONFIG, "read_committed");
         config.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
         config.put(ConsumerConfig.MAX_PARTITION_FETCH_BYTES_CONFIG, 4 * 1024 * 1024);
+        config.put(ConsumerConfig.FETCH_MAX_WAIT_MS_CONFIG, IDLE_WAIT_MS);
         reconnect(config);
         return config;
     }
@@ -110,13 +120,12 @@ public final class ClientConfig {
     /**
      * On top, for readers off the query path: with the defaults every record is a fetch of its own while there is little traffic, and
      * these readers together then cost more than the path.
+     *
+     * @param waitMs how long records gather, milliseconds
      */
-    public static Map<String, Object> batching() {
+    public static Map<String, Object> batching(int waitMs) {
         return Map.of(
-                ConsumerConfig.FETCH_MIN_BYTES_CONFIG,
-                BATCH_BYTES,
-                ConsumerConfig.FETCH_MAX_WAIT_MS_CONFIG,
-                BATCH_WAIT_MS);
+                ConsumerConfig.FETCH_MIN_BYTES_CONFIG, BATCH_BYTES, ConsumerConfig.FETCH_MAX_WAIT_MS_CONFIG, waitMs);
     }
 
     private static void reconnect(Map<String, Object> config) {

@@ -13,6 +13,7 @@ import java.util.concurrent.TimeoutException;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
@@ -27,7 +28,9 @@ import org.slf4j.LoggerFactory;
  */
 public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(LogTail.class);
-    private static final Duration POLL = Duration.ofMillis(100);
+    /** Until it looks around when nothing comes; whoever closes it wakes it. */
+    private static final Duration POLL = Duration.ofSeconds(1);
+
     private static final long LOOK_MS = 5;
     private static final Duration BACKOFF = Duration.ofMillis(500);
 
@@ -180,15 +183,25 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
             }
         });
         while (running) {
-            try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config)) {
-                reading = consumer;
-                follow(consumer, from, next);
+            try {
+                readUntilStopped(from, next);
             } catch (WakeupException e) {
                 LOG.debug("{}: woken to stop", step);
             } catch (RuntimeException e) {
                 LOG.error("{}: the reader died and is replaced", step, e);
                 pause();
             }
+        }
+    }
+
+    private void readUntilStopped(From from, Map<TopicPartition, Long> next) {
+        KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config);
+        try {
+            reading = consumer;
+            follow(consumer, from, next);
+        } finally {
+            // there is no group to leave, and nothing else is worth waiting for the fetch that is under way
+            consumer.close(CloseOptions.timeout(Duration.ZERO));
         }
     }
 
@@ -213,10 +226,6 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         }
         String named = log.settings().name(topic);
         while (running) {
-            for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
-                handle(record);
-                next.put(new TopicPartition(record.topic(), record.partition()), record.offset() + 1);
-            }
             positions = assignment.stream()
                     .filter(partition -> partition.topic().equals(named))
                     .collect(Collectors.toUnmodifiableMap(TopicPartition::partition, consumer::position));
@@ -225,6 +234,10 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
                 if (goal.isEmpty()) {
                     caughtUp.complete(null);
                 }
+            }
+            for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
+                handle(record);
+                next.put(new TopicPartition(record.topic(), record.partition()), record.offset() + 1);
             }
         }
     }

@@ -62,7 +62,7 @@ public final class StreamsService implements Service {
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         // This is the ledger's latency: readers of interactions see a record when its transaction commits.
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
-        batch(properties);
+        batch(properties, ClientConfig.BATCH_WAIT_MS);
         properties.put(
                 StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
                 ClientConfig.TRANSACTION_TIMEOUT_MS);
@@ -75,7 +75,7 @@ public final class StreamsService implements Service {
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         // nobody waits for what is learned; a commit costs a transaction whether or not there was traffic
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
-        batch(properties);
+        batch(properties, ClientConfig.PATIENT_WAIT_MS);
         properties.put(
                 StreamsConfig.producerPrefix(ProducerConfig.TRANSACTION_TIMEOUT_CONFIG),
                 ClientConfig.TRANSACTION_TIMEOUT_MS);
@@ -87,8 +87,8 @@ public final class StreamsService implements Service {
      * For what nobody waits for: it reads and writes by the batch. Record by record it would take more of a small machine than the query
      * path does. A commit sends what lingers; the cache of its stores folds the steps of an interaction into one changelog record.
      */
-    private static void batch(Properties properties) {
-        ClientConfig.batching().forEach((key, value) -> properties.put(StreamsConfig.consumerPrefix(key), value));
+    private static void batch(Properties properties, int waitMs) {
+        ClientConfig.batching(waitMs).forEach((key, value) -> properties.put(StreamsConfig.consumerPrefix(key), value));
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), ClientConfig.BATCH_WAIT_MS);
     }
 
@@ -121,6 +121,8 @@ public final class StreamsService implements Service {
         properties.put(
                 StreamsConfig.consumerPrefix(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG), ClientConfig.HEARTBEAT_MS);
         properties.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
+        properties.put(
+                StreamsConfig.consumerPrefix(ConsumerConfig.FETCH_MAX_WAIT_MS_CONFIG), ClientConfig.IDLE_WAIT_MS);
         return properties;
     }
 

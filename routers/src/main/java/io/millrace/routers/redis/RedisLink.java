@@ -6,6 +6,9 @@ import io.lettuce.core.RedisURI;
 import io.lettuce.core.SocketOptions;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.codec.RedisCodec;
+import io.lettuce.core.resource.ClientResources;
+import io.netty.util.HashedWheelTimer;
+import io.netty.util.concurrent.DefaultThreadFactory;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
@@ -20,6 +23,13 @@ import org.slf4j.LoggerFactory;
 public final class RedisLink<V> implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(RedisLink.class);
     private static final long REST_NANOS = TimeUnit.SECONDS.toNanos(1);
+
+    /** Of all links of the process: each of its own would keep a timer that ticks ten times a second, and threads. */
+    private static final class Shared {
+        static final ClientResources RESOURCES = ClientResources.builder()
+                .timer(new HashedWheelTimer(new DefaultThreadFactory("redis-timer", true)))
+                .build();
+    }
 
     private final RedisCodec<String, V> codec;
     private final String what;
@@ -42,7 +52,7 @@ public final class RedisLink<V> implements AutoCloseable {
         }
         RedisURI uri = RedisURI.create(url);
         uri.setTimeout(timeout);
-        client = RedisClient.create(uri);
+        client = RedisClient.create(Shared.RESOURCES, uri);
         client.setOptions(ClientOptions.builder()
                 // a command that is kept for a Redis that comes back says what was long ago
                 .disconnectedBehavior(ClientOptions.DisconnectedBehavior.REJECT_COMMANDS)

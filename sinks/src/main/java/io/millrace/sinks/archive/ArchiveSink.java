@@ -119,7 +119,7 @@ public final class ArchiveSink implements Service {
             }
         }
         Map<String, Object> config = ClientConfig.consumer(log.settings());
-        config.putAll(ClientConfig.batching());
+        config.putAll(ClientConfig.batching(ClientConfig.PATIENT_WAIT_MS));
         // The manifest says where to go on. An offset that the log does not hold is an event to be told, not to be
         // skipped.
         config.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "none");

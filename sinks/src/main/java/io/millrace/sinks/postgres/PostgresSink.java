@@ -127,7 +127,7 @@ public final class PostgresSink implements Service {
 
     private static Map<String, Object> config(Log log) {
         Map<String, Object> config = ClientConfig.member(log.settings(), STEP);
-        config.putAll(ClientConfig.batching());
+        config.putAll(ClientConfig.batching(ClientConfig.BATCH_WAIT_MS));
         config.put(ConsumerConfig.MAX_POLL_RECORDS_CONFIG, MAX_ROWS);
         config.put(ConsumerConfig.FETCH_MAX_BYTES_CONFIG, (int) MAX_BYTES);
         // The database says where to go on. An offset that the log does not hold is an event to be told, not to be
