@@ -123,6 +123,7 @@ public final class Services implements AutoCloseable {
 
     private final Log log;
     private final List<Service> services = new ArrayList<>();
+    private volatile long startedNanos;
     private final Deque<AutoCloseable> shared = new ArrayDeque<>();
     private @org.jspecify.annotations.Nullable Gateway gateway;
     private @org.jspecify.annotations.Nullable Searcher searcher;
@@ -541,6 +542,7 @@ public final class Services implements AutoCloseable {
 
     /** Starts all, in parallel, and does not wait until they are ready. */
     void startAll() {
+        startedNanos = System.nanoTime();
         List<CompletableFuture<Void>> starting = services.stream()
                 .map(service -> CompletableFuture.runAsync(service::start))
                 .toList();
@@ -564,14 +566,14 @@ public final class Services implements AutoCloseable {
         awaitReady(services.stream().filter(service -> !service.isEssential()).toList());
     }
 
-    private static void awaitReady(List<Service> awaited) {
+    private void awaitReady(List<Service> awaited) {
         long began = System.nanoTime();
         List<Service> waiting = new ArrayList<>(awaited);
         while (!waiting.isEmpty()) {
             for (Service service : List.copyOf(waiting)) {
                 if (service.isReady()) {
                     waiting.remove(service);
-                    LOG.info("{} is ready after {} ms", service.name(), (System.nanoTime() - began) / 1_000_000);
+                    LOG.info("{} is ready after {} ms", service.name(), (System.nanoTime() - startedNanos) / 1_000_000);
                 }
             }
             if (System.nanoTime() - began > READY_WITHIN.toNanos()) {

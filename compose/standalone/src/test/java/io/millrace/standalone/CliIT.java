@@ -82,18 +82,12 @@ class CliIT {
                 knowledge + ":best-practices",
                 "--knowledge",
                 other + ":best-practices");
-        Awaitility.await("ready").atMost(Duration.ofSeconds(60)).until(() -> {
-            assertThat(up.isAlive()).as(Millrace.said(folder, "up")).isTrue();
-            return Millrace.read(folder, "up.out").contains("millrace ready http://127.0.0.1:");
-        });
+        assertThat(Millrace.awaitReady(up, folder, "up")).startsWith("http://127.0.0.1:");
     }
 
     @AfterAll
     static void stop() throws Exception {
-        up.destroy();
-        if (!up.waitFor(15, TimeUnit.SECONDS)) {
-            up.destroyForcibly().waitFor();
-        }
+        Millrace.stop(up);
         local.close();
     }
 

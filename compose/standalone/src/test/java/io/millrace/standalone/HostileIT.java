@@ -21,9 +21,6 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
@@ -37,7 +34,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** Clients that ask for too much of one {@code millrace up} with a small heap. */
 class HostileIT {
     private static final ObjectMapper JSON = new ObjectMapper();
-    private static final Pattern READY = Pattern.compile("millrace ready (\\S+)");
 
     @TempDir
     static Path folder;
@@ -63,13 +59,7 @@ class HostileIT {
                 "0",
                 "--data",
                 folder.resolve("data").toString());
-        Awaitility.await("ready").atMost(Duration.ofSeconds(90)).until(() -> {
-            assertThat(up.isAlive()).as(Millrace.said(folder, "up")).isTrue();
-            Matcher matcher = READY.matcher(Millrace.read(folder, "up.out"));
-            boolean found = matcher.find();
-            url = found ? matcher.group(1) : "";
-            return found;
-        });
+        url = Millrace.awaitReady(up, folder, "up");
         HttpResponse<String> added = post(
                         "/documents?wait=true",
                         "{\"content\":\"# The mill\\n\\nThe mill is built on Kafka.\",\"relative_path\":\"mill.md\"}")
@@ -80,10 +70,7 @@ class HostileIT {
     @AfterAll
     static void stop() throws Exception {
         HTTP.close();
-        up.destroy();
-        if (!up.waitFor(15, TimeUnit.SECONDS)) {
-            up.destroyForcibly().waitFor();
-        }
+        Millrace.stop(up);
     }
 
     private static CompletableFuture<HttpResponse<String>> post(String path, String body) {

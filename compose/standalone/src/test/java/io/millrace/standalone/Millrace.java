@@ -1,16 +1,27 @@
 package io.millrace.standalone;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.awaitility.Awaitility;
 
 /** The command line in a JVM of its own, as a user runs it. */
 final class Millrace {
+    private static final Pattern READY = Pattern.compile("millrace ready (http\\S+)");
+
+    /** A start takes less, on a busy machine too. */
+    private static final Duration START = Duration.ofMinutes(2);
+
     private Millrace() {}
 
     /** What came of a command. */
@@ -80,6 +91,32 @@ final class Millrace {
             throw new AssertionError(List.of(arguments) + " did not end; it said " + said(folder, name));
         }
         return new Result(process.exitValue(), read(folder, name + ".out"), read(folder, name + ".err"));
+    }
+
+    /**
+     * Waits until a started {@code up} is ready.
+     *
+     * @param name of its output
+     * @return where it listens
+     */
+    static String awaitReady(Process up, Path folder, String name) {
+        return Awaitility.await("ready")
+                .atMost(START)
+                .until(
+                        () -> {
+                            assertThat(up.isAlive()).as(said(folder, name)).isTrue();
+                            Matcher ready = READY.matcher(read(folder, name + ".out"));
+                            return ready.find() ? ready.group(1) : "";
+                        },
+                        url -> !url.isEmpty());
+    }
+
+    /** Ends a process as {@code down} does, and as a kill does when that takes too long. */
+    static void stop(Process process) throws InterruptedException {
+        process.destroy();
+        if (!process.waitFor(15, TimeUnit.SECONDS)) {
+            process.destroyForcibly().waitFor();
+        }
     }
 
     /** What a command has said so far. */

@@ -14,7 +14,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
-import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.io.TempDir;
@@ -55,18 +54,9 @@ class SecondModelIT {
                     "--config",
                     config.toString());
             try {
-                Awaitility.await("ready").atMost(Duration.ofMinutes(2)).until(() -> {
-                    assertThat(up.isAlive()).as(Millrace.said(folder, "up")).isTrue();
-                    return Millrace.read(folder, "up.out").contains("millrace ready ");
-                });
-                degrades(JSON.readTree(data.resolve("run.json").toFile())
-                        .path("url")
-                        .asText());
+                degrades(Millrace.awaitReady(up, folder, "up"));
             } finally {
-                up.destroy();
-                if (!up.waitFor(15, TimeUnit.SECONDS)) {
-                    up.destroyForcibly().waitFor();
-                }
+                Millrace.stop(up);
             }
         }
         assertThat(Files.readString(data.resolve("logs/millrace.log")).lines())

@@ -26,8 +26,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
@@ -322,10 +320,7 @@ class StartupIT {
                 return Millrace.read(folder, "parts.out").contains("millrace parts ready ");
             });
         } finally {
-            parts.destroy();
-            if (!parts.waitFor(15, TimeUnit.SECONDS)) {
-                parts.destroyForcibly().waitFor();
-            }
+            Millrace.stop(parts);
         }
         List<String> subjects = new ArrayList<>();
         JSON.readTree(data().resolve("schemas.json").toFile())
@@ -384,19 +379,9 @@ class StartupIT {
         String name = "up-" + System.nanoTime();
         Process up = Millrace.start(folder, name, environment, by, "up", "--port", "0", "--data", data().toString());
         try {
-            Pattern ready = Pattern.compile("millrace ready (\\S+)");
-            Awaitility.await("ready").atMost(Duration.ofMinutes(2)).until(() -> {
-                assertThat(up.isAlive()).as(Millrace.said(folder, name)).isTrue();
-                return ready.matcher(Millrace.read(folder, name + ".out")).find();
-            });
-            Matcher url = ready.matcher(Millrace.read(folder, name + ".out"));
-            assertThat(url.find()).isTrue();
-            return use.with(url.group(1));
+            return use.with(Millrace.awaitReady(up, folder, name));
         } finally {
-            up.destroy();
-            if (!up.waitFor(15, TimeUnit.SECONDS)) {
-                up.destroyForcibly().waitFor();
-            }
+            Millrace.stop(up);
         }
     }
 

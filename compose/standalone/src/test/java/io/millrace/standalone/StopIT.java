@@ -129,13 +129,7 @@ class StopIT {
     private String ask(String question, String before) throws Exception {
         Process up = start();
         try {
-            Awaitility.await("ready").atMost(NEXT).until(() -> {
-                assertThat(up.isAlive()).as(Millrace.said(folder, name())).isTrue();
-                return said().contains("millrace ready http");
-            });
-            String url = JSON.readTree(data().resolve("run.json").toFile())
-                    .path("url")
-                    .asText();
+            String url = Millrace.awaitReady(up, folder, name());
             if (!before.isEmpty()) {
                 assertThat(send(HttpRequest.newBuilder(URI.create(url + "/interactions/" + before))))
                         .contains("Who grinds the corn?");
@@ -152,10 +146,7 @@ class StopIT {
                             .contains("answered"));
             return id;
         } finally {
-            up.destroy();
-            if (!up.waitFor(15, TimeUnit.SECONDS)) {
-                up.destroyForcibly().waitFor();
-            }
+            Millrace.stop(up);
         }
     }
 
