@@ -84,8 +84,10 @@ public final class StreamsService implements Service {
     }
 
     /**
-     * For what nobody waits for: it reads and writes by the batch. Record by record it would take more of a small machine than the query
+     * For what is off the query path: it reads and writes by the batch. Record by record it would take more of a small machine than the query
      * path does. A commit sends what lingers; the cache of its stores folds the steps of an interaction into one changelog record.
+     *
+     * @param waitMs how long what it reads gathers, milliseconds
      */
     private static void batch(Properties properties, int waitMs) {
         ClientConfig.batching(waitMs).forEach((key, value) -> properties.put(StreamsConfig.consumerPrefix(key), value));

@@ -123,7 +123,7 @@ public final class Services implements AutoCloseable {
 
     private final Log log;
     private final List<Service> services = new ArrayList<>();
-    private volatile long startedNanos;
+    private long startedNanos;
     private final Deque<AutoCloseable> shared = new ArrayDeque<>();
     private @org.jspecify.annotations.Nullable Gateway gateway;
     private @org.jspecify.annotations.Nullable Searcher searcher;
