@@ -2,12 +2,15 @@ package io.millrace.knowledge;
 
 import ai.onnxruntime.OrtEnvironment;
 import ai.onnxruntime.OrtException;
+import ai.onnxruntime.OrtLoggingLevel;
 import ai.onnxruntime.OrtSession;
 import dev.langchain4j.model.embedding.onnx.AbstractInProcessEmbeddingModel;
 import dev.langchain4j.model.embedding.onnx.OnnxBertBiEncoder;
 import dev.langchain4j.model.embedding.onnx.PoolingMode;
 import java.io.IOException;
 import java.io.InputStream;
+import java.lang.reflect.Field;
+import java.lang.reflect.Method;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Executor;
@@ -29,6 +32,36 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
 
     private final OnnxBertBiEncoder encoder;
 
+    /** ONNX Runtime's, of this process. */
+    private static final class Environment {
+        static final OrtEnvironment KEPT = OrtEnvironment.getEnvironment();
+
+        static {
+            keep();
+        }
+
+        /**
+         * Takes one more reference. The library's shutdown hook gives back the only one at once, while whoever stops in order may still be
+         * loading a model, and that is a SIGSEGV (microsoft/onnxruntime issue 31352). What the process leaves behind the system takes.
+         */
+        private static void keep() {
+            try {
+                Field api = Class.forName("ai.onnxruntime.OnnxRuntime").getDeclaredField("ortApiHandle");
+                api.setAccessible(true);
+                Method reference =
+                        OrtEnvironment.class.getDeclaredMethod("createHandle", long.class, int.class, String.class);
+                reference.setAccessible(true);
+                reference.invoke(
+                        null,
+                        api.getLong(null),
+                        OrtLoggingLevel.ORT_LOGGING_LEVEL_WARNING.getValue(),
+                        OrtEnvironment.DEFAULT_NAME);
+            } catch (ReflectiveOperationException | RuntimeException e) {
+                LOG.warn("a stop while a model is being loaded may end in a crash: {}", e.toString());
+            }
+        }
+    }
+
     InProcessModel(OnnxBertBiEncoder encoder, Executor executor) {
         super(executor);
         this.encoder = encoder;
@@ -49,7 +82,7 @@ final class InProcessModel extends AbstractInProcessEmbeddingModel {
         // the tokenizer's library tells its makers of each start on one of Amazon's machines
         System.setProperty("OPT_OUT_TRACKING", "true");
         unpackRuntime();
-        OrtEnvironment environment = OrtEnvironment.getEnvironment();
+        OrtEnvironment environment = Environment.KEPT;
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions();
                 InputStream tokenizer = beside.getResourceAsStream("/" + name + "-tokenizer.json")) {
             options.setIntraOpNumThreads(1);

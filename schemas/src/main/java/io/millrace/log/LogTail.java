@@ -281,7 +281,8 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
             consumer.wakeup();
         }
         try {
-            thread.join(Duration.ofSeconds(5));
+            // by milliseconds: by a duration one that was never started may not be waited for
+            thread.join(5_000);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }

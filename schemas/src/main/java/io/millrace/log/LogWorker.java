@@ -350,6 +350,11 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     public void close() {
         running = false;
         consumer.wakeup();
+        if (thread.getState() == Thread.State.NEW) {
+            // a start that was broken off: nobody else closes what the constructor opened
+            stopWork();
+            return;
+        }
         try {
             thread.join(Duration.ofSeconds(10));
         } catch (InterruptedException e) {

@@ -62,6 +62,7 @@ import io.millrace.sinks.upkeep.DocumentList;
 import io.millrace.sinks.upkeep.GarbageCollector;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.Endpoints;
+import io.millrace.standalone.parts.Undisturbed;
 import io.millrace.topology.StreamsService;
 import io.millrace.topology.learning.LearningTopology;
 import io.millrace.topology.ledger.LedgerTopology;
@@ -154,6 +155,21 @@ public final class Services implements AutoCloseable {
         LogProducer producer = new LogProducer(settings, codecs);
         shared.push(producer);
         this.log = new Log(settings, codecs, producer, metrics);
+        try {
+            make(config, endpoints, folder, roles, view, connect);
+        } catch (RuntimeException | LinkageError e) {
+            close();
+            throw e;
+        }
+    }
+
+    private void make(
+            MillraceConfig config,
+            Endpoints endpoints,
+            Path folder,
+            Set<String> roles,
+            Supplier<Map<String, Object>> view,
+            ConnectWorker connect) {
         if (roles.contains("clock")) {
             services.add(new Clock(log));
         }
@@ -540,20 +556,18 @@ public final class Services implements AutoCloseable {
         awaitOthers();
     }
 
-    /** Starts all, in parallel, and does not wait until they are ready. */
+    /**
+     * Starts all, in parallel, and does not wait until they are ready.
+     *
+     * @throws UserException when this thread is interrupted before
+     */
     void startAll() {
         startedNanos = System.nanoTime();
-        List<CompletableFuture<Void>> starting = services.stream()
-                .map(service -> CompletableFuture.runAsync(service::start))
-                .toList();
-        try {
-            CompletableFuture.allOf(starting.toArray(CompletableFuture[]::new)).get();
-        } catch (ExecutionException e) {
-            throw e.getCause() instanceof RuntimeException cause ? cause : new IllegalStateException(e.getCause());
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new UserException("interrupted while services started", e);
-        }
+        // to the end: what is closed while it starts would go on starting
+        Undisturbed.run(() -> CompletableFuture.allOf(services.stream()
+                        .map(service -> CompletableFuture.runAsync(service::start))
+                        .toArray(CompletableFuture[]::new))
+                .join());
     }
 
     /** Waits until those are ready that queries need: from then on they are answered. */

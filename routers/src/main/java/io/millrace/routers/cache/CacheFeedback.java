@@ -19,6 +19,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -43,6 +45,9 @@ public final class CacheFeedback implements Service {
     private static final Duration LOOK_FIRST = Duration.ofMillis(100);
     private static final String NOT_JOINED = "";
 
+    /** Longer than a command or a connection to Redis may take; to read all rejections again may take longer, and is broken off. */
+    private static final Duration PATIENCE = Duration.ofSeconds(2);
+
     private final Log log;
     private final RedisValues redis;
     private final Rejections rejections;
@@ -50,6 +55,7 @@ public final class CacheFeedback implements Service {
     private final Counter evicted;
     private final LogWorker<Feedback> worker;
     private final ReentrantReadWriteLock restoring = new ReentrantReadWriteLock();
+    private final CountDownLatch closed = new CountDownLatch(1);
     private final Thread watch = Thread.ofVirtual().name("cache-bans").unstarted(this::watch);
     private volatile boolean joined;
     private volatile boolean known;
@@ -163,7 +169,7 @@ public final class CacheFeedback implements Service {
     /** Looks whether Redis still knows what was rejected, and tells it when it does not. */
     private void watch() {
         try {
-            while (true) {
+            do {
                 if (!joined && worker.isReady()) {
                     rejections.held(NOT_JOINED);
                     joined = true;
@@ -174,8 +180,7 @@ public final class CacheFeedback implements Service {
                 } catch (RuntimeException e) {
                     LOG.warn("the rejections of cached answers are not restored yet: {}", e.toString());
                 }
-                Thread.sleep(joined ? LOOK : LOOK_FIRST);
-            }
+            } while (!closed.await((joined ? LOOK : LOOK_FIRST).toMillis(), TimeUnit.MILLISECONDS));
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
@@ -230,7 +235,15 @@ public final class CacheFeedback implements Service {
 
     @Override
     public void close() {
-        watch.interrupt();
+        closed.countDown();
         worker.close();
+        try {
+            // not interrupted at once: it may be connecting to Redis, and a connection that comes after the client is
+            // closed stays open
+            watch.join(PATIENCE.toMillis());
+            watch.interrupt();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 }

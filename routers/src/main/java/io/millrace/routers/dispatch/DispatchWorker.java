@@ -333,7 +333,8 @@ public final class DispatchWorker implements Service {
     public void close() {
         open = false;
         try {
-            thread.join(Duration.ofSeconds(2));
+            // by milliseconds: by a duration one that was never started may not be waited for
+            thread.join(2_000);
             running.values().forEach(execution -> execution.abort(Execution.Abort.STOPPING));
             executor.shutdown();
             if (!executor.awaitTermination(FAREWELL.toMillis(), TimeUnit.MILLISECONDS)) {

@@ -494,12 +494,17 @@ public final class ArchiveSink implements Service {
     @Override
     public void close() {
         running = false;
+        log.metrics().remove(lag);
         consumer.wakeup();
+        if (thread.getState() == Thread.State.NEW) {
+            // a start that was broken off: nobody else closes what the constructor opened
+            stopWork();
+            return;
+        }
         try {
             thread.join(Duration.ofSeconds(5));
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
-        log.metrics().remove(lag);
     }
 }

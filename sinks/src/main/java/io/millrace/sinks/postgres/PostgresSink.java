@@ -188,9 +188,13 @@ public final class PostgresSink implements Service {
             details = Map.of("postgres", "stopped: " + e);
         } finally {
             ready = false;
-            database.close();
-            consumer.close(CloseOptions.timeout(Duration.ofSeconds(2)));
+            stopWork();
         }
+    }
+
+    private void stopWork() {
+        database.close();
+        consumer.close(CloseOptions.timeout(Duration.ofSeconds(2)));
     }
 
     private void poll() {
@@ -372,7 +376,13 @@ public final class PostgresSink implements Service {
     @Override
     public void close() {
         running = false;
+        log.metrics().remove(lag);
         consumer.wakeup();
+        if (thread.getState() == Thread.State.NEW) {
+            // a start that was broken off: nobody else closes what the constructor opened
+            stopWork();
+            return;
+        }
         try {
             if (!thread.join(Duration.ofSeconds(3))) {
                 // it hangs in a statement: break its connection
@@ -382,7 +392,6 @@ public final class PostgresSink implements Service {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
-        log.metrics().remove(lag);
     }
 
     private final class Rebalances implements ConsumerRebalanceListener {

@@ -18,8 +18,7 @@ import org.apache.kafka.streams.state.Stores;
  * queries ─────┐
  * retrievals ──┤
  * decisions ───┼─▶ (ledger) ─▶ interactions
- * completions ─┤          └──▶ dead-letters
- * ticks ───────┘
+ * completions ─┘          └──▶ dead-letters
  * </pre>
  *
  * <p>Its own application, exactly-once: a record is written, and remembered as written, in one transaction, so a kill at any moment
