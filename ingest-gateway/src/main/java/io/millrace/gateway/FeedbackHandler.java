@@ -1,14 +1,17 @@
 package io.millrace.gateway;
 
+import io.millrace.gateway.InteractionStore.Found;
 import io.millrace.id.Ids;
 import io.millrace.log.Topics;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Feedback;
 import io.millrace.text.Redactor;
 import io.millrace.text.Sanitizer;
+import io.vertx.core.Future;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -16,10 +19,20 @@ import java.util.List;
 final class FeedbackHandler {
     private static final String ID = "interaction_id";
 
-    private final Wire wire;
+    /** Clocks of gateways may differ by this. */
+    private static final Duration AHEAD = Duration.ofMinutes(1);
 
-    FeedbackHandler(Wire wire) {
+    private final Wire wire;
+    private final InteractionStore store;
+    private final Blocking blocking;
+    private final Duration openAtMost;
+
+    /** @param openAtMost after which an id of which nothing is known will not become known */
+    FeedbackHandler(Wire wire, InteractionStore store, Blocking blocking, Duration openAtMost) {
         this.wire = wire;
+        this.store = store;
+        this.blocking = blocking;
+        this.openAtMost = openAtMost;
     }
 
     void rate(RoutingContext context) {
@@ -86,10 +99,36 @@ final class FeedbackHandler {
                 .setInteractionId(interactionId)
                 .build();
         String key = interactionId.isEmpty() ? feedbackId : interactionId;
-        Acks.await(context, wire.send(Topics.FEEDBACK, key, value, () -> true))
+        requireKnown(interactionId)
+                .compose(known -> Acks.await(context, wire.send(Topics.FEEDBACK, key, value, () -> true)))
                 .onSuccess(nothing -> Answers.json(
                         context, 200, new JsonObject().put("status", "recorded").put("feedback_id", feedbackId)))
                 .onFailure(context::fail);
+    }
+
+    /**
+     * A slip in an id would be counted as somebody's opinion, and the one who has it would not hear of it. What is young may be on its way to
+     * the projection; while that cannot be read all is taken.
+     */
+    private Future<Void> requireKnown(String id) {
+        if (id.isEmpty()) {
+            return Future.succeededFuture();
+        }
+        long age = System.currentTimeMillis() - Ids.millisOf(id);
+        if (age < -AHEAD.toMillis()) {
+            return Future.failedFuture(unknown());
+        }
+        return age < openAtMost.toMillis()
+                ? Future.succeededFuture()
+                : blocking.run(() -> store.find(id))
+                        .recover(unreadable -> Future.succeededFuture(new Found.Open()))
+                        .compose(found -> found instanceof Found.Unknown
+                                ? Future.failedFuture(unknown())
+                                : Future.succeededFuture());
+    }
+
+    private static Problem unknown() {
+        return Problem.field(404, "not_found", ID, "no interaction has this id");
     }
 
     private static String requireId(String field, String id) {

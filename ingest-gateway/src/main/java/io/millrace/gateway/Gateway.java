@@ -20,6 +20,7 @@ import io.vertx.core.impl.cpu.CpuCoreSensor;
 import java.net.BindException;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
+import java.time.Duration;
 import java.util.Collection;
 import java.util.Map;
 import java.util.TreeMap;
@@ -168,6 +169,7 @@ public final class Gateway implements Service {
         Blocking others = new Blocking(started, "gateway-blocking", BLOCKING_CALLS);
         Documents documents = new Documents(
                 wire, search, others, config, new DocumentLimit(config.limits().documentRequests(), keyStore, metrics));
+        Duration openAtMost = config.routing().deadline().multipliedBy(2);
         try {
             Contract contract = await(Contract.load(started, config).toCompletionStage());
             Frontend.Shared shared = new Frontend.Shared(
@@ -182,12 +184,8 @@ public final class Gateway implements Service {
                             postgres,
                             traffic,
                             config.limits().streamBacklog()),
-                    new InteractionHandler(
-                            exchanges,
-                            store,
-                            postgres,
-                            config.routing().deadline().multipliedBy(2)),
-                    new FeedbackHandler(wire),
+                    new InteractionHandler(exchanges, store, postgres, openAtMost),
+                    new FeedbackHandler(wire, store, postgres, openAtMost),
                     new KnowledgeHandler(wire, search, others, config, documents),
                     new DocumentsHandler(search, others, documents),
                     new SourcesHandler(wire, search),

@@ -12,6 +12,7 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Types;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -96,6 +97,7 @@ final class InteractionStore implements AutoCloseable {
     private final String user;
     private final String password;
     private @Nullable HikariDataSource pool;
+    private final AtomicBoolean asking = new AtomicBoolean();
     private volatile boolean up = true;
 
     InteractionStore(String url, String user, String password) {
@@ -130,9 +132,22 @@ final class InteractionStore implements AutoCloseable {
         }
     }
 
-    /** Whether the last call got through. */
+    /** Whether the last call got through. Where it did not, asks: nobody else may want anything for long. */
     boolean isUp() {
+        if (!up && asking.compareAndSet(false, true)) {
+            Thread.startVirtualThread(this::ask);
+        }
         return up;
+    }
+
+    private void ask() {
+        try (Connection connection = pool().getConnection()) {
+            up = connection.isValid(QUERY_SECONDS);
+        } catch (SQLException | RuntimeException e) {
+            LOG.debug("the interactions cannot be read yet", e);
+        } finally {
+            asking.set(false);
+        }
     }
 
     private synchronized HikariDataSource pool() {

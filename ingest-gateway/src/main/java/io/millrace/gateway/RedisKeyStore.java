@@ -137,8 +137,16 @@ final class RedisKeyStore implements KeyStore {
                 .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS);
     }
 
+    /** Whether the last call got through. Where it did not, asks: nobody else may want anything for long. */
     @Override
     public boolean isUp() {
+        if (!up) {
+            connection()
+                    .copy()
+                    .thenCompose(redis -> redis.async().ping())
+                    .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
+                    .whenComplete((pong, error) -> up = error == null);
+        }
         return up;
     }
 

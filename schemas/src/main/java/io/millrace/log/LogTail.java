@@ -24,7 +24,8 @@ import org.slf4j.LoggerFactory;
 
 /**
  * Reads all partitions, or some, of a topic without a group: for tables that every process holds whole, and for a gateway's own
- * partition of replies. One thread calls the handler, record by record; what it throws becomes a dead letter.
+ * partition of replies. One thread calls the handler, record by record; what it throws becomes a dead letter, unless it was there already
+ * when a tail from the beginning was started: whoever reads it all at each start would bury it at each start.
  */
 public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(LogTail.class);
@@ -68,6 +69,10 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     private final DeadLetters deadLetters;
     private final CompletableFuture<Void> caughtUp = new CompletableFuture<>();
     private final Thread thread;
+    /** Where partitions ended that are read from the beginning. */
+    private final Map<TopicPartition, Long> ends = new HashMap<>();
+
+    private int leftOut;
     private volatile boolean running = true;
     private volatile Map<Integer, Long> positions = Map.of();
     private volatile @Nullable KafkaConsumer<byte[], byte[]> reading;
@@ -219,6 +224,9 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
         }
         next.forEach(consumer::seek);
         Map<TopicPartition, Long> goal = new HashMap<>(consumer.endOffsets(assignment));
+        if (from == From.BEGINNING) {
+            unread.forEach(partition -> ends.put(partition, goal.get(partition)));
+        }
         // seekToEnd is lazy: a record that arrives after ready must not be skipped
         assignment.forEach(partition -> next.put(partition, consumer.position(partition)));
         if (from == From.END) {
@@ -232,6 +240,9 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
             if (!caughtUp.isDone()) {
                 goal.entrySet().removeIf(end -> consumer.position(end.getKey()) >= end.getValue());
                 if (goal.isEmpty()) {
+                    if (leftOut > 0) {
+                        LOG.warn("{}: {} records from before cannot be read and are left out", step, leftOut);
+                    }
                     caughtUp.complete(null);
                 }
             }
@@ -259,13 +270,22 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
             } catch (SchemaRegistry.RegistryUnavailableException e) {
                 LOG.warn("{}: waiting: {}", step, e.getMessage());
             } catch (RuntimeException e) {
-                try {
-                    deadLetters.bury(record, step, e, 1);
-                } catch (RuntimeException unwritten) {
-                    LOG.error("{}: a dead letter could not be written", step, unwritten);
-                }
+                bury(record, e);
                 return;
             }
+        }
+    }
+
+    private void bury(ConsumerRecord<byte[], byte[]> record, RuntimeException error) {
+        if (record.offset() < ends.getOrDefault(new TopicPartition(record.topic(), record.partition()), 0L)) {
+            leftOut++;
+            LOG.debug("{}: {}-{}@{} is left out", step, record.topic(), record.partition(), record.offset(), error);
+            return;
+        }
+        try {
+            deadLetters.bury(record, step, error, 1);
+        } catch (RuntimeException unwritten) {
+            LOG.error("{}: a dead letter could not be written", step, unwritten);
         }
     }
 

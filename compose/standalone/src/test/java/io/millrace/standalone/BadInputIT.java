@@ -9,8 +9,10 @@ import io.millrace.bench.stub.StubUpstream;
 import io.millrace.id.Ids;
 import io.millrace.log.ClientConfig;
 import io.millrace.log.LogSettings;
+import io.millrace.log.LogTable;
 import io.millrace.log.Topic;
 import io.millrace.log.Topics;
+import io.millrace.schema.BackendStatus;
 import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Tick;
 import io.millrace.standalone.Stack.Trace;
@@ -29,6 +31,8 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What clients and other writers may send that is wrong: told to the one, a dead letter for the other, and everything goes on. */
 class BadInputIT {
@@ -238,6 +242,49 @@ class BadInputIT {
         assertThat(stack.get("/metrics").body()).contains("millrace_dead_letters_total{step=\"sink-postgres\"}");
         // what is none leaves nothing behind: every end has a row, and the other way round
         stack.awaitReconciled();
+    }
+
+    /** What reads a topic from its beginning at each start tells of what is bad in it once, and not at each start. */
+    @Test
+    void shouldBuryABadRecordOnceAndNotAtEachStart() throws Exception {
+        byte[] key = "bad-once".getBytes(StandardCharsets.UTF_8);
+        byte[] bad = {9, 9, 9};
+        stack.log().producer().sendRaw(Topics.BACKEND_STATUS, key, bad);
+        await("the gateway's", () -> letters("gateway-states", bad) == 1);
+
+        try (LogTable<BackendStatus> again = new LogTable<>("again", Topics.BACKEND_STATUS, stack.log())) {
+            again.start();
+            await("read from the beginning", again::isReady);
+            assertThat(again.all()).isNotEmpty();
+            byte[] worse = {9, 9, 8};
+            stack.log().producer().sendRaw(Topics.BACKEND_STATUS, key, worse);
+
+            await("what came after its start", () -> letters("again", worse) == 1);
+            assertThat(letters("again", bad)).isZero();
+        }
+    }
+
+    private static long letters(String step, byte[] value) {
+        return stack.letters().stream()
+                .filter(letter -> letter.getStep().equals(step)
+                        && java.nio.ByteBuffer.wrap(value).equals(letter.getRecordValue()))
+                .count();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"01900000-0000-7000-8000-000000000000", "ffffffff-ffff-7fff-bfff-ffffffffffff"})
+    void shouldTakeNoRatingOfWhatWasNeverAsked(String id) throws Exception {
+        for (String path : List.of("/feedback/" + id, "/feedback")) {
+            String body = path.equals("/feedback")
+                    ? "{\"interaction_id\":\"" + id + "\",\"outcome\":\"success\"}"
+                    : "{\"rating\":1}";
+
+            HttpResponse<String> refused = stack.post(path, body);
+
+            assertThat(refused.statusCode()).as(refused.body()).isEqualTo(404);
+            assertThat(Stack.JSON.readTree(refused.body()).path("field").asText())
+                    .isEqualTo("interaction_id");
+        }
     }
 
     private static String named(String read) {

@@ -284,6 +284,10 @@ class DecisionOrderIT {
         assertThat(Stack.content(other)).startsWith("remote: ");
         Trace trace = stack.trace(other);
         assertThat(trace.reasons()).containsExactly("confidence_unknown", "next_deployment", "fallback_remote");
+        // a route without its reason would say that it was remote because the first decision was for local
+        assertThat(stack.sql(
+                        "SELECT route || ' ' || reason FROM interactions WHERE interaction_id = '" + id(other) + "'"))
+                .isEqualTo("remote fallback_remote");
         assertThat(trace.interaction().getAttempts())
                 .extracting(attempt -> attempt.getEnd())
                 .containsExactly("failed", "failed", "answered");

@@ -106,6 +106,17 @@ class OutageIT {
     void shouldAnswerUnclaimedAndUncachedWhenRedisIsDown() throws Exception {
         stack.parts().redis().stop();
         try {
+            assertThat(stack.chat(
+                                    Stack.chatBody("plain-local", "Once, please", ""),
+                                    Map.entry("Idempotency-Key", "while-redis-is-away"))
+                            .statusCode())
+                    .isEqualTo(200);
+            // who keeps keys there has noticed, and nobody asks with a key again
+            await(
+                    "the gateway says so",
+                    () -> !stack.json("/health/detailed")
+                            .at("/services/gateway/details/redis")
+                            .isMissingNode());
             HttpResponse<String> response = stack.query("Who keeps the blue gate?", ",\"force_remote\":true");
 
             assertThat(response.statusCode()).as(response.body()).isEqualTo(200);

@@ -206,9 +206,13 @@ final class Stack implements AutoCloseable {
 
     /** As {@link #chat}, and may be answered from the cache. */
     HttpResponse<String> cacheable(String body) throws Exception {
+        return chat(body, Map.entry("x-millrace-cache", "true"));
+    }
+
+    HttpResponse<String> chat(String body, Map.Entry<String, String> header) throws Exception {
         return http.send(
                 HttpRequest.newBuilder(request("/v1/chat/completions", body), (name, value) -> true)
-                        .header("x-millrace-cache", "true")
+                        .header(header.getKey(), header.getValue())
                         .build(),
                 HttpResponse.BodyHandlers.ofString());
     }

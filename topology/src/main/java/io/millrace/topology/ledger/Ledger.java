@@ -235,8 +235,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .build();
         Interaction.Builder after = Interaction.newBuilder(before).setAttempts(replace(attempts, attempt));
         if (decision.getAttempt() == 1) {
-            after.setReason(decision.getReason())
-                    .setConfidence(decision.getConfidence())
+            after.setConfidence(decision.getConfidence())
                     .setConfidenceKind(decision.getConfidenceKind())
                     .setFeatures(decision.getFeatures())
                     .setPropensity(decision.getPropensity());
@@ -421,6 +420,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                         .setOccurredAt(now)
                         .build())
                 .setRoute(last.getRoute())
+                .setReason(last.getReason())
                 .setBackend(last.getBackend())
                 .setDeployment(last.getDeployment())
                 .setAnswer(kept(made))
