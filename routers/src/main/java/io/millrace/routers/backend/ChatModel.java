@@ -41,6 +41,9 @@ public final class ChatModel implements AutoCloseable {
     /** One chunk may hold a whole answer, or an image; it then travels through the log in one record. */
     private static final int MAX_LINE = 8 * 1024 * 1024;
 
+    /** Between the finish reason and the end of a stream only usage comes. Some servers leave the connection open. */
+    private static final Duration AFTER_FINISH = Duration.ofSeconds(2);
+
     /** Errors are quoted to the client; this much says what is wrong. */
     private static final int MAX_ERROR = 500;
 
@@ -108,6 +111,8 @@ public final class ChatModel implements AutoCloseable {
         request.put("stream", true);
         // without it most servers tell no tokens for a stream, and so no cost
         request.withObject("/stream_options").put("include_usage", true);
+        // of several choices one may finish long before another
+        boolean single = request.path("n").asInt(1) == 1;
         Stream state = new Stream(usageWanted, deltas);
         try (Upstream.Body in = open(request, deployment, timeout)) {
             SseLines lines = new SseLines(in, MAX_LINE, MAX_BODY);
@@ -115,6 +120,9 @@ public final class ChatModel implements AutoCloseable {
                 if (!state.line(line)) {
                     in.drain();
                     break;
+                }
+                if (single && state.isFinished()) {
+                    in.endWithin(AFTER_FINISH);
                 }
             }
         } catch (IOException e) {
@@ -156,6 +164,11 @@ public final class ChatModel implements AutoCloseable {
                 noEvent += line;
             }
             return !done;
+        }
+
+        /** Whether all content is there; usage and the end of the stream may follow. */
+        boolean isFinished() {
+            return !finish.isEmpty();
         }
 
         private void chunk(String data) throws BackendException, InterruptedException {
@@ -230,6 +243,9 @@ public final class ChatModel implements AutoCloseable {
             if (finish.isEmpty() && !done) {
                 throw new BackendException(
                         FailureReason.STREAM_BROKEN, "the stream ended without a finish reason", 502, true);
+            }
+            if (finish.isEmpty() && text.isEmpty() && refusal.isEmpty() && calls.isEmpty()) {
+                throw garbage("the stream ended without an answer");
             }
             boolean estimated = tokensOut < 0;
             int in = estimated ? estimate(request.path("messages").toString()) : tokensIn;

@@ -155,6 +155,8 @@ final class Upstream implements AutoCloseable {
         private int at;
         private boolean ended;
         private boolean closed;
+        private long endNanos;
+        private boolean ending;
         private volatile boolean arrived;
 
         private Body(HttpClientResponse response) {
@@ -189,9 +191,20 @@ final class Upstream implements AutoCloseable {
             return count;
         }
 
+        /** From now on what is left may take this long: then the body ends, and the request is broken off. */
+        void endWithin(Duration time) {
+            endNanos = System.nanoTime() + time.toNanos();
+            ending = true;
+        }
+
         private void next() throws IOException {
             try {
-                switch (events.take()) {
+                Event event = ending ? events.poll(endNanos - System.nanoTime(), TimeUnit.NANOSECONDS) : events.take();
+                switch (event) {
+                    case null -> {
+                        close();
+                        ended = true;
+                    }
                     case Event.Piece(Buffer buffer) -> {
                         piece = buffer.getBytes();
                         at = 0;

@@ -300,13 +300,28 @@ class ExecutionTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"RESET_BEFORE_CONTENT", "GARBAGE_CHUNK"})
+    @ValueSource(strings = {"RESET_BEFORE_CONTENT", "GARBAGE_CHUNK", "ONLY_DONE"})
     void shouldLetRoutingTryAgainWhenAStreamBreaksBeforeContent(Mode mode) {
         stub.mode(mode);
 
         run(Samples.dispatch(streaming().build()).build());
 
-        assertFailed(mode == Mode.GARBAGE_CHUNK ? FailureReason.BACKEND_GARBAGE : FailureReason.STREAM_BROKEN, true);
+        assertFailed(
+                mode == Mode.RESET_BEFORE_CONTENT ? FailureReason.STREAM_BROKEN : FailureReason.BACKEND_GARBAGE, true);
+    }
+
+    @Test
+    void shouldAnswerWhenAServerLeavesTheStreamOpenAfterItsFinish() {
+        stub.mode(Mode.HANG_AFTER_FINISH);
+        stub.text("The whole answer.");
+
+        run(Samples.dispatch(streaming().build()).build());
+
+        Completion end = out.end();
+        assertThat(end.getKind()).isEqualTo(CompletionKind.ANSWERED);
+        assertThat(Objects.requireNonNull(end.getAnswer()).getText()).isEqualTo("The whole answer.");
+        assertThat(out.kinds()).endsWith(ReplyKind.FINAL);
+        await().until(() -> stub.aborted() == 1);
     }
 
     @ParameterizedTest

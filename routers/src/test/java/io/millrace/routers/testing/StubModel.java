@@ -34,6 +34,8 @@ public final class StubModel implements AutoCloseable {
         RESET_BEFORE_CONTENT,
         RESET_MID_STREAM,
         HANG_MID_STREAM,
+        HANG_AFTER_FINISH,
+        ONLY_DONE,
         NO_FINISH
     }
 
@@ -185,6 +187,12 @@ public final class StubModel implements AutoCloseable {
                 response.closeHandler(closed -> aborted.incrementAndGet());
                 response.write(event(new JsonObject().put("content", "The "), null));
             }
+            case HANG_AFTER_FINISH -> {
+                response.closeHandler(closed -> aborted.incrementAndGet());
+                response.write(event(new JsonObject().put("content", text), null));
+                response.write(event(new JsonObject(), "stop"));
+            }
+            case ONLY_DONE -> response.end("data: [DONE]\n\n");
             case GARBAGE_CHUNK -> response.end("data: {no json\n\n");
             case TOOL_CALL -> {
                 response.write(event(
