@@ -211,6 +211,7 @@ class CliIT {
     void shouldShowTheEndOfTheLogAndFollowIt() throws Exception {
         List<String> lines = good("logs", "-n", "3").out().lines().toList();
         assertThat(lines).hasSize(3).allMatch(line -> line.startsWith("20"));
+        refused(run("logs", "-n", "-1"), "-n is -1");
 
         Process follower =
                 Millrace.start(folder, "follower", Map.of(), "logs", "-f", "-n", "1", "--data", data.toString());
@@ -361,6 +362,8 @@ class CliIT {
                         .filter(line -> line.contains(folder.toString())))
                 .isEmpty();
         refused(run("down"), "no millrace is running on " + data);
+        // it stops what runs on a folder, and nothing that is elsewhere
+        assertThat(run("down", "--url", "http://127.0.0.1:1").code()).isEqualTo(2);
         refused(run("status"), "no millrace is serving on " + data, "millrace up");
         refused(run("ask", "Anybody?"), "no millrace is serving");
         refused(run("rate", "last", "good"), "no millrace is serving");

@@ -14,14 +14,13 @@ import picocli.CommandLine.Mixin;
 @Command(name = "down", description = "Stop what runs on the data folder.", mixinStandardHelpOptions = true)
 public final class DownCommand implements Callable<Integer> {
     @Mixin
-    private Instance instance = new Instance();
+    private DataOption data = new DataOption();
 
     @Override
     public Integer call() throws InterruptedException, ExecutionException {
-        Optional<JsonNode> run = instance.run();
+        Optional<JsonNode> run = Instance.run(data.folder());
         if (run.isEmpty()) {
-            throw new UserException(
-                    "no millrace is running on " + instance.data().folder());
+            throw new UserException("no millrace is running on " + data.folder());
         }
         long pid = run.get().path("pid").asLong();
         ProcessHandle process =

@@ -69,7 +69,7 @@ public final class EvalCacheCommand implements Callable<Integer> {
             paramLabel = "N",
             defaultValue = "0",
             description = {
-                "Fill a cache with N questions of the measured half, 1 to 10000, ask the others, and tell what was served.",
+                "Fill a cache with N questions of the measured half, up to 10000, ask the others, and tell what was served.",
                 "The product's cache holds 512 of a caller's."
             })
     private int queries;
@@ -93,6 +93,11 @@ public final class EvalCacheCommand implements Callable<Integer> {
         }
         if (queries < 0 || queries > 10_000) {
             throw new UserException("--queries is " + queries + " and must be 0 to 10000");
+        }
+        // now, and not after all the work
+        Path into = write == null ? null : write.toAbsolutePath().getParent();
+        if (into != null && !Files.isDirectory(into)) {
+            throw new UserException("--write " + write + ": there is no folder " + into);
         }
         List<CacheEvaluation.Pair> pairs;
         try {

@@ -44,7 +44,12 @@ public final class Instance {
 
     /** What {@code up} wrote about itself; empty when nothing runs on the data folder. */
     Optional<JsonNode> run() {
-        Path file = data.folder().resolve("run.json");
+        return run(data.folder());
+    }
+
+    /** What {@code up} wrote about itself into a data folder; empty when nothing runs on it. */
+    static Optional<JsonNode> run(Path folder) {
+        Path file = folder.resolve("run.json");
         try {
             if (!Files.exists(file)) {
                 return Optional.empty();

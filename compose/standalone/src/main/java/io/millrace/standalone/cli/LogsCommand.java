@@ -31,6 +31,9 @@ public final class LogsCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException, InterruptedException {
+        if (lines < 0) {
+            throw new UserException("-n is " + lines + " and must be 0 or more");
+        }
         Path file = data.folder().resolve("logs/millrace.log");
         if (!Files.exists(file)) {
             throw new UserException("there is no log yet at " + file);
@@ -40,7 +43,7 @@ public final class LogsCommand implements Callable<Integer> {
         List<String> all = new String(Files.readAllBytes(file), StandardCharsets.UTF_8)
                 .lines()
                 .toList();
-        all.subList(Math.max(0, all.size() - Math.max(0, lines)), all.size()).forEach(System.out::println);
+        all.subList(Math.max(0, all.size() - lines), all.size()).forEach(System.out::println);
         while (follow) {
             Thread.sleep(FOLLOW_MS);
             if (!Files.exists(file)) {

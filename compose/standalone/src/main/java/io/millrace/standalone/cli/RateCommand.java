@@ -37,8 +37,8 @@ public final class RateCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         Path last = instance.data().folder().resolve("last-interaction");
         if (id.equals("last") && !Files.exists(last)) {
-            throw new UserException("nothing was asked yet: there is no last interaction in "
-                    + instance.data().folder());
+            throw new UserException("nothing was asked with ./millrace ask yet on "
+                    + instance.data().folder() + ": name an interaction by its id");
         }
         String interaction = id.equals("last") ? Files.readString(last).strip() : id;
         ObjectNode request = Instance.JSON.createObjectNode().put("rating", verdict == Verdict.good ? 1 : -1);
