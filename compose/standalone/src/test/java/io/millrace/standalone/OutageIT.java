@@ -145,6 +145,9 @@ class OutageIT {
             stack.parts().redis().start();
         }
 
+        await(
+                "healthy, though nobody asks for anything",
+                () -> stack.json("/health/detailed").path("status").asText().equals("healthy"));
         await("claims and the cache are used again", () -> {
             HttpResponse<String> response = stack.query("Who keeps the blue gate?", ",\"force_remote\":true");
             return stack.trace(response).interaction().getDegraded().isEmpty();
@@ -154,9 +157,6 @@ class OutageIT {
             stack.trace(stack.chat("plain-remote", "Claimed again?", ""));
             return unclaimed() == unclaimed;
         });
-        await(
-                "healthy",
-                () -> stack.json("/health/detailed").path("status").asText().equals("healthy"));
     }
 
     private static double unclaimed() {

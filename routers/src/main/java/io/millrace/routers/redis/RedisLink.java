@@ -12,6 +12,7 @@ import io.netty.util.concurrent.DefaultThreadFactory;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -36,6 +37,7 @@ public final class RedisLink<V> implements AutoCloseable {
     private final @Nullable RedisClient client;
     private volatile @Nullable StatefulRedisConnection<String, V> connection;
     private volatile long restUntil = System.nanoTime();
+    private final AtomicBoolean asking = new AtomicBoolean();
     private volatile boolean down;
 
     /**
@@ -98,9 +100,23 @@ public final class RedisLink<V> implements AutoCloseable {
         down = false;
     }
 
-    /** Whether Redis failed the last time it was asked. */
+    /** Whether Redis failed the last time it was asked. Where it did, asks again: nobody else may want anything for long. */
     public boolean isDown() {
+        if (down && System.nanoTime() - restUntil >= 0 && asking.compareAndSet(false, true)) {
+            Thread.startVirtualThread(this::ask);
+        }
         return down;
+    }
+
+    private void ask() {
+        try {
+            get().ifPresent(redis -> redis.sync().ping());
+            answered();
+        } catch (RuntimeException e) {
+            failed(e);
+        } finally {
+            asking.set(false);
+        }
     }
 
     @Override
