@@ -22,7 +22,6 @@ import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.log.LogSettings;
 import java.io.IOException;
-import java.io.StringReader;
 import java.net.URI;
 import java.net.URISyntaxException;
 import java.nio.charset.CharacterCodingException;
@@ -35,6 +34,7 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -42,11 +42,6 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Function;
 import java.util.stream.Collectors;
-import org.yaml.snakeyaml.LoaderOptions;
-import org.yaml.snakeyaml.Yaml;
-import org.yaml.snakeyaml.constructor.SafeConstructor;
-import org.yaml.snakeyaml.error.MarkedYAMLException;
-import org.yaml.snakeyaml.error.YAMLException;
 import org.yaml.snakeyaml.nodes.MappingNode;
 import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
@@ -95,7 +90,9 @@ public final class ConfigLoader {
 
     private record Entry(String value, String origin) {}
 
-    private final List<String> errors = new ArrayList<>();
+    /** A set, because some are found in two ways, such as a setting that stands twice. */
+    private final Set<String> errors = new LinkedHashSet<>();
+
     private final Map<String, Entry> values = new HashMap<>();
     private final Map<String, String> env;
     private final Map<String, Backend> backends = new TreeMap<>();
@@ -144,7 +141,7 @@ public final class ConfigLoader {
         flags.forEach((key, value) -> loader.values.put(key, new Entry(value, "flag")));
         MillraceConfig config = loader.build();
         if (!loader.errors.isEmpty()) {
-            throw new ConfigException(loader.errors);
+            throw new ConfigException(List.copyOf(loader.errors));
         }
         Map<String, String> shown = new TreeMap<>();
         for (Setting<?> setting : Settings.ALL) {
@@ -199,9 +196,7 @@ public final class ConfigLoader {
 
     private void read(Path file) {
         try {
-            LoaderOptions options = new LoaderOptions();
-            options.setAllowDuplicateKeys(false);
-            Node root = new Yaml(new SafeConstructor(options)).compose(new StringReader(Files.readString(file)));
+            Node root = YamlFile.read(file, Files.readString(file), errors::add).orElse(null);
             if (root == null) {
                 return;
             }
@@ -217,12 +212,6 @@ public final class ConfigLoader {
                     default -> flatten(file, key, tuple);
                 }
             }
-        } catch (MarkedYAMLException e) {
-            int line = e.getProblemMark() == null ? 0 : e.getProblemMark().getLine() + 1;
-            errors.add(file + ":" + line + ": is not valid YAML: " + e.getProblem());
-        } catch (YAMLException e) {
-            errors.add(file + ": is not valid YAML: "
-                    + String.valueOf(e.getMessage()).replaceAll("\\s*\\R\\s*", " "));
         } catch (NoSuchFileException e) {
             errors.add(file + ": there is no such file");
         } catch (CharacterCodingException e) {
@@ -245,7 +234,7 @@ public final class ConfigLoader {
             }
             return;
         }
-        String at = at(file, tuple.getKeyNode());
+        String at = YamlFile.at(file, tuple.getKeyNode());
         if (Settings.ALL.stream().noneMatch(setting -> setting.key().equals(key))) {
             errors.add(at + ": " + key + " is no setting" + meant(key, Setting::key));
             return;
@@ -254,7 +243,11 @@ public final class ConfigLoader {
                 ? String.join(
                         ",", list.getValue().stream().map(ConfigLoader::scalar).toList())
                 : scalar(node);
-        values.put(key, new Entry(value, at));
+        Entry before = values.put(key, new Entry(value, at));
+        if (before != null) {
+            // a: {b: 1} and a.b: 2 are one setting
+            errors.add(YamlFile.twice(at, key, before.origin));
+        }
     }
 
     /** A section whose lines are all commented out. */
@@ -302,23 +295,24 @@ public final class ConfigLoader {
             return;
         }
         if (!(node instanceof MappingNode map)) {
-            errors.add(at(file, node) + ": " + section + " must be a map of names");
+            errors.add(YamlFile.at(file, node) + ": " + section + " must be a map of names");
             return;
         }
         for (NodeTuple tuple : map.getValue()) {
             String name = scalar(tuple.getKeyNode());
             if (!(tuple.getValueNode() instanceof MappingNode)) {
-                errors.add(at(file, tuple.getKeyNode()) + ": " + section + "." + name + " must hold keys and values");
+                errors.add(YamlFile.at(file, tuple.getKeyNode()) + ": " + section + "." + name
+                        + " must hold keys and values");
                 continue;
             }
             reader.read(file, name, tuple.getKeyNode(), fields(tuple.getValueNode()));
-            origins.put(section + "." + name, at(file, tuple.getKeyNode()));
+            origins.put(section + "." + name, YamlFile.at(file, tuple.getKeyNode()));
         }
     }
 
     private void backend(Path file, String name, Node key, Map<String, Node> fields) {
-        String at = at(file, key) + ": backends." + name;
-        fields.forEach((field, value) -> origins.put("backends." + name + "." + field, at(file, value)));
+        String at = YamlFile.at(file, key) + ": backends." + name;
+        fields.forEach((field, value) -> origins.put("backends." + name + "." + field, YamlFile.at(file, value)));
         only(file, "backends." + name, fields, Set.of("kind", "locality", "deployments"));
         if (!name.matches("[a-z0-9][a-z0-9-]{0,40}")
                 || Set.of("builtin", "extractive").contains(name)) {
@@ -338,7 +332,7 @@ public final class ConfigLoader {
                 if (each instanceof MappingNode) {
                     deployments.add(deployment(file, name, deployments.size(), each, fields(each)));
                 } else {
-                    errors.add(at(file, each) + ": a deployment must hold keys and values");
+                    errors.add(YamlFile.at(file, each) + ": a deployment must hold keys and values");
                 }
             }
         }
@@ -349,15 +343,15 @@ public final class ConfigLoader {
     }
 
     private Deployment deployment(Path file, String backend, int index, Node node, Map<String, Node> fields) {
-        String path = at(file, node) + ": backends." + backend + ".deployments[" + index + "]";
+        String path = YamlFile.at(file, node) + ": backends." + backend + ".deployments[" + index + "]";
         String name = text(fields, "name", index == 0 ? backend : backend + "-" + (index + 1));
         String shown = "backends." + backend + "." + name;
         if (name.isBlank()) {
             errors.add(path + ".name: must not be empty");
         }
-        origins.put(shown, at(file, node));
+        origins.put(shown, YamlFile.at(file, node));
         fields.forEach((field, value) ->
-                origins.put(shown + "." + (field.startsWith("key-") ? "key" : field), at(file, value)));
+                origins.put(shown + "." + (field.startsWith("key-") ? "key" : field), YamlFile.at(file, value)));
         only(
                 file,
                 "backends." + backend + ".deployments",
@@ -459,8 +453,8 @@ public final class ConfigLoader {
     }
 
     private void model(Path file, String name, Node key, Map<String, Node> fields) {
-        String path = at(file, key) + ": models." + name;
-        fields.forEach((field, value) -> origins.put("models." + name + "." + field, at(file, value)));
+        String path = YamlFile.at(file, key) + ": models." + name;
+        fields.forEach((field, value) -> origins.put("models." + name + "." + field, YamlFile.at(file, value)));
         only(file, "models." + name, fields, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"));
         List<String> aliases = new ArrayList<>();
         if (fields.get("aliases") instanceof SequenceNode list) {
@@ -822,14 +816,14 @@ public final class ConfigLoader {
     private void only(Path file, String path, Map<String, Node> fields, Set<String> known) {
         fields.forEach((field, node) -> {
             if (field.equals("key")) {
-                errors.add(at(file, node) + ": " + path
+                errors.add(YamlFile.at(file, node) + ": " + path
                         + ".key: a key does not belong into the file; name a variable with key-env or a file with"
                         + " key-file");
             } else if (!known.contains(field)) {
-                errors.add(at(file, node) + ": " + path + "." + field + " is no setting; there are "
+                errors.add(YamlFile.at(file, node) + ": " + path + "." + field + " is no setting; there are "
                         + String.join(", ", new java.util.TreeSet<>(known)));
             } else if (!(LISTS.contains(field) ? node instanceof SequenceNode : node instanceof ScalarNode)) {
-                errors.add(at(file, node) + ": " + path + "." + field + " must be "
+                errors.add(YamlFile.at(file, node) + ": " + path + "." + field + " must be "
                         + (LISTS.contains(field) ? "a list, such as [a, b]" : "one value"));
             }
         });
@@ -850,9 +844,5 @@ public final class ConfigLoader {
 
     private static String scalar(Node node) {
         return node instanceof ScalarNode scalar ? scalar.getValue() : "";
-    }
-
-    private static String at(Path file, Node node) {
-        return file + ":" + (node.getStartMark().getLine() + 1);
     }
 }

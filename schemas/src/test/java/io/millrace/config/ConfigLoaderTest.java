@@ -2,11 +2,13 @@ package io.millrace.config;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import io.millrace.config.ConfigLoader.Loaded;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
@@ -93,6 +95,55 @@ class ConfigLoaderTest {
         assertThatThrownBy(() -> load(yaml, Map.of(), Map.of()))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining(message);
+    }
+
+    /** Its errors, each without the folder. */
+    private List<String> errors(String yaml, Map<String, String> env) {
+        ConfigException wrong = catchThrowableOfType(ConfigException.class, () -> load(yaml, env, Map.of()));
+        assertThat(wrong).as("it was taken: %s", yaml).isNotNull();
+        return wrong.errors().stream()
+                .map(line -> line.replace(folder + "/", ""))
+                .toList();
+    }
+
+    /** The later took the earlier one's place without a word, and with it a local-only. */
+    @Test
+    void shouldRefuseAKeyThatStandsTwice() {
+        assertThat(errors("""
+                routing:
+                  local: 0.9
+                  local: 0.8
+                models:
+                  m: {local-only: true}
+                  "m": {}
+                backends:
+                  a:
+                    deployments:
+                      - url: http://x
+                        url: http://y
+                routing:
+                  fallback: 0.6
+                routing.fallback: 0.5
+                """, Map.of()))
+                .containsExactly(
+                        "millrace.yaml:3: routing.local is set twice, first at millrace.yaml:2",
+                        "millrace.yaml:6: models.m is set twice, first at millrace.yaml:5",
+                        "millrace.yaml:11: backends.a.deployments[0].url is set twice, first at millrace.yaml:10",
+                        "millrace.yaml:12: routing is set twice, first at millrace.yaml:1",
+                        "millrace.yaml:14: routing.fallback is set twice, first at millrace.yaml:13");
+    }
+
+    @Test
+    void shouldTakeAPartThatIsReferredToTwice() throws IOException {
+        Loaded loaded = load("""
+                backends:
+                  a: {deployments: [{url: 'http://x', name: one}]}
+                models:
+                  m: &m {backend: a}
+                  n: *m
+                """, Map.of(), Map.of());
+
+        assertThat(loaded.config().model("n").orElseThrow().backend()).isEqualTo("a");
     }
 
     @Test
