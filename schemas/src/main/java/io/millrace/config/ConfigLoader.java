@@ -40,8 +40,10 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.function.Function;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.yaml.snakeyaml.nodes.MappingNode;
 import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
@@ -70,9 +72,12 @@ public final class ConfigLoader {
             "MILLRACE_TEST_QDRANT_URL");
 
     private static final Set<String> CAPABILITIES = Set.of("json", "tools", "vision");
-    private static final Set<String> MODES = Set.of("off", "auto", "keyword", "semantic", "hybrid", "tree");
+    private static final Map<String, String> MODES =
+            Stream.of("off", "auto", "keyword", "semantic", "hybrid", "tree").collect(Collectors.toMap(m -> m, m -> m));
     private static final Map<String, Kind> KINDS = Map.of("openai", Kind.OPENAI, "llama.cpp", Kind.LLAMA_CPP);
     private static final Map<String, Locality> LOCALITIES = Map.of("local", Locality.LOCAL, "remote", Locality.REMOTE);
+
+    private static final Map<String, Boolean> TRUTHS = Map.of("true", true, "false", false);
 
     /** Fields of backends and models that hold several values; all others hold one. */
     private static final Set<String> LISTS = Set.of("deployments", "capabilities", "aliases");
@@ -99,6 +104,9 @@ public final class ConfigLoader {
     private final Map<String, ModelPolicy> models =
             new TreeMap<>(MillraceConfig.defaults().models());
     private final Map<String, String> origins = new TreeMap<>();
+
+    /** What stands in the file, but so that an error was told of it: what follows from it is not known, and no error. */
+    private final Set<String> unsure = new HashSet<>();
 
     /** Variables that hold the key of a deployment. */
     private final Set<String> keyVariables = new HashSet<>();
@@ -194,30 +202,37 @@ public final class ConfigLoader {
                 .orElseThrow();
     }
 
+    /** @throws ConfigException at once when nothing can be read; what the rest says depends on what it holds */
     private void read(Path file) {
-        try {
-            Node root = YamlFile.read(file, Files.readString(file), errors::add).orElse(null);
-            if (root == null) {
-                return;
-            }
-            if (!(root instanceof MappingNode top)) {
+        Node root = YamlFile.read(file, text(file), errors::add).orElse(null);
+        if (root == null && errors.isEmpty()) {
+            return;
+        }
+        if (!(root instanceof MappingNode top)) {
+            if (root != null) {
                 errors.add(file + ": must hold keys and values");
-                return;
             }
-            for (NodeTuple tuple : top.getValue()) {
-                String key = scalar(tuple.getKeyNode());
-                switch (key) {
-                    case "backends" -> entries(file, "backends", tuple.getValueNode(), this::backend);
-                    case "models" -> entries(file, "models", tuple.getValueNode(), this::model);
-                    default -> flatten(file, key, tuple);
-                }
+            throw new ConfigException(List.copyOf(errors));
+        }
+        for (NodeTuple tuple : top.getValue()) {
+            String key = scalar(tuple.getKeyNode());
+            switch (key) {
+                case "backends" -> entries(file, "backends", tuple, this::backend);
+                case "models" -> entries(file, "models", tuple, this::model);
+                default -> flatten(file, key, tuple);
             }
+        }
+    }
+
+    private static String text(Path file) {
+        try {
+            return Files.readString(file);
         } catch (NoSuchFileException e) {
-            errors.add(file + ": there is no such file");
+            throw new ConfigException(List.of(file + ": there is no such file"));
         } catch (CharacterCodingException e) {
-            errors.add(file + ": is not UTF-8");
+            throw new ConfigException(List.of(file + ": is not UTF-8"));
         } catch (IOException e) {
-            errors.add(file + ": cannot be read: " + e.getMessage());
+            throw new ConfigException(List.of(file + ": cannot be read: " + e.getMessage()));
         }
     }
 
@@ -287,75 +302,150 @@ public final class ConfigLoader {
     }
 
     private interface Reader {
-        void read(Path file, String name, Node key, Map<String, Node> fields);
+        void read(Path file, String name, Node key, MappingNode node);
     }
 
-    private void entries(Path file, String section, Node node, Reader reader) {
-        if (isNothing(node)) {
+    private void entries(Path file, String section, NodeTuple tuple, Reader reader) {
+        if (isNothing(tuple.getValueNode())) {
             return;
         }
-        if (!(node instanceof MappingNode map)) {
-            errors.add(YamlFile.at(file, node) + ": " + section + " must be a map of names");
+        if (!(tuple.getValueNode() instanceof MappingNode map)) {
+            errors.add(YamlFile.at(file, tuple.getKeyNode()) + ": " + section + " must be a map of names");
+            unsure.add(section);
             return;
         }
-        for (NodeTuple tuple : map.getValue()) {
-            String name = scalar(tuple.getKeyNode());
-            if (!(tuple.getValueNode() instanceof MappingNode)) {
-                errors.add(YamlFile.at(file, tuple.getKeyNode()) + ": " + section + "." + name
-                        + " must hold keys and values");
-                continue;
+        for (NodeTuple entry : map.getValue()) {
+            String name = scalar(entry.getKeyNode());
+            String at = YamlFile.at(file, entry.getKeyNode());
+            if (entry.getValueNode() instanceof MappingNode node) {
+                reader.read(file, name, entry.getKeyNode(), node);
+                origins.put(section + "." + name, at);
+            } else {
+                errors.add(at + ": " + section + "." + name + " must hold keys and values");
+                unsure.add(section + "." + name);
             }
-            reader.read(file, name, tuple.getKeyNode(), fields(tuple.getValueNode()));
-            origins.put(section + "." + name, YamlFile.at(file, tuple.getKeyNode()));
         }
     }
 
-    private void backend(Path file, String name, Node key, Map<String, Node> fields) {
-        String at = YamlFile.at(file, key) + ": backends." + name;
-        fields.forEach((field, value) -> origins.put("backends." + name + "." + field, YamlFile.at(file, value)));
-        only(file, "backends." + name, fields, Set.of("kind", "locality", "deployments"));
+    /** What stands under a backend's or model's name or makes a deployment, each field with its own line. */
+    private final class Fields {
+        private final Path file;
+        private final String path;
+        private final Node start;
+        private final Map<String, NodeTuple> tuples = new LinkedHashMap<>();
+
+        /** Those of which it was told already that they are wrong. */
+        private final Set<String> wrong = new HashSet<>();
+
+        /** Whether one has a name that there is not, and so another may be missing. */
+        private boolean mistyped;
+
+        /**
+         * @param path what it is the inside of, as errors name it
+         * @param start where it begins, for a field that nobody wrote
+         */
+        Fields(Path file, String path, Node start, MappingNode node, Set<String> known) {
+            this.file = file;
+            this.path = path;
+            this.start = start;
+            node.getValue().forEach(tuple -> tuples.put(scalar(tuple.getKeyNode()), tuple));
+            tuples.forEach((field, tuple) -> check(field, tuple.getValueNode(), known));
+        }
+
+        private void check(String field, Node value, Set<String> known) {
+            if (field.equals("key")) {
+                error(
+                        field,
+                        ": a key does not belong into the file; name a variable with key-env or a file with key-file");
+            } else if (!known.contains(field)) {
+                mistyped = true;
+                error(field, " is no setting; there are " + String.join(", ", new TreeSet<>(known)));
+            } else if (!(LISTS.contains(field) ? value instanceof SequenceNode : value instanceof ScalarNode)) {
+                error(field, " must be " + (LISTS.contains(field) ? "a list, such as [a, b]" : "one value"));
+            }
+        }
+
+        Set<String> names() {
+            return tuples.keySet();
+        }
+
+        String at(String field) {
+            NodeTuple tuple = tuples.get(field);
+            return YamlFile.at(file, tuple == null ? start : tuple.getKeyNode());
+        }
+
+        void error(String field, String message) {
+            wrong.add(field);
+            errors.add(at(field) + ": " + path + "." + field + message);
+        }
+
+        /** Whether its value, or that it has none, is what was meant, as far as one can see. */
+        boolean isSure(String field) {
+            return tuples.containsKey(field) ? !wrong.contains(field) : !mistyped;
+        }
+
+        String text(String field, String fallback) {
+            NodeTuple tuple = tuples.get(field);
+            return tuple == null || wrong.contains(field) ? fallback : scalar(tuple.getValueNode());
+        }
+
+        /** @param whenWrong only so that checking can go on */
+        <T> T value(String field, String fallback, Function<String, T> parser, T whenWrong) {
+            if (!isSure(field)) {
+                return whenWrong;
+            }
+            try {
+                return parser.apply(text(field, fallback));
+            } catch (IllegalArgumentException e) {
+                error(field, " " + e.getMessage());
+                return whenWrong;
+            }
+        }
+
+        List<Node> list(String field) {
+            NodeTuple tuple = tuples.get(field);
+            return tuple != null && tuple.getValueNode() instanceof SequenceNode list ? list.getValue() : List.of();
+        }
+    }
+
+    private void backend(Path file, String name, Node key, MappingNode node) {
+        String path = "backends." + name;
+        Fields fields = new Fields(file, path, key, node, Set.of("kind", "locality", "deployments"));
+        fields.names().forEach(field -> origins.put(path + "." + field, fields.at(field)));
         if (!name.matches("[a-z0-9][a-z0-9-]{0,40}")
                 || Set.of("builtin", "extractive").contains(name)) {
-            errors.add(
-                    at + ": a backend's name is lower-case letters, digits and dashes, and not builtin or extractive");
+            errors.add(YamlFile.at(file, key) + ": " + path
+                    + ": a backend's name is lower-case letters, digits and dashes, and not builtin or extractive");
+            unsure.add(path);
             return;
         }
-        Kind kind = oneOf(at + ".kind", text(fields, "kind", "openai"), KINDS, Kind.OPENAI);
-        Locality locality = oneOf(
-                at + ".locality",
-                text(fields, "locality", kind == Kind.LLAMA_CPP ? "local" : "remote"),
-                LOCALITIES,
-                Locality.REMOTE);
+        Kind kind = fields.value("kind", "openai", words(KINDS), Kind.OPENAI);
+        Locality locality = fields.value(
+                "locality", kind == Kind.LLAMA_CPP ? "local" : "remote", words(LOCALITIES), Locality.REMOTE);
+        if (!fields.isSure("locality") || (!fields.names().contains("locality") && !fields.isSure("kind"))) {
+            unsure.add(path);
+        }
         List<Deployment> deployments = new ArrayList<>();
-        if (fields.get("deployments") instanceof SequenceNode list) {
-            for (Node each : list.getValue()) {
-                if (each instanceof MappingNode) {
-                    deployments.add(deployment(file, name, deployments.size(), each, fields(each)));
-                } else {
-                    errors.add(YamlFile.at(file, each) + ": a deployment must hold keys and values");
-                }
+        List<Node> list = fields.list("deployments");
+        for (Node each : list) {
+            if (each instanceof MappingNode deployment) {
+                deployments.add(deployment(file, name, deployments.size(), deployment));
+            } else {
+                errors.add(YamlFile.at(file, each) + ": " + path + ".deployments: each must hold keys and values");
             }
         }
-        if (deployments.isEmpty() && !(fields.get("deployments") instanceof MappingNode)) {
-            errors.add(at + ".deployments: at least one is needed");
+        if (list.isEmpty() && fields.isSure("deployments")) {
+            fields.error("deployments", ": at least one is needed");
         }
         backends.put(name, new Backend(name, locality, kind, deployments));
     }
 
-    private Deployment deployment(Path file, String backend, int index, Node node, Map<String, Node> fields) {
-        String path = YamlFile.at(file, node) + ": backends." + backend + ".deployments[" + index + "]";
-        String name = text(fields, "name", index == 0 ? backend : backend + "-" + (index + 1));
-        String shown = "backends." + backend + "." + name;
-        if (name.isBlank()) {
-            errors.add(path + ".name: must not be empty");
-        }
-        origins.put(shown, YamlFile.at(file, node));
-        fields.forEach((field, value) ->
-                origins.put(shown + "." + (field.startsWith("key-") ? "key" : field), YamlFile.at(file, value)));
-        only(
+    private Deployment deployment(Path file, String backend, int index, MappingNode node) {
+        Fields fields = new Fields(
                 file,
-                "backends." + backend + ".deployments",
-                fields,
+                "backends." + backend + ".deployments[" + index + "]",
+                node,
+                node,
                 Set.of(
                         "name",
                         "url",
@@ -368,53 +458,40 @@ public final class ConfigLoader {
                         "capabilities",
                         "concurrency",
                         "timeout"));
-        String url = text(fields, "url", "");
-        checkUrl(path + ".url", url);
-        Set<String> capabilities = new HashSet<>(Set.of("json", "tools"));
-        if (fields.get("capabilities") instanceof SequenceNode list) {
-            capabilities.clear();
-            list.getValue().forEach(each -> capabilities.add(scalar(each)));
-            capabilities.stream()
-                    .filter(c -> !CAPABILITIES.contains(c))
-                    .forEach(c -> errors.add(path + ".capabilities: there is no " + c));
+        String name = fields.value("name", index == 0 ? backend : backend + "-" + (index + 1), ConfigLoader::name, "");
+        String shown = "backends." + backend + "." + name;
+        origins.put(shown, YamlFile.at(file, node));
+        fields.names()
+                .forEach(field ->
+                        origins.put(shown + "." + (field.startsWith("key-") ? "key" : field), fields.at(field)));
+        Set<String> capabilities = new HashSet<>();
+        for (Node each : fields.list("capabilities")) {
+            String capability = scalar(each);
+            capabilities.add(capability);
+            if (!CAPABILITIES.contains(capability)) {
+                errors.add(YamlFile.at(file, each) + ": " + fields.path + ".capabilities: there is no " + capability);
+            }
         }
+        Function<String, Double> price = Setting.number("", 0, 0, 1e6, "").parser();
         return new Deployment(
                 name,
-                url,
-                text(fields, "model", ""),
-                key(file, path, fields),
-                parse(
-                        path + ".input-price",
-                        fields,
-                        "input-price",
-                        "0",
-                        Setting.number("", 0, 0, 1e6, "").parser(),
-                        0.0),
-                parse(
-                        path + ".output-price",
-                        fields,
-                        "output-price",
-                        "0",
-                        Setting.number("", 0, 0, 1e6, "").parser(),
-                        0.0),
-                parse(
-                        path + ".context-length",
-                        fields,
+                fields.value("url", "", ConfigLoader::url, ""),
+                fields.text("model", ""),
+                key(file, fields),
+                fields.value("input-price", "0", price, 0.0),
+                fields.value("output-price", "0", price, 0.0),
+                fields.value(
                         "context-length",
                         "0",
                         Setting.integer("", 0, 0, 100_000_000, "").parser(),
                         0),
-                capabilities,
-                parse(
-                        path + ".concurrency",
-                        fields,
+                fields.names().contains("capabilities") ? capabilities : Set.of("json", "tools"),
+                fields.value(
                         "concurrency",
                         "4",
                         Setting.integer("", 4, 1, 10_000, "").parser(),
                         4),
-                parse(
-                        path + ".timeout",
-                        fields,
+                fields.value(
                         "timeout",
                         "120s",
                         Setting.duration("", "120s", SHORTEST_TIMEOUT, LONGEST_TIMEOUT, "")
@@ -422,18 +499,25 @@ public final class ConfigLoader {
                         Duration.ofMinutes(2)));
     }
 
+    private static String name(String value) {
+        if (value.isBlank()) {
+            throw new IllegalArgumentException("must not be empty");
+        }
+        return value;
+    }
+
     /** @param config that names the key; a file beside it can be named by its name alone */
-    private Secret key(Path config, String path, Map<String, Node> fields) {
-        String variable = text(fields, "key-env", "");
-        String file = text(fields, "key-file", "");
+    private Secret key(Path config, Fields fields) {
+        String variable = fields.text("key-env", "");
+        String file = fields.text("key-file", "");
         if (!variable.isEmpty() && !file.isEmpty()) {
-            errors.add(path + ".key-file: there is a key-env, too; name one of them");
+            fields.error("key-file", ": there is a key-env, too; name one of them");
         }
         if (!variable.isEmpty()) {
             keyVariables.add(variable);
             String value = env.get(variable);
             if (value == null) {
-                errors.add(path + ".key-env: there is no variable " + variable);
+                fields.error("key-env", ": there is no variable " + variable);
             }
             return new Secret(value == null ? "" : value);
         }
@@ -442,37 +526,32 @@ public final class ConfigLoader {
                 String key = Files.readString(config.toAbsolutePath().resolveSibling(file))
                         .strip();
                 if (key.isEmpty()) {
-                    errors.add(path + ".key-file: " + file + " is empty");
+                    fields.error("key-file", ": " + file + " is empty");
                 }
                 return new Secret(key);
             } catch (IOException e) {
-                errors.add(path + ".key-file: " + file + " cannot be read");
+                fields.error("key-file", ": " + file + " cannot be read");
             }
         }
         return Secret.NONE;
     }
 
-    private void model(Path file, String name, Node key, Map<String, Node> fields) {
-        String path = YamlFile.at(file, key) + ": models." + name;
-        fields.forEach((field, value) -> origins.put("models." + name + "." + field, YamlFile.at(file, value)));
-        only(file, "models." + name, fields, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"));
-        List<String> aliases = new ArrayList<>();
-        if (fields.get("aliases") instanceof SequenceNode list) {
-            list.getValue().forEach(each -> aliases.add(scalar(each)));
-        }
-        String retrieval = text(fields, "retrieval", "auto");
-        if (!MODES.contains(retrieval)) {
-            errors.add(path + ".retrieval: must be one of " + String.join(", ", new java.util.TreeSet<>(MODES)));
-        }
+    private void model(Path file, String name, Node key, MappingNode node) {
+        String path = "models." + name;
+        Fields fields = new Fields(
+                file, path, key, node, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"));
+        fields.names().forEach(field -> origins.put(path + "." + field, fields.at(field)));
         models.put(
                 name,
                 new ModelPolicy(
                         name,
-                        text(fields, "backend", ""),
-                        retrieval,
-                        bool(path + ".add-context", text(fields, "add-context", "true")),
-                        bool(path + ".local-only", text(fields, "local-only", "false")),
-                        aliases));
+                        fields.text("backend", ""),
+                        fields.value("retrieval", "auto", words(MODES), "auto"),
+                        fields.value("add-context", "true", words(TRUTHS), true),
+                        fields.value("local-only", "false", words(TRUTHS), false),
+                        fields.list("aliases").stream()
+                                .map(ConfigLoader::scalar)
+                                .toList()));
     }
 
     private void variables() {
@@ -561,7 +640,7 @@ public final class ConfigLoader {
     private MillraceConfig build() {
         double local = value(Settings.LOCAL, 0.85);
         double fallback = value(Settings.FALLBACK, 0.70);
-        if (fallback > local - 0.05 + 1e-9) {
+        if (areSure(Settings.FALLBACK, Settings.LOCAL) && fallback > local - 0.05 + 1e-9) {
             errors.add(origin(Settings.FALLBACK) + ": routing.fallback " + fallback
                     + " must be at most routing.local − 0.05 (" + local + " from " + origin(Settings.LOCAL) + ")");
         }
@@ -579,9 +658,7 @@ public final class ConfigLoader {
                 value(Settings.DECAY_FIRST_LOSS, 0.10),
                 value(Settings.DECAY_SECOND, Duration.ofDays(180)),
                 value(Settings.DECAY_SECOND_LOSS, 0.25));
-        if (decay.second().compareTo(decay.first()) < 0) {
-            errors.add(origin(Settings.DECAY_SECOND) + ": must be at least retrieval.decay-first");
-        }
+        atLeast(Settings.DECAY_SECOND, decay.second(), Settings.DECAY_FIRST, decay.first());
         String index = value(Settings.INDEX, "lucene");
         String qdrantUrl = value(Settings.QDRANT_URL, "");
         if (!Set.of("lucene", "qdrant").contains(index)) {
@@ -600,7 +677,7 @@ public final class ConfigLoader {
         Set<String> names = new HashSet<>();
         backends.values()
                 .forEach(backend -> backend.deployments().forEach(deployment -> {
-                    if (!names.add(deployment.name())) {
+                    if (!deployment.name().isEmpty() && !names.add(deployment.name())) {
                         errors.add(origin("backends." + backend.name() + "." + deployment.name()) + "backends."
                                 + backend.name() + ": another deployment has the name " + deployment.name()
                                 + ", too");
@@ -611,7 +688,9 @@ public final class ConfigLoader {
         Map<String, String> aliases = new HashMap<>();
         models.values().forEach(model -> {
             String name = "models." + model.name();
-            if (!known.contains(model.backend())) {
+            if (unsure.contains("backends") || unsure.contains("backends." + model.backend())) {
+                // told already
+            } else if (!known.contains(model.backend())) {
                 errors.add(origin(name + ".backend") + name + ".backend: there is no backend " + model.backend());
             } else if (model.localOnly() && isRemote(model.backend())) {
                 errors.add(origin(name + ".local-only") + name
@@ -631,7 +710,7 @@ public final class ConfigLoader {
         });
         int replication = value(Settings.REPLICATION, 1);
         String brokers = value(Settings.KAFKA, "");
-        if (replication > 1 && brokers.isEmpty()) {
+        if (areSure(Settings.KAFKA) && replication > 1 && brokers.isEmpty()) {
             errors.add(origin(Settings.REPLICATION) + ": kafka.replication " + replication
                     + " needs as many brokers, and without kafka.bootstrap-servers there is one");
         }
@@ -726,7 +805,9 @@ public final class ConfigLoader {
                 value(Settings.REGISTRY, ""),
                 value(Settings.REGISTRY_USER, ""),
                 secret(Settings.REGISTRY_PASSWORD_ENV));
-        if (!registry.user().isEmpty() && registry.url().isEmpty()) {
+        if (areSure(Settings.REGISTRY)
+                && !registry.user().isEmpty()
+                && registry.url().isEmpty()) {
             errors.add(origin(Settings.REGISTRY_USER) + ": registry.user does nothing without registry.url");
         }
         if (!registry.user().isEmpty() && registry.url().matches("[^/]*//[^/?#]*@.*")) {
@@ -740,7 +821,7 @@ public final class ConfigLoader {
     }
 
     private void atLeast(Setting<Duration> setting, Duration value, Setting<Duration> other, Duration least) {
-        if (value.compareTo(least) < 0) {
+        if (areSure(setting, other) && value.compareTo(least) < 0) {
             errors.add(origin(setting) + ": " + setting.key() + " " + Setting.written(value) + " must be at least "
                     + other.key() + " (" + Setting.written(least) + " from " + origin(other) + ")");
         }
@@ -753,8 +834,14 @@ public final class ConfigLoader {
             return setting.parser().apply(entry == null ? setting.fallback() : entry.value);
         } catch (IllegalArgumentException e) {
             errors.add(origin(setting) + ": " + setting.key() + " " + e.getMessage());
+            unsure.add(setting.key());
             return whenWrong;
         }
+    }
+
+    /** Whether no error was told of any of them. */
+    private boolean areSure(Setting<?>... settings) {
+        return Stream.of(settings).map(Setting::key).noneMatch(unsure::contains);
     }
 
     private boolean isRemote(String backend) {
@@ -773,73 +860,35 @@ public final class ConfigLoader {
         return entry == null ? "default" : entry.origin;
     }
 
-    private <T> T parse(
-            String path,
-            Map<String, Node> fields,
-            String field,
-            String fallback,
-            Function<String, T> parser,
-            T whenWrong) {
+    private static <T> Function<String, T> words(Map<String, T> known) {
+        return word -> {
+            T found = known.get(word);
+            if (found == null) {
+                throw new IllegalArgumentException(
+                        "must be one of " + String.join(", ", new TreeSet<>(known.keySet())));
+            }
+            return found;
+        };
+    }
+
+    private void checkUrl(String place, String url) {
         try {
-            return parser.apply(text(fields, field, fallback));
+            url(url);
         } catch (IllegalArgumentException e) {
-            errors.add(path + " " + e.getMessage());
-            return whenWrong;
+            errors.add(place + ": " + e.getMessage());
         }
     }
 
-    private <T> T oneOf(String path, String value, Map<String, T> known, T whenWrong) {
-        T found = known.get(value);
-        if (found == null) {
-            errors.add(path + ": must be one of " + String.join(", ", new java.util.TreeSet<>(known.keySet())));
-            return whenWrong;
-        }
-        return found;
-    }
-
-    private boolean bool(String path, String value) {
-        return oneOf(path, value, Map.of("true", true, "false", false), false);
-    }
-
-    private void checkUrl(String path, String url) {
+    private static String url(String value) {
         try {
-            URI uri = new URI(url);
+            URI uri = new URI(value);
             if (uri.getHost() != null && ("http".equals(uri.getScheme()) || "https".equals(uri.getScheme()))) {
-                return;
+                return value;
             }
         } catch (URISyntaxException e) {
             // told below
         }
-        errors.add(path + ": must be an http or https URL");
-    }
-
-    private void only(Path file, String path, Map<String, Node> fields, Set<String> known) {
-        fields.forEach((field, node) -> {
-            if (field.equals("key")) {
-                errors.add(YamlFile.at(file, node) + ": " + path
-                        + ".key: a key does not belong into the file; name a variable with key-env or a file with"
-                        + " key-file");
-            } else if (!known.contains(field)) {
-                errors.add(YamlFile.at(file, node) + ": " + path + "." + field + " is no setting; there are "
-                        + String.join(", ", new java.util.TreeSet<>(known)));
-            } else if (!(LISTS.contains(field) ? node instanceof SequenceNode : node instanceof ScalarNode)) {
-                errors.add(YamlFile.at(file, node) + ": " + path + "." + field + " must be "
-                        + (LISTS.contains(field) ? "a list, such as [a, b]" : "one value"));
-            }
-        });
-    }
-
-    private static Map<String, Node> fields(Node node) {
-        Map<String, Node> fields = new LinkedHashMap<>();
-        if (node instanceof MappingNode map) {
-            map.getValue().forEach(tuple -> fields.put(scalar(tuple.getKeyNode()), tuple.getValueNode()));
-        }
-        return fields;
-    }
-
-    private static String text(Map<String, Node> fields, String field, String fallback) {
-        Node node = fields.get(field);
-        return node == null ? fallback : scalar(node);
+        throw new IllegalArgumentException("must be an http or https URL");
     }
 
     private static String scalar(Node node) {

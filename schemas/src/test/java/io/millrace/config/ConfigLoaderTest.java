@@ -70,9 +70,9 @@ class ConfigLoaderTest {
             backends: {a: {deployments: [{url: 'ftp://x'}]}}    | must be an http or https URL
             backends: {a: {deployments: [{url: 'http://x', key: abc}]}}      | a key does not belong into the file
             backends: {a: {deployments: [{url: 'http://x', key-env: NOPE}]}} | there is no variable NOPE
-            backends: {a: {deployments: [{url: 'http://x', capabilities: json}]}} | millrace.yaml:1: backends.a.deployments.capabilities must be a list
+            backends: {a: {deployments: [{url: 'http://x', capabilities: json}]}} | millrace.yaml:1: backends.a.deployments[0].capabilities must be a list
             backends: {a: {deployments: {url: 'http://x'}}}     | backends.a.deployments must be a list
-            backends: {a: {deployments: [{url: [b]}]}}          | backends.a.deployments.url must be one value
+            backends: {a: {deployments: [{url: [b]}]}}          | backends.a.deployments[0].url must be one value
             backends: {a: {deployments: [{url: 'http://x', timeout: 0s}]}}   | timeout must be 100ms to 1h
             backends: {a: {deployments: [{url: 'http://x', name: b}, {url: 'http://y', name: b}]}} | millrace.yaml:1: backends.a: another deployment has the name b
             models: {m: {backend: nope}}                        | millrace.yaml:1: models.m.backend: there is no backend nope
@@ -131,6 +131,96 @@ class ConfigLoaderTest {
                         "millrace.yaml:11: backends.a.deployments[0].url is set twice, first at millrace.yaml:10",
                         "millrace.yaml:12: routing is set twice, first at millrace.yaml:1",
                         "millrace.yaml:14: routing.fallback is set twice, first at millrace.yaml:13");
+    }
+
+    /** Not that of the deployment, the backend or the model that it belongs to. */
+    @Test
+    void shouldNameTheLineOfTheSettingThatIsWrong() {
+        assertThat(errors("""
+                backends:
+                  a:
+                    locality: moon
+                    kind: telnet
+                    deployments:
+                      - url: http://x
+                        concurrency: many
+                        timeout: soon
+                        capabilities:
+                          - json
+                          - magic
+                        input-price: -1
+                        output-price: x
+                        context-length: long
+                        key-env: NOPE
+                      - name: ""
+                        model: big
+                        url: ftp://x
+                      - model: big
+                  b:
+                    deployments:
+                      []
+                models:
+                  m:
+                    backend: ""
+                    retrieval: sometimes
+                    add-context: 7
+                    local-only: perhaps
+                    aliases:
+                      - millrace
+                """, Map.of()))
+                .extracting(line -> line.replaceAll("^millrace.yaml:(\\d+: [^ :]*).*", "$1"))
+                .containsExactlyInAnyOrder(
+                        "3: backends.a.locality",
+                        "4: backends.a.kind",
+                        "7: backends.a.deployments[0].concurrency",
+                        "8: backends.a.deployments[0].timeout",
+                        "11: backends.a.deployments[0].capabilities",
+                        "12: backends.a.deployments[0].input-price",
+                        "13: backends.a.deployments[0].output-price",
+                        "14: backends.a.deployments[0].context-length",
+                        "15: backends.a.deployments[0].key-env",
+                        "16: backends.a.deployments[1].name",
+                        "18: backends.a.deployments[1].url",
+                        "19: backends.a.deployments[2].url",
+                        "21: backends.b.deployments",
+                        "26: models.m.retrieval",
+                        "27: models.m.add-context",
+                        "28: models.m.local-only",
+                        "29: models.m.aliases");
+    }
+
+    /** It may name those variables, and have that backend. */
+    @Test
+    void shouldNotJudgeVariablesByAFileThatCannotBeRead() {
+        assertThat(errors("a: [1", Map.of("MILLRACE_REMOTE_KEY", "k", "MILLRACE_DATABASE_PASSWORD", "p")))
+                .singleElement()
+                .asString()
+                .startsWith("millrace.yaml:1: is not valid YAML");
+    }
+
+    /** Of what is wrong, and not of what would be right without it. */
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            backends: {local: {kind: telnet, deployments: [{url: 'http://x'}]}}           | backends.local.kind must be one of llama.cpp, openai
+            backends: {local: {knd: llama.cpp, deployments: [{url: 'http://x'}]}}         | backends.local.knd is no setting
+            backends: {local: {locality: here, deployments: [{url: 'http://x'}]}}         | backends.local.locality must be one of local, remote
+            backends: {a: {deployments: [{ulr: 'http://x'}]}}                             | backends.a.deployments[0].ulr is no setting
+            backends: {a: {deployments: [{url: [b]}]}}                                    | backends.a.deployments[0].url must be one value
+            backends: {a: {deployments: 'http://x'}}                                      | backends.a.deployments must be a list
+            backends: {a: {deployments: ['http://x']}}                                    | backends.a.deployments: each must hold keys and values
+            backends: {a: {deployments: [{url: 'http://x', concurrency: [4]}]}}           | backends.a.deployments[0].concurrency must be one value
+            {backends: {a: 5}, models: {m: {backend: a}}}                                 | backends.a must hold keys and values
+            {backends: [a], models: {m: {backend: a}}}                                    | backends must be a map of names
+            {backends: {A: {deployments: [{url: 'http://x'}]}}, models: {m: {backend: A}}} | a backend's name is lower-case letters
+            models: {m: {retrieval: [auto]}}                                              | models.m.retrieval must be one value
+            routing: {local: 9, fallback: 0.85}                                           | routing.local must be 0.3 to 0.95
+            kafka: {bootstrap-servers: localhost, replication: 3}                         | kafka.bootstrap-servers must be host:port
+            registry: {url: localhost, user: mill}                                        | registry.url must be an http or https URL
+            {retention: {short: soon}, routing: {deadline: 1h}}                           | retention.short must be a duration
+            {retention: {short: soon, days: 1h}}                                          | retention.short must be a duration
+            """)
+    void shouldNotTellWhatOnlyFollowsFromAnotherError(String yaml, String message) {
+        assertThat(errors(yaml, Map.of())).singleElement().asString().contains(message);
     }
 
     @Test
