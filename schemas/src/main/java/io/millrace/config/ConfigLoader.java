@@ -238,9 +238,10 @@ public final class ConfigLoader {
 
     private void flatten(Path file, String key, NodeTuple tuple) {
         Node node = tuple.getValueNode();
-        boolean section =
-                Settings.ALL.stream().anyMatch(setting -> setting.key().startsWith(key + "."));
-        if (section && isNothing(node)) {
+        Optional<Setting<?>> first = Settings.ALL.stream()
+                .filter(setting -> setting.key().startsWith(key + "."))
+                .findFirst();
+        if (first.isPresent() && isNothing(node)) {
             return;
         }
         if (node instanceof MappingNode map && !map.getValue().isEmpty()) {
@@ -250,6 +251,14 @@ public final class ConfigLoader {
             return;
         }
         String at = YamlFile.at(file, tuple.getKeyNode());
+        if (first.isPresent()) {
+            errors.add(at + ": " + key + " is a section; settings stand below it, such as "
+                    + first.get().key());
+            Settings.ALL.stream()
+                    .filter(setting -> setting.key().startsWith(key + "."))
+                    .forEach(setting -> unsure.add(setting.key()));
+            return;
+        }
         if (Settings.ALL.stream().noneMatch(setting -> setting.key().equals(key))) {
             errors.add(at + ": " + key + " is no setting" + meant(key, Setting::key));
             return;

@@ -89,6 +89,9 @@ class ConfigLoaderTest {
             collections: [a, b, a]                              | collections must name each once
             collections: [My Notes]                             | My Notes is none
             rooting: {}                                         | rooting is no setting
+            routing: 5                                          | millrace.yaml:1: routing is a section; settings stand below it, such as routing.local
+            routing: [local, fallback]                          | millrace.yaml:1: routing is a section; settings stand below it, such as routing.local
+            cache: {semantic: true}                             | millrace.yaml:1: cache.semantic is a section; settings stand below it, such as cache.semantic.enabled
             'a: [1'                                             | is not valid YAML
             """)
     void shouldNameTheKeyAndThePlaceWhenSomethingIsWrong(String yaml, String message) {
@@ -214,6 +217,7 @@ class ConfigLoaderTest {
             {backends: {A: {deployments: [{url: 'http://x'}]}}, models: {m: {backend: A}}} | a backend's name is lower-case letters
             models: {m: {retrieval: [auto]}}                                              | models.m.retrieval must be one value
             routing: {local: 9, fallback: 0.85}                                           | routing.local must be 0.3 to 0.95
+            {kafka: 'localhost:9092', kafka.replication: 3}                               | kafka is a section
             kafka: {bootstrap-servers: localhost, replication: 3}                         | kafka.bootstrap-servers must be host:port
             registry: {url: localhost, user: mill}                                        | registry.url must be an http or https URL
             {retention: {short: soon}, routing: {deadline: 1h}}                           | retention.short must be a duration
