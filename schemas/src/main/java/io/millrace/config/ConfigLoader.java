@@ -54,13 +54,19 @@ import org.yaml.snakeyaml.nodes.Tag;
 /**
  * Reads the configuration. In this order, the later over the earlier: defaults, the file, {@code MILLRACE_*} variables, flags. The four
  * short cuts {@code MILLRACE_LOCAL_URL}, {@code MILLRACE_REMOTE_URL}, {@code MILLRACE_REMOTE_KEY} and {@code MILLRACE_REMOTE_MODEL}
- * make the backends {@code local} and {@code remote} where the file has none of that name.
+ * are the only deployment of the backends {@code local} and {@code remote}, or what the file says of it with these fields over it.
  *
  * <p>All errors are found before it gives up, each with the file and line, variable or flag that it came from.
  */
 public final class ConfigLoader {
-    private static final Set<String> SHORTCUTS =
-            Set.of("MILLRACE_LOCAL_URL", "MILLRACE_REMOTE_URL", "MILLRACE_REMOTE_KEY", "MILLRACE_REMOTE_MODEL");
+    /** By backend and by the field of its only deployment. */
+    private static final Map<String, Map<String, String>> SHORTCUTS = Map.of(
+            "local", Map.of("url", "MILLRACE_LOCAL_URL"),
+            "remote",
+                    Map.of(
+                            "url", "MILLRACE_REMOTE_URL",
+                            "key", "MILLRACE_REMOTE_KEY",
+                            "model", "MILLRACE_REMOTE_MODEL"));
 
     /** Variables of the launcher and of tests, which are no settings. */
     private static final Set<String> OURS = Set.of(
@@ -343,6 +349,9 @@ public final class ConfigLoader {
         private final Node start;
         private final Map<String, NodeTuple> tuples = new LinkedHashMap<>();
 
+        /** Variables that come over fields, by field. */
+        private final Map<String, String> variables;
+
         /** Those of which it was told already that they are wrong. */
         private final Set<String> wrong = new HashSet<>();
 
@@ -353,10 +362,17 @@ public final class ConfigLoader {
          * @param path what it is the inside of, as errors name it
          * @param start where it begins, for a field that nobody wrote
          */
-        Fields(Path file, String path, Node start, MappingNode node, Set<String> known) {
+        Fields(
+                Path file,
+                String path,
+                Node start,
+                MappingNode node,
+                Set<String> known,
+                Map<String, String> variables) {
             this.file = file;
             this.path = path;
             this.start = start;
+            this.variables = variables;
             node.getValue().forEach(tuple -> tuples.put(scalar(tuple.getKeyNode()), tuple));
             tuples.forEach((field, tuple) -> check(field, tuple.getValueNode(), known));
         }
@@ -390,10 +406,15 @@ public final class ConfigLoader {
 
         /** Whether its value, or that it has none, is what was meant, as far as one can see. */
         boolean isSure(String field) {
-            return tuples.containsKey(field) ? !wrong.contains(field) : !mistyped;
+            return variables.containsKey(field)
+                    || (tuples.containsKey(field) ? !wrong.contains(field) : !mistyped);
         }
 
         String text(String field, String fallback) {
+            String variable = variables.get(field);
+            if (variable != null) {
+                return env.getOrDefault(variable, "");
+            }
             NodeTuple tuple = tuples.get(field);
             return tuple == null || wrong.contains(field) ? fallback : scalar(tuple.getValueNode());
         }
@@ -406,7 +427,11 @@ public final class ConfigLoader {
             try {
                 return parser.apply(text(field, fallback));
             } catch (IllegalArgumentException e) {
-                error(field, " " + e.getMessage());
+                if (variables.containsKey(field)) {
+                    errors.add(variables.get(field) + ": " + e.getMessage());
+                } else {
+                    error(field, " " + e.getMessage());
+                }
                 return whenWrong;
             }
         }
@@ -419,7 +444,7 @@ public final class ConfigLoader {
 
     private void backend(Path file, String name, Node key, MappingNode node) {
         String path = "backends." + name;
-        Fields fields = new Fields(file, path, key, node, Set.of("kind", "locality", "deployments"));
+        Fields fields = new Fields(file, path, key, node, Set.of("kind", "locality", "deployments"), Map.of());
         fields.names().forEach(field -> origins.put(path + "." + field, fields.at(field)));
         if (!name.matches("[a-z0-9][a-z0-9-]{0,40}")
                 || Set.of("builtin", "extractive").contains(name)) {
@@ -436,9 +461,10 @@ public final class ConfigLoader {
         }
         List<Deployment> deployments = new ArrayList<>();
         List<Node> list = fields.list("deployments");
+        Map<String, String> variables = list.size() == 1 ? shortcuts(name) : Map.of();
         for (Node each : list) {
             if (each instanceof MappingNode deployment) {
-                deployments.add(deployment(file, name, deployments.size(), deployment));
+                deployments.add(deployment(file, name, deployments.size(), deployment, variables));
             } else {
                 errors.add(YamlFile.at(file, each) + ": " + path + ".deployments: each must hold keys and values");
             }
@@ -449,7 +475,8 @@ public final class ConfigLoader {
         backends.put(name, new Backend(name, locality, kind, deployments));
     }
 
-    private Deployment deployment(Path file, String backend, int index, MappingNode node) {
+    private Deployment deployment(
+            Path file, String backend, int index, MappingNode node, Map<String, String> variables) {
         Fields fields = new Fields(
                 file,
                 "backends." + backend + ".deployments[" + index + "]",
@@ -466,13 +493,15 @@ public final class ConfigLoader {
                         "context-length",
                         "capabilities",
                         "concurrency",
-                        "timeout"));
+                        "timeout"),
+                variables);
         String name = fields.value("name", index == 0 ? backend : backend + "-" + (index + 1), ConfigLoader::name, "");
         String shown = "backends." + backend + "." + name;
         origins.put(shown, YamlFile.at(file, node));
         fields.names()
                 .forEach(field ->
                         origins.put(shown + "." + (field.startsWith("key-") ? "key" : field), fields.at(field)));
+        variables.forEach((field, variable) -> origins.put(shown + "." + field, variable));
         Set<String> capabilities = new HashSet<>();
         for (Node each : fields.list("capabilities")) {
             String capability = scalar(each);
@@ -522,8 +551,11 @@ public final class ConfigLoader {
         if (!variable.isEmpty() && !file.isEmpty()) {
             fields.error("key-file", ": there is a key-env, too; name one of them");
         }
+        keyVariables.add(variable);
+        if (fields.variables.containsKey("key")) {
+            return new Secret(fields.text("key", ""));
+        }
         if (!variable.isEmpty()) {
-            keyVariables.add(variable);
             String value = env.get(variable);
             if (value == null) {
                 fields.error("key-env", ": there is no variable " + variable);
@@ -548,7 +580,7 @@ public final class ConfigLoader {
     private void model(Path file, String name, Node key, MappingNode node) {
         String path = "models." + name;
         Fields fields = new Fields(
-                file, path, key, node, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"));
+                file, path, key, node, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"), Map.of());
         fields.names().forEach(field -> origins.put(path + "." + field, fields.at(field)));
         models.put(
                 name,
@@ -566,7 +598,8 @@ public final class ConfigLoader {
     private void variables() {
         Map<String, String> unknown = new TreeMap<>();
         env.forEach((variable, value) -> {
-            if (!variable.startsWith("MILLRACE_") || SHORTCUTS.contains(variable) || OURS.contains(variable)) {
+            boolean shortcut = SHORTCUTS.values().stream().anyMatch(fields -> fields.containsValue(variable));
+            if (!variable.startsWith("MILLRACE_") || shortcut || OURS.contains(variable)) {
                 return;
             }
             Settings.ALL.stream()
@@ -583,42 +616,49 @@ public final class ConfigLoader {
                 .filter(variable -> !named.contains(variable))
                 .forEach(variable -> errors.add(variable + ": is no setting" + meant(variable, Setting::variable)
                         + "; see docs/configuration.md"));
-        for (String more : List.of("MILLRACE_REMOTE_KEY", "MILLRACE_REMOTE_MODEL")) {
-            if (!env.getOrDefault(more, "").isEmpty()
-                    && env.getOrDefault("MILLRACE_REMOTE_URL", "").isEmpty()
-                    && !backends.containsKey("remote")) {
-                errors.add(more + ": does nothing without MILLRACE_REMOTE_URL, the address of the API");
-            }
-        }
-        shortcut(
-                "local",
-                Kind.LLAMA_CPP,
-                Locality.LOCAL,
-                env.getOrDefault("MILLRACE_LOCAL_URL", ""),
-                "MILLRACE_LOCAL_URL",
-                "",
-                "");
-        shortcut(
-                "remote",
-                Kind.OPENAI,
-                Locality.REMOTE,
-                env.getOrDefault("MILLRACE_REMOTE_URL", ""),
-                "MILLRACE_REMOTE_URL",
-                env.getOrDefault("MILLRACE_REMOTE_KEY", ""),
-                env.getOrDefault("MILLRACE_REMOTE_MODEL", ""));
+        shortcut("local", Kind.LLAMA_CPP, Locality.LOCAL);
+        shortcut("remote", Kind.OPENAI, Locality.REMOTE);
     }
 
-    private void shortcut(
-            String name, Kind kind, Locality locality, String url, String variable, String key, String model) {
-        if (url.isEmpty() || backends.containsKey(name)) {
+    /** The short cuts to a backend that are set: variables by field. */
+    private Map<String, String> shortcuts(String backend) {
+        Map<String, String> set = new TreeMap<>(SHORTCUTS.getOrDefault(backend, Map.of()));
+        set.values().removeIf(variable -> env.getOrDefault(variable, "").isEmpty());
+        return set;
+    }
+
+    /** Makes a backend that is not in the file; over one that is, {@link #deployment} has put them already. */
+    private void shortcut(String name, Kind kind, Locality locality) {
+        Map<String, String> variables = shortcuts(name);
+        Backend written = backends.get(name);
+        if (written != null) {
+            if (written.deployments().size() > 1) {
+                variables.values().stream()
+                        // the file says itself where this one belongs
+                        .filter(variable -> !keyVariables.contains(variable))
+                        .forEach(variable -> errors.add(variable + ": backends." + name + " has "
+                                + written.deployments().size() + " deployments (" + origins.get("backends." + name)
+                                + "), and a variable cannot say which of them it is for; write it there"));
+            }
             return;
         }
-        checkUrl(variable, url);
+        String origin = variables.get("url");
+        if (origin == null) {
+            if (!unsure.contains("backends") && !unsure.contains("backends." + name)) {
+                variables.values().stream()
+                        .filter(variable -> !keyVariables.contains(variable))
+                        .forEach(variable -> errors.add(variable + ": does nothing without "
+                                + "MILLRACE_REMOTE_URL, the address of the API"));
+            }
+            return;
+        }
+        String url = env.getOrDefault(origin, "");
+        checkUrl(origin, url);
         Deployment deployment = new Deployment(
                 name,
                 url,
-                model,
-                new Secret(key),
+                env.getOrDefault(variables.getOrDefault("model", ""), ""),
+                new Secret(env.getOrDefault(variables.getOrDefault("key", ""), "")),
                 0,
                 0,
                 0,
@@ -626,15 +666,9 @@ public final class ConfigLoader {
                 locality == Locality.LOCAL ? 4 : 64,
                 Duration.ofMinutes(2));
         backends.put(name, new Backend(name, locality, kind, List.of(deployment)));
-        for (String shown : List.of("kind", "locality", name + ".url")) {
-            origins.put("backends." + name + "." + shown, variable);
-        }
-        if (!key.isEmpty()) {
-            origins.put("backends." + name + "." + name + ".key", "MILLRACE_REMOTE_KEY");
-        }
-        if (!model.isEmpty()) {
-            origins.put("backends." + name + "." + name + ".model", "MILLRACE_REMOTE_MODEL");
-        }
+        origins.put("backends." + name + ".kind", origin);
+        origins.put("backends." + name + ".locality", origin);
+        variables.forEach((field, variable) -> origins.put("backends." + name + "." + name + "." + field, variable));
     }
 
     /** What the variable holds that a setting names; none when it names none. */

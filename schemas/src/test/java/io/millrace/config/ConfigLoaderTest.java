@@ -136,6 +136,107 @@ class ConfigLoaderTest {
                         "millrace.yaml:14: routing.fallback is set twice, first at millrace.yaml:13");
     }
 
+    private static final Map<String, String> REMOTE = Map.of(
+            "MILLRACE_REMOTE_URL", "http://env",
+            "MILLRACE_REMOTE_MODEL", "from-env",
+            "MILLRACE_REMOTE_KEY", "sk-x");
+
+    /** As every variable comes over its setting; what the file says besides stays. */
+    @Test
+    void shouldPutShortCutsOverTheOnlyDeploymentOfTheFile() throws IOException {
+        Loaded loaded = load(
+                """
+                backends:
+                  local: {kind: openai, locality: local, deployments: [{url: 'http://file'}]}
+                  remote:
+                    deployments:
+                      - name: big
+                        url: http://file
+                        model: filemodel
+                        key-env: NOT_SET
+                        input-price: 2
+                """,
+                Map.of(
+                        "MILLRACE_LOCAL_URL", "http://near",
+                        "MILLRACE_REMOTE_URL", "http://env",
+                        "MILLRACE_REMOTE_MODEL", "from-env",
+                        "MILLRACE_REMOTE_KEY", "sk-x"),
+                Map.of());
+
+        assertThat(loaded.config().deployment("local").orElseThrow().url()).isEqualTo("http://near");
+        assertThat(loaded.values()).containsEntry("backends.local.kind", "openai");
+        assertThat(loaded.config().deployment("big").orElseThrow())
+                .extracting(
+                        MillraceConfig.Deployment::url,
+                        MillraceConfig.Deployment::model,
+                        deployment -> deployment.key().value(),
+                        MillraceConfig.Deployment::inputPrice)
+                .containsExactly("http://env", "from-env", "sk-x", 2.0);
+        assertThat(loaded.origins())
+                .containsEntry("backends.local.local.url", "MILLRACE_LOCAL_URL")
+                .containsEntry("backends.remote.big.url", "MILLRACE_REMOTE_URL")
+                .containsEntry("backends.remote.big.model", "MILLRACE_REMOTE_MODEL")
+                .containsEntry("backends.remote.big.key", "MILLRACE_REMOTE_KEY");
+        assertThat(loaded.view().toString()).doesNotContain("sk-x");
+    }
+
+    /** The file may leave to variables what is secret, or differs from place to place. */
+    @Test
+    void shouldTakeFromShortCutsWhatTheFileLeavesOut() throws IOException {
+        Loaded loaded = load(
+                "backends: {remote: {deployments: [{output-price: 3, key-env: MILLRACE_REMOTE_KEY}]}}", REMOTE, Map.of());
+
+        assertThat(loaded.config().deployment("remote").orElseThrow().url()).isEqualTo("http://env");
+        assertThat(loaded.config().deployment("remote").orElseThrow().key().value())
+                .isEqualTo("sk-x");
+    }
+
+    @Test
+    void shouldRefuseShortCutsWhereTheFileHasSeveralDeployments() {
+        String several = """
+                backends:
+                  remote:
+                    deployments:
+                      - url: http://x
+                      - url: http://y
+                """;
+        String why = ": backends.remote has 2 deployments (millrace.yaml:2), and a variable cannot say which of them it"
+                + " is for; write it there";
+
+        assertThat(errors(several, REMOTE))
+                .containsExactlyInAnyOrder(
+                        "MILLRACE_REMOTE_URL" + why, "MILLRACE_REMOTE_MODEL" + why, "MILLRACE_REMOTE_KEY" + why);
+    }
+
+    @Test
+    void shouldTakeAShortCutAsTheKeyThatTheFileNamesIt() throws IOException {
+        Loaded loaded = load(
+                """
+                backends:
+                  remote:
+                    deployments:
+                      - {url: 'http://x', key-env: MILLRACE_REMOTE_KEY}
+                      - {url: 'http://y'}
+                """,
+                Map.of("MILLRACE_REMOTE_KEY", "sk-x"),
+                Map.of());
+
+        assertThat(loaded.config().deployment("remote").orElseThrow().key().value())
+                .isEqualTo("sk-x");
+        assertThat(loaded.config().deployment("remote-2").orElseThrow().key().isPresent())
+                .isFalse();
+    }
+
+    @Test
+    void shouldNameTheShortCutThatIsWrong() {
+        assertThat(errors(
+                        "backends: {remote: {deployments: [{url: 'http://x'}]}}",
+                        Map.of("MILLRACE_REMOTE_URL", "api.example.com", "MILLRACE_LOCAL_URL", "ftp://x")))
+                .containsExactly(
+                        "MILLRACE_REMOTE_URL: must be an http or https URL",
+                        "MILLRACE_LOCAL_URL: must be an http or https URL");
+    }
+
     /** Not that of the deployment, the backend or the model that it belongs to. */
     @Test
     void shouldNameTheLineOfTheSettingThatIsWrong() {
