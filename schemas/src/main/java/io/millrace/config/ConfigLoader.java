@@ -96,6 +96,9 @@ public final class ConfigLoader {
             Settings.EXPAND_KEY_ENV,
             Settings.QDRANT_KEY_ENV);
 
+    // what a deployment has of which nothing is said, in the file or by a short cut
+    private static final Set<String> DEFAULT_CAPABILITIES = Set.of("json", "tools");
+    private static final Duration DEFAULT_TIMEOUT = Duration.ofMinutes(2);
     private static final Duration SHORTEST_TIMEOUT = Duration.ofMillis(100);
     private static final Duration LONGEST_TIMEOUT = Duration.ofHours(1);
 
@@ -464,7 +467,7 @@ public final class ConfigLoader {
         Map<String, String> variables = list.size() == 1 ? shortcuts(name) : Map.of();
         for (Node each : list) {
             if (each instanceof MappingNode deployment) {
-                deployments.add(deployment(file, name, deployments.size(), deployment, variables));
+                deployments.add(deployment(file, name, locality, deployments.size(), deployment, variables));
             } else {
                 errors.add(YamlFile.at(file, each) + ": " + path + ".deployments: each must hold keys and values");
             }
@@ -476,7 +479,12 @@ public final class ConfigLoader {
     }
 
     private Deployment deployment(
-            Path file, String backend, int index, MappingNode node, Map<String, String> variables) {
+            Path file,
+            String backend,
+            Locality locality,
+            int index,
+            MappingNode node,
+            Map<String, String> variables) {
         Fields fields = new Fields(
                 file,
                 "backends." + backend + ".deployments[" + index + "]",
@@ -523,18 +531,26 @@ public final class ConfigLoader {
                         "0",
                         Setting.integer("", 0, 0, 100_000_000, "").parser(),
                         0),
-                fields.names().contains("capabilities") ? capabilities : Set.of("json", "tools"),
+                fields.names().contains("capabilities") ? capabilities : DEFAULT_CAPABILITIES,
                 fields.value(
                         "concurrency",
-                        "4",
-                        Setting.integer("", 4, 1, 10_000, "").parser(),
-                        4),
+                        String.valueOf(concurrency(locality)),
+                        Setting.integer("", 1, 1, 10_000, "").parser(),
+                        1),
                 fields.value(
                         "timeout",
-                        "120s",
-                        Setting.duration("", "120s", SHORTEST_TIMEOUT, LONGEST_TIMEOUT, "")
+                        Setting.written(DEFAULT_TIMEOUT),
+                        Setting.duration("", "", SHORTEST_TIMEOUT, LONGEST_TIMEOUT, "")
                                 .parser(),
-                        Duration.ofMinutes(2)));
+                        DEFAULT_TIMEOUT));
+    }
+
+    /**
+     * Requests at once of a deployment of which nobody says how many. A model on a machine of ours has a few slots, and more at once make
+     * each slower; an API has room for many, and with a few of its own a fifth person would wait seconds for the answers of four others.
+     */
+    private static int concurrency(Locality locality) {
+        return locality == Locality.LOCAL ? 4 : 64;
     }
 
     private static String name(String value) {
@@ -662,9 +678,9 @@ public final class ConfigLoader {
                 0,
                 0,
                 0,
-                Set.of("json", "tools"),
-                locality == Locality.LOCAL ? 4 : 64,
-                Duration.ofMinutes(2));
+                DEFAULT_CAPABILITIES,
+                concurrency(locality),
+                DEFAULT_TIMEOUT);
         backends.put(name, new Backend(name, locality, kind, List.of(deployment)));
         origins.put("backends." + name + ".kind", origin);
         origins.put("backends." + name + ".locality", origin);

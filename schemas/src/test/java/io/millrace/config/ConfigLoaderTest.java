@@ -227,6 +227,21 @@ class ConfigLoaderTest {
                 .isFalse();
     }
 
+    @ParameterizedTest
+    @CsvSource({"local, openai, 4", "local, llama.cpp, 4", "remote, openai, 64"})
+    void shouldTakeAsManyRequestsAtOnceFromAShortCutAsFromTheFile(String locality, String kind, int concurrency)
+            throws IOException {
+        Loaded file = load(
+                "backends: {b: {locality: %s, kind: %s, deployments: [{url: 'http://x'}]}}".formatted(locality, kind),
+                Map.of("MILLRACE_LOCAL_URL", "http://near", "MILLRACE_REMOTE_URL", "http://far"),
+                Map.of());
+
+        assertThat(List.of("b", locality))
+                .allSatisfy(name -> assertThat(
+                                file.config().deployment(name).orElseThrow().concurrency())
+                        .isEqualTo(concurrency));
+    }
+
     @Test
     void shouldNameTheShortCutThatIsWrong() {
         assertThat(errors(
@@ -393,7 +408,7 @@ class ConfigLoaderTest {
                 .containsEntry("redis.url", "redis://:********@cache:6379/0")
                 .containsEntry("postgres.url", "jdbc:postgresql://db/m?user=u&password=********&ssl=true")
                 .containsEntry("backends.a.a.input-price", "2.0")
-                .containsEntry("backends.a.a.concurrency", "4")
+                .containsEntry("backends.a.a.concurrency", "64")
                 .containsEntry("backends.a.a.timeout", "2m")
                 .containsEntry("backends.remote.remote.url", "https://me:********@api.example.com")
                 .containsEntry("backends.remote.remote.key", "********")
