@@ -22,8 +22,6 @@ import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.log.LogSettings;
 import java.io.IOException;
-import java.net.URI;
-import java.net.URISyntaxException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -365,13 +363,7 @@ public final class ConfigLoader {
          * @param path what it is the inside of, as errors name it
          * @param start where it begins, for a field that nobody wrote
          */
-        Fields(
-                Path file,
-                String path,
-                Node start,
-                MappingNode node,
-                Set<String> known,
-                Map<String, String> variables) {
+        Fields(Path file, String path, Node start, MappingNode node, Set<String> known, Map<String, String> variables) {
             this.file = file;
             this.path = path;
             this.start = start;
@@ -409,8 +401,7 @@ public final class ConfigLoader {
 
         /** Whether its value, or that it has none, is what was meant, as far as one can see. */
         boolean isSure(String field) {
-            return variables.containsKey(field)
-                    || (tuples.containsKey(field) ? !wrong.contains(field) : !mistyped);
+            return variables.containsKey(field) || (tuples.containsKey(field) ? !wrong.contains(field) : !mistyped);
         }
 
         String text(String field, String fallback) {
@@ -479,12 +470,7 @@ public final class ConfigLoader {
     }
 
     private Deployment deployment(
-            Path file,
-            String backend,
-            Locality locality,
-            int index,
-            MappingNode node,
-            Map<String, String> variables) {
+            Path file, String backend, Locality locality, int index, MappingNode node, Map<String, String> variables) {
         Fields fields = new Fields(
                 file,
                 "backends." + backend + ".deployments[" + index + "]",
@@ -521,7 +507,7 @@ public final class ConfigLoader {
         Function<String, Double> price = Setting.number("", 0, 0, 1e6, "").parser();
         return new Deployment(
                 name,
-                fields.value("url", "", ConfigLoader::url, ""),
+                fields.value("url", "", Setting::parseUrl, ""),
                 fields.text("model", ""),
                 key(file, fields),
                 fields.value("input-price", "0", price, 0.0),
@@ -596,7 +582,12 @@ public final class ConfigLoader {
     private void model(Path file, String name, Node key, MappingNode node) {
         String path = "models." + name;
         Fields fields = new Fields(
-                file, path, key, node, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"), Map.of());
+                file,
+                path,
+                key,
+                node,
+                Set.of("backend", "retrieval", "add-context", "local-only", "aliases"),
+                Map.of());
         fields.names().forEach(field -> origins.put(path + "." + field, fields.at(field)));
         models.put(
                 name,
@@ -663,13 +654,17 @@ public final class ConfigLoader {
             if (!unsure.contains("backends") && !unsure.contains("backends." + name)) {
                 variables.values().stream()
                         .filter(variable -> !keyVariables.contains(variable))
-                        .forEach(variable -> errors.add(variable + ": does nothing without "
-                                + "MILLRACE_REMOTE_URL, the address of the API"));
+                        .forEach(variable -> errors.add(
+                                variable + ": does nothing without " + "MILLRACE_REMOTE_URL, the address of the API"));
             }
             return;
         }
         String url = env.getOrDefault(origin, "");
-        checkUrl(origin, url);
+        try {
+            Setting.parseUrl(url);
+        } catch (IllegalArgumentException e) {
+            errors.add(origin + ": " + e.getMessage());
+        }
         Deployment deployment = new Deployment(
                 name,
                 url,
@@ -691,7 +686,7 @@ public final class ConfigLoader {
     private Secret secret(Setting<String> variable) {
         String name = value(variable, "");
         if (!name.isEmpty() && !env.containsKey(name)) {
-            errors.add(origin(variable) + ": there is no variable " + name);
+            errors.add(origin(variable) + ": " + variable.key() + ": there is no variable " + name);
         }
         return new Secret(env.getOrDefault(name, ""));
     }
@@ -708,10 +703,6 @@ public final class ConfigLoader {
             errors.add(origin(Settings.LISTEN_HOST) + ": listen.host " + host
                     + " is not a loopback address; there are no keys yet, so anybody could ask");
         }
-        String tree = value(Settings.TREE, "off");
-        if (!Set.of("on", "off").contains(tree)) {
-            errors.add(origin(Settings.TREE) + ": must be on or off");
-        }
         Decay decay = new Decay(
                 value(Settings.DECAY_FIRST, Duration.ofDays(90)),
                 value(Settings.DECAY_FIRST_LOSS, 0.10),
@@ -720,18 +711,8 @@ public final class ConfigLoader {
         atLeast(Settings.DECAY_SECOND, decay.second(), Settings.DECAY_FIRST, decay.first());
         String index = value(Settings.INDEX, "lucene");
         String qdrantUrl = value(Settings.QDRANT_URL, "");
-        if (!Set.of("lucene", "qdrant").contains(index)) {
-            errors.add(origin(Settings.INDEX) + ": must be lucene or qdrant");
-        } else if (index.equals("qdrant") || !qdrantUrl.isEmpty()) {
-            checkUrl(origin(Settings.QDRANT_URL), qdrantUrl);
-        }
-        String rerankUrl = value(Settings.RERANK_URL, "");
-        if (!rerankUrl.isEmpty()) {
-            checkUrl(origin(Settings.RERANK_URL), rerankUrl);
-        }
-        String expandUrl = value(Settings.EXPAND_URL, "");
-        if (!expandUrl.isEmpty()) {
-            checkUrl(origin(Settings.EXPAND_URL), expandUrl);
+        if (areSure(Settings.QDRANT_URL) && index.equals("qdrant") && qdrantUrl.isEmpty()) {
+            errors.add(origin(Settings.INDEX) + ": knowledge.index qdrant needs knowledge.qdrant-url");
         }
         Set<String> names = new HashSet<>();
         backends.values()
@@ -814,15 +795,15 @@ public final class ConfigLoader {
                         value(Settings.RETRIEVALS, 256),
                         value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3)),
                         value(Settings.DIVERSITY, 0.1),
-                        tree.equals("on"),
+                        value(Settings.TREE, "off").equals("on"),
                         decay,
                         new Rerank(
-                                rerankUrl,
+                                value(Settings.RERANK_URL, ""),
                                 value(Settings.RERANK_MODEL, ""),
                                 secret(Settings.RERANK_KEY_ENV),
                                 value(Settings.RERANK_TIMEOUT, Duration.ofSeconds(1))),
                         new Expansion(
-                                expandUrl,
+                                value(Settings.EXPAND_URL, ""),
                                 value(Settings.EXPAND_MODEL, ""),
                                 secret(Settings.EXPAND_KEY_ENV),
                                 value(Settings.EXPAND_TIMEOUT, Duration.ofSeconds(4)))),
@@ -928,26 +909,6 @@ public final class ConfigLoader {
             }
             return found;
         };
-    }
-
-    private void checkUrl(String place, String url) {
-        try {
-            url(url);
-        } catch (IllegalArgumentException e) {
-            errors.add(place + ": " + e.getMessage());
-        }
-    }
-
-    private static String url(String value) {
-        try {
-            URI uri = new URI(value);
-            if (uri.getHost() != null && ("http".equals(uri.getScheme()) || "https".equals(uri.getScheme()))) {
-                return value;
-            }
-        } catch (URISyntaxException e) {
-            // told below
-        }
-        throw new IllegalArgumentException("must be an http or https URL");
     }
 
     private static String scalar(Node node) {

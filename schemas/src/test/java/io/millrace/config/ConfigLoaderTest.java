@@ -89,6 +89,12 @@ class ConfigLoaderTest {
             collections: [a, b, a]                              | collections must name each once
             collections: [My Notes]                             | My Notes is none
             rooting: {}                                         | rooting is no setting
+            retrieval: {tree: maybe}                            | millrace.yaml:1: retrieval.tree must be off or on
+            retrieval: {rerank-url: 'example.com/rerank'}       | millrace.yaml:1: retrieval.rerank-url must be an http or https URL
+            retrieval: {expand-key-env: NOPE}                   | millrace.yaml:1: retrieval.expand-key-env: there is no variable NOPE
+            retrieval: {decay-first: 9d, decay-second: 8d}      | millrace.yaml:1: retrieval.decay-second 8d must be at least retrieval.decay-first (9d from
+            knowledge: {index: redis}                           | millrace.yaml:1: knowledge.index must be lucene or qdrant
+            knowledge: {index: qdrant}                          | millrace.yaml:1: knowledge.index qdrant needs knowledge.qdrant-url
             routing: 5                                          | millrace.yaml:1: routing is a section; settings stand below it, such as routing.local
             routing: [local, fallback]                          | millrace.yaml:1: routing is a section; settings stand below it, such as routing.local
             cache: {semantic: true}                             | millrace.yaml:1: cache.semantic is a section; settings stand below it, such as cache.semantic.enabled
@@ -184,7 +190,9 @@ class ConfigLoaderTest {
     @Test
     void shouldTakeFromShortCutsWhatTheFileLeavesOut() throws IOException {
         Loaded loaded = load(
-                "backends: {remote: {deployments: [{output-price: 3, key-env: MILLRACE_REMOTE_KEY}]}}", REMOTE, Map.of());
+                "backends: {remote: {deployments: [{output-price: 3, key-env: MILLRACE_REMOTE_KEY}]}}",
+                REMOTE,
+                Map.of());
 
         assertThat(loaded.config().deployment("remote").orElseThrow().url()).isEqualTo("http://env");
         assertThat(loaded.config().deployment("remote").orElseThrow().key().value())
@@ -210,16 +218,13 @@ class ConfigLoaderTest {
 
     @Test
     void shouldTakeAShortCutAsTheKeyThatTheFileNamesIt() throws IOException {
-        Loaded loaded = load(
-                """
+        Loaded loaded = load("""
                 backends:
                   remote:
                     deployments:
                       - {url: 'http://x', key-env: MILLRACE_REMOTE_KEY}
                       - {url: 'http://y'}
-                """,
-                Map.of("MILLRACE_REMOTE_KEY", "sk-x"),
-                Map.of());
+                """, Map.of("MILLRACE_REMOTE_KEY", "sk-x"), Map.of());
 
         assertThat(loaded.config().deployment("remote").orElseThrow().key().value())
                 .isEqualTo("sk-x");
@@ -240,6 +245,25 @@ class ConfigLoaderTest {
                 .allSatisfy(name -> assertThat(
                                 file.config().deployment(name).orElseThrow().concurrency())
                         .isEqualTo(concurrency));
+    }
+
+    /** Every field is in it, and the values that it calls defaults are those. */
+    @Test
+    void shouldTakeTheFileOfTheDocumentation() throws IOException {
+        String page = Files.readString(Path.of("..", "docs", "configuration.md"));
+        String example = page.substring(page.indexOf("```yaml") + "```yaml".length(), page.lastIndexOf("```"));
+
+        Loaded loaded = load(example, Map.of("REMOTE_KEY", "sk-x"), Map.of());
+
+        String fieldsLeftOut = "backends: {local: {kind: llama.cpp, deployments: [{url: 'http://127.0.0.1:8080'}]}}\n"
+                + "models: {mine: {aliases: [gpt-4o]}}";
+        MillraceConfig defaults = load(fieldsLeftOut, Map.of(), Map.of()).config();
+        assertThat(loaded.config().backends().get("local"))
+                .isNotNull()
+                .isEqualTo(defaults.backends().get("local"));
+        assertThat(loaded.config().models()).isEqualTo(defaults.models());
+        assertThat(loaded.config().deployment("remote").orElseThrow().contextLength())
+                .isEqualTo(128_000);
     }
 
     @Test
