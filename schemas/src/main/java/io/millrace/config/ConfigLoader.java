@@ -655,7 +655,7 @@ public final class ConfigLoader {
                 variables.values().stream()
                         .filter(variable -> !keyVariables.contains(variable))
                         .forEach(variable -> errors.add(
-                                variable + ": does nothing without " + "MILLRACE_REMOTE_URL, the address of the API"));
+                                variable + ": does nothing without MILLRACE_REMOTE_URL, the address of the API"));
             }
             return;
         }
@@ -733,8 +733,12 @@ public final class ConfigLoader {
             } else if (!known.contains(model.backend())) {
                 errors.add(origin(name + ".backend") + name + ".backend: there is no backend " + model.backend());
             } else if (model.localOnly() && isRemote(model.backend())) {
-                errors.add(origin(name + ".local-only") + name
-                        + ".local-only: what may not leave cannot be sent to the backend " + model.backend());
+                // nobody wrote that of millrace/local: then it is for the backend to change
+                String written = origins.containsKey(name + ".local-only")
+                        ? origin(name + ".local-only")
+                        : origin("backends." + model.backend());
+                errors.add(written + name + ".local-only: what may not leave cannot be sent to the backend "
+                        + model.backend() + ", whose locality is remote");
             }
             model.aliases().forEach(alias -> {
                 String other = models.containsKey(alias)

@@ -80,6 +80,7 @@ class ConfigLoaderTest {
             models: {m: {aliases: [millrace]}}                  | millrace.yaml:1: models.m.aliases: millrace is also a model
             models: {m: {aliases: [extractive]}}                | millrace.yaml:1: models.m.aliases: extractive is also a backend
             models: {m: {backend: remote, local-only: true}}    | millrace.yaml:1: models.m.local-only: what may not leave cannot be sent to the backend remote
+            backends: {local: {deployments: [{url: 'http://x'}]}} | millrace.yaml:1: models.millrace/local.local-only: what may not leave cannot be sent to the backend local, whose locality is remote
             kafka: {replication: 3}                             | millrace.yaml:1: kafka.replication 3 needs as many brokers
             kafka: {bootstrap-servers: localhost}               | kafka.bootstrap-servers must be host:port
             kafka: {prefix: 'a b'}                              | kafka.prefix must be up to 60 letters
