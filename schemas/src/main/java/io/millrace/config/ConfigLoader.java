@@ -22,9 +22,6 @@ import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.log.LogSettings;
 import java.io.IOException;
-import java.io.StringReader;
-import java.net.URI;
-import java.net.URISyntaxException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -35,18 +32,16 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.function.Function;
 import java.util.stream.Collectors;
-import org.yaml.snakeyaml.LoaderOptions;
-import org.yaml.snakeyaml.Yaml;
-import org.yaml.snakeyaml.constructor.SafeConstructor;
-import org.yaml.snakeyaml.error.MarkedYAMLException;
-import org.yaml.snakeyaml.error.YAMLException;
+import java.util.stream.Stream;
 import org.yaml.snakeyaml.nodes.MappingNode;
 import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
@@ -57,13 +52,19 @@ import org.yaml.snakeyaml.nodes.Tag;
 /**
  * Reads the configuration. In this order, the later over the earlier: defaults, the file, {@code MILLRACE_*} variables, flags. The four
  * short cuts {@code MILLRACE_LOCAL_URL}, {@code MILLRACE_REMOTE_URL}, {@code MILLRACE_REMOTE_KEY} and {@code MILLRACE_REMOTE_MODEL}
- * make the backends {@code local} and {@code remote} where the file has none of that name.
+ * are the only deployment of the backends {@code local} and {@code remote}, or what the file says of it with these fields over it.
  *
  * <p>All errors are found before it gives up, each with the file and line, variable or flag that it came from.
  */
 public final class ConfigLoader {
-    private static final Set<String> SHORTCUTS =
-            Set.of("MILLRACE_LOCAL_URL", "MILLRACE_REMOTE_URL", "MILLRACE_REMOTE_KEY", "MILLRACE_REMOTE_MODEL");
+    /** By backend and by the field of its only deployment. */
+    private static final Map<String, Map<String, String>> SHORTCUTS = Map.of(
+            "local", Map.of("url", "MILLRACE_LOCAL_URL"),
+            "remote",
+                    Map.of(
+                            "url", "MILLRACE_REMOTE_URL",
+                            "key", "MILLRACE_REMOTE_KEY",
+                            "model", "MILLRACE_REMOTE_MODEL"));
 
     /** Variables of the launcher and of tests, which are no settings. */
     private static final Set<String> OURS = Set.of(
@@ -75,9 +76,12 @@ public final class ConfigLoader {
             "MILLRACE_TEST_QDRANT_URL");
 
     private static final Set<String> CAPABILITIES = Set.of("json", "tools", "vision");
-    private static final Set<String> MODES = Set.of("off", "auto", "keyword", "semantic", "hybrid", "tree");
+    private static final Map<String, String> MODES =
+            Stream.of("off", "auto", "keyword", "semantic", "hybrid", "tree").collect(Collectors.toMap(m -> m, m -> m));
     private static final Map<String, Kind> KINDS = Map.of("openai", Kind.OPENAI, "llama.cpp", Kind.LLAMA_CPP);
     private static final Map<String, Locality> LOCALITIES = Map.of("local", Locality.LOCAL, "remote", Locality.REMOTE);
+
+    private static final Map<String, Boolean> TRUTHS = Map.of("true", true, "false", false);
 
     /** Fields of backends and models that hold several values; all others hold one. */
     private static final Set<String> LISTS = Set.of("deployments", "capabilities", "aliases");
@@ -90,18 +94,26 @@ public final class ConfigLoader {
             Settings.EXPAND_KEY_ENV,
             Settings.QDRANT_KEY_ENV);
 
+    // what a deployment has of which nothing is said, in the file or by a short cut
+    private static final Set<String> DEFAULT_CAPABILITIES = Set.of("json", "tools");
+    private static final Duration DEFAULT_TIMEOUT = Duration.ofMinutes(2);
     private static final Duration SHORTEST_TIMEOUT = Duration.ofMillis(100);
     private static final Duration LONGEST_TIMEOUT = Duration.ofHours(1);
 
     private record Entry(String value, String origin) {}
 
-    private final List<String> errors = new ArrayList<>();
+    /** A set, because some are found in two ways, such as a setting that stands twice. */
+    private final Set<String> errors = new LinkedHashSet<>();
+
     private final Map<String, Entry> values = new HashMap<>();
     private final Map<String, String> env;
     private final Map<String, Backend> backends = new TreeMap<>();
     private final Map<String, ModelPolicy> models =
             new TreeMap<>(MillraceConfig.defaults().models());
     private final Map<String, String> origins = new TreeMap<>();
+
+    /** What stands in the file, but so that an error was told of it: what follows from it is not known, and no error. */
+    private final Set<String> unsure = new HashSet<>();
 
     /** Variables that hold the key of a deployment. */
     private final Set<String> keyVariables = new HashSet<>();
@@ -144,7 +156,7 @@ public final class ConfigLoader {
         flags.forEach((key, value) -> loader.values.put(key, new Entry(value, "flag")));
         MillraceConfig config = loader.build();
         if (!loader.errors.isEmpty()) {
-            throw new ConfigException(loader.errors);
+            throw new ConfigException(List.copyOf(loader.errors));
         }
         Map<String, String> shown = new TreeMap<>();
         for (Setting<?> setting : Settings.ALL) {
@@ -197,46 +209,46 @@ public final class ConfigLoader {
                 .orElseThrow();
     }
 
+    /** @throws ConfigException at once when nothing can be read; what the rest says depends on what it holds */
     private void read(Path file) {
-        try {
-            LoaderOptions options = new LoaderOptions();
-            options.setAllowDuplicateKeys(false);
-            Node root = new Yaml(new SafeConstructor(options)).compose(new StringReader(Files.readString(file)));
-            if (root == null) {
-                return;
-            }
-            if (!(root instanceof MappingNode top)) {
+        Node root = YamlFile.read(file, text(file), errors::add).orElse(null);
+        if (root == null && errors.isEmpty()) {
+            return;
+        }
+        if (!(root instanceof MappingNode top)) {
+            if (root != null) {
                 errors.add(file + ": must hold keys and values");
-                return;
             }
-            for (NodeTuple tuple : top.getValue()) {
-                String key = scalar(tuple.getKeyNode());
-                switch (key) {
-                    case "backends" -> entries(file, "backends", tuple.getValueNode(), this::backend);
-                    case "models" -> entries(file, "models", tuple.getValueNode(), this::model);
-                    default -> flatten(file, key, tuple);
-                }
+            throw new ConfigException(List.copyOf(errors));
+        }
+        for (NodeTuple tuple : top.getValue()) {
+            String key = scalar(tuple.getKeyNode());
+            switch (key) {
+                case "backends" -> entries(file, "backends", tuple, this::backend);
+                case "models" -> entries(file, "models", tuple, this::model);
+                default -> flatten(file, key, tuple);
             }
-        } catch (MarkedYAMLException e) {
-            int line = e.getProblemMark() == null ? 0 : e.getProblemMark().getLine() + 1;
-            errors.add(file + ":" + line + ": is not valid YAML: " + e.getProblem());
-        } catch (YAMLException e) {
-            errors.add(file + ": is not valid YAML: "
-                    + String.valueOf(e.getMessage()).replaceAll("\\s*\\R\\s*", " "));
+        }
+    }
+
+    private static String text(Path file) {
+        try {
+            return Files.readString(file);
         } catch (NoSuchFileException e) {
-            errors.add(file + ": there is no such file");
+            throw new ConfigException(List.of(file + ": there is no such file"));
         } catch (CharacterCodingException e) {
-            errors.add(file + ": is not UTF-8");
+            throw new ConfigException(List.of(file + ": is not UTF-8"));
         } catch (IOException e) {
-            errors.add(file + ": cannot be read: " + e.getMessage());
+            throw new ConfigException(List.of(file + ": cannot be read: " + e.getMessage()));
         }
     }
 
     private void flatten(Path file, String key, NodeTuple tuple) {
         Node node = tuple.getValueNode();
-        boolean section =
-                Settings.ALL.stream().anyMatch(setting -> setting.key().startsWith(key + "."));
-        if (section && isNothing(node)) {
+        Optional<Setting<?>> first = Settings.ALL.stream()
+                .filter(setting -> setting.key().startsWith(key + "."))
+                .findFirst();
+        if (first.isPresent() && isNothing(node)) {
             return;
         }
         if (node instanceof MappingNode map && !map.getValue().isEmpty()) {
@@ -245,7 +257,15 @@ public final class ConfigLoader {
             }
             return;
         }
-        String at = at(file, tuple.getKeyNode());
+        String at = YamlFile.at(file, tuple.getKeyNode());
+        if (first.isPresent()) {
+            errors.add(at + ": " + key + " is a section; settings stand below it, such as "
+                    + first.get().key());
+            Settings.ALL.stream()
+                    .filter(setting -> setting.key().startsWith(key + "."))
+                    .forEach(setting -> unsure.add(setting.key()));
+            return;
+        }
         if (Settings.ALL.stream().noneMatch(setting -> setting.key().equals(key))) {
             errors.add(at + ": " + key + " is no setting" + meant(key, Setting::key));
             return;
@@ -254,7 +274,11 @@ public final class ConfigLoader {
                 ? String.join(
                         ",", list.getValue().stream().map(ConfigLoader::scalar).toList())
                 : scalar(node);
-        values.put(key, new Entry(value, at));
+        Entry before = values.put(key, new Entry(value, at));
+        if (before != null) {
+            // a: {b: 1} and a.b: 2 are one setting
+            errors.add(YamlFile.twice(at, key, before.origin));
+        }
     }
 
     /** A section whose lines are all commented out. */
@@ -294,74 +318,164 @@ public final class ConfigLoader {
     }
 
     private interface Reader {
-        void read(Path file, String name, Node key, Map<String, Node> fields);
+        void read(Path file, String name, Node key, MappingNode node);
     }
 
-    private void entries(Path file, String section, Node node, Reader reader) {
-        if (isNothing(node)) {
+    private void entries(Path file, String section, NodeTuple tuple, Reader reader) {
+        if (isNothing(tuple.getValueNode())) {
             return;
         }
-        if (!(node instanceof MappingNode map)) {
-            errors.add(at(file, node) + ": " + section + " must be a map of names");
+        if (!(tuple.getValueNode() instanceof MappingNode map)) {
+            errors.add(YamlFile.at(file, tuple.getKeyNode()) + ": " + section + " must be a map of names");
+            unsure.add(section);
             return;
         }
-        for (NodeTuple tuple : map.getValue()) {
-            String name = scalar(tuple.getKeyNode());
-            if (!(tuple.getValueNode() instanceof MappingNode)) {
-                errors.add(at(file, tuple.getKeyNode()) + ": " + section + "." + name + " must hold keys and values");
-                continue;
+        for (NodeTuple entry : map.getValue()) {
+            String name = scalar(entry.getKeyNode());
+            String at = YamlFile.at(file, entry.getKeyNode());
+            if (entry.getValueNode() instanceof MappingNode node) {
+                reader.read(file, name, entry.getKeyNode(), node);
+                origins.put(section + "." + name, at);
+            } else {
+                errors.add(at + ": " + section + "." + name + " must hold keys and values");
+                unsure.add(section + "." + name);
             }
-            reader.read(file, name, tuple.getKeyNode(), fields(tuple.getValueNode()));
-            origins.put(section + "." + name, at(file, tuple.getKeyNode()));
         }
     }
 
-    private void backend(Path file, String name, Node key, Map<String, Node> fields) {
-        String at = at(file, key) + ": backends." + name;
-        fields.forEach((field, value) -> origins.put("backends." + name + "." + field, at(file, value)));
-        only(file, "backends." + name, fields, Set.of("kind", "locality", "deployments"));
+    /** What stands under a backend's or model's name or makes a deployment, each field with its own line. */
+    private final class Fields {
+        private final Path file;
+        private final String path;
+        private final Node start;
+        private final Map<String, NodeTuple> tuples = new LinkedHashMap<>();
+
+        /** Variables that come over fields, by field. */
+        private final Map<String, String> variables;
+
+        /** Those of which it was told already that they are wrong. */
+        private final Set<String> wrong = new HashSet<>();
+
+        /** Whether one has a name that there is not, and so another may be missing. */
+        private boolean mistyped;
+
+        /**
+         * @param path what it is the inside of, as errors name it
+         * @param start where it begins, for a field that nobody wrote
+         */
+        Fields(Path file, String path, Node start, MappingNode node, Set<String> known, Map<String, String> variables) {
+            this.file = file;
+            this.path = path;
+            this.start = start;
+            this.variables = variables;
+            node.getValue().forEach(tuple -> tuples.put(scalar(tuple.getKeyNode()), tuple));
+            tuples.forEach((field, tuple) -> check(field, tuple.getValueNode(), known));
+        }
+
+        private void check(String field, Node value, Set<String> known) {
+            if (field.equals("key")) {
+                error(
+                        field,
+                        ": a key does not belong into the file; name a variable with key-env or a file with key-file");
+            } else if (!known.contains(field)) {
+                mistyped = true;
+                error(field, " is no setting; there are " + String.join(", ", new TreeSet<>(known)));
+            } else if (!(LISTS.contains(field) ? value instanceof SequenceNode : value instanceof ScalarNode)) {
+                error(field, " must be " + (LISTS.contains(field) ? "a list, such as [a, b]" : "one value"));
+            }
+        }
+
+        Set<String> names() {
+            return tuples.keySet();
+        }
+
+        String at(String field) {
+            NodeTuple tuple = tuples.get(field);
+            return YamlFile.at(file, tuple == null ? start : tuple.getKeyNode());
+        }
+
+        void error(String field, String message) {
+            wrong.add(field);
+            errors.add(at(field) + ": " + path + "." + field + message);
+        }
+
+        /** Whether its value, or that it has none, is what was meant, as far as one can see. */
+        boolean isSure(String field) {
+            return variables.containsKey(field) || (tuples.containsKey(field) ? !wrong.contains(field) : !mistyped);
+        }
+
+        String text(String field, String fallback) {
+            String variable = variables.get(field);
+            if (variable != null) {
+                return env.getOrDefault(variable, "");
+            }
+            NodeTuple tuple = tuples.get(field);
+            return tuple == null || wrong.contains(field) ? fallback : scalar(tuple.getValueNode());
+        }
+
+        /** @param whenWrong only so that checking can go on */
+        <T> T value(String field, String fallback, Function<String, T> parser, T whenWrong) {
+            if (!isSure(field)) {
+                return whenWrong;
+            }
+            try {
+                return parser.apply(text(field, fallback));
+            } catch (IllegalArgumentException e) {
+                if (variables.containsKey(field)) {
+                    errors.add(variables.get(field) + ": " + e.getMessage());
+                } else {
+                    error(field, " " + e.getMessage());
+                }
+                return whenWrong;
+            }
+        }
+
+        List<Node> list(String field) {
+            NodeTuple tuple = tuples.get(field);
+            return tuple != null && tuple.getValueNode() instanceof SequenceNode list ? list.getValue() : List.of();
+        }
+    }
+
+    private void backend(Path file, String name, Node key, MappingNode node) {
+        String path = "backends." + name;
+        Fields fields = new Fields(file, path, key, node, Set.of("kind", "locality", "deployments"), Map.of());
+        fields.names().forEach(field -> origins.put(path + "." + field, fields.at(field)));
         if (!name.matches("[a-z0-9][a-z0-9-]{0,40}")
                 || Set.of("builtin", "extractive").contains(name)) {
-            errors.add(
-                    at + ": a backend's name is lower-case letters, digits and dashes, and not builtin or extractive");
+            errors.add(YamlFile.at(file, key) + ": " + path
+                    + ": a backend's name is lower-case letters, digits and dashes, and not builtin or extractive");
+            unsure.add(path);
             return;
         }
-        Kind kind = oneOf(at + ".kind", text(fields, "kind", "openai"), KINDS, Kind.OPENAI);
-        Locality locality = oneOf(
-                at + ".locality",
-                text(fields, "locality", kind == Kind.LLAMA_CPP ? "local" : "remote"),
-                LOCALITIES,
-                Locality.REMOTE);
+        Kind kind = fields.value("kind", "openai", words(KINDS), Kind.OPENAI);
+        Locality locality = fields.value(
+                "locality", kind == Kind.LLAMA_CPP ? "local" : "remote", words(LOCALITIES), Locality.REMOTE);
+        if (!fields.isSure("locality") || (!fields.names().contains("locality") && !fields.isSure("kind"))) {
+            unsure.add(path);
+        }
         List<Deployment> deployments = new ArrayList<>();
-        if (fields.get("deployments") instanceof SequenceNode list) {
-            for (Node each : list.getValue()) {
-                if (each instanceof MappingNode) {
-                    deployments.add(deployment(file, name, deployments.size(), each, fields(each)));
-                } else {
-                    errors.add(at(file, each) + ": a deployment must hold keys and values");
-                }
+        List<Node> list = fields.list("deployments");
+        Map<String, String> variables = list.size() == 1 ? shortcuts(name) : Map.of();
+        for (Node each : list) {
+            if (each instanceof MappingNode deployment) {
+                deployments.add(deployment(file, name, locality, deployments.size(), deployment, variables));
+            } else {
+                errors.add(YamlFile.at(file, each) + ": " + path + ".deployments: each must hold keys and values");
             }
         }
-        if (deployments.isEmpty() && !(fields.get("deployments") instanceof MappingNode)) {
-            errors.add(at + ".deployments: at least one is needed");
+        if (list.isEmpty() && fields.isSure("deployments")) {
+            fields.error("deployments", ": at least one is needed");
         }
         backends.put(name, new Backend(name, locality, kind, deployments));
     }
 
-    private Deployment deployment(Path file, String backend, int index, Node node, Map<String, Node> fields) {
-        String path = at(file, node) + ": backends." + backend + ".deployments[" + index + "]";
-        String name = text(fields, "name", index == 0 ? backend : backend + "-" + (index + 1));
-        String shown = "backends." + backend + "." + name;
-        if (name.isBlank()) {
-            errors.add(path + ".name: must not be empty");
-        }
-        origins.put(shown, at(file, node));
-        fields.forEach((field, value) ->
-                origins.put(shown + "." + (field.startsWith("key-") ? "key" : field), at(file, value)));
-        only(
+    private Deployment deployment(
+            Path file, String backend, Locality locality, int index, MappingNode node, Map<String, String> variables) {
+        Fields fields = new Fields(
                 file,
-                "backends." + backend + ".deployments",
-                fields,
+                "backends." + backend + ".deployments[" + index + "]",
+                node,
+                node,
                 Set.of(
                         "name",
                         "url",
@@ -373,73 +487,80 @@ public final class ConfigLoader {
                         "context-length",
                         "capabilities",
                         "concurrency",
-                        "timeout"));
-        String url = text(fields, "url", "");
-        checkUrl(path + ".url", url);
-        Set<String> capabilities = new HashSet<>(Set.of("json", "tools"));
-        if (fields.get("capabilities") instanceof SequenceNode list) {
-            capabilities.clear();
-            list.getValue().forEach(each -> capabilities.add(scalar(each)));
-            capabilities.stream()
-                    .filter(c -> !CAPABILITIES.contains(c))
-                    .forEach(c -> errors.add(path + ".capabilities: there is no " + c));
+                        "timeout"),
+                variables);
+        String name = fields.value("name", index == 0 ? backend : backend + "-" + (index + 1), ConfigLoader::name, "");
+        String shown = "backends." + backend + "." + name;
+        origins.put(shown, YamlFile.at(file, node));
+        fields.names()
+                .forEach(field ->
+                        origins.put(shown + "." + (field.startsWith("key-") ? "key" : field), fields.at(field)));
+        variables.forEach((field, variable) -> origins.put(shown + "." + field, variable));
+        Set<String> capabilities = new HashSet<>();
+        for (Node each : fields.list("capabilities")) {
+            String capability = scalar(each);
+            capabilities.add(capability);
+            if (!CAPABILITIES.contains(capability)) {
+                errors.add(YamlFile.at(file, each) + ": " + fields.path + ".capabilities: there is no " + capability);
+            }
         }
+        Function<String, Double> price = Setting.number("", 0, 0, 1e6, "").parser();
         return new Deployment(
                 name,
-                url,
-                text(fields, "model", ""),
-                key(file, path, fields),
-                parse(
-                        path + ".input-price",
-                        fields,
-                        "input-price",
-                        "0",
-                        Setting.number("", 0, 0, 1e6, "").parser(),
-                        0.0),
-                parse(
-                        path + ".output-price",
-                        fields,
-                        "output-price",
-                        "0",
-                        Setting.number("", 0, 0, 1e6, "").parser(),
-                        0.0),
-                parse(
-                        path + ".context-length",
-                        fields,
+                fields.value("url", "", Setting::parseUrl, ""),
+                fields.text("model", ""),
+                key(file, fields),
+                fields.value("input-price", "0", price, 0.0),
+                fields.value("output-price", "0", price, 0.0),
+                fields.value(
                         "context-length",
                         "0",
                         Setting.integer("", 0, 0, 100_000_000, "").parser(),
                         0),
-                capabilities,
-                parse(
-                        path + ".concurrency",
-                        fields,
+                fields.names().contains("capabilities") ? capabilities : DEFAULT_CAPABILITIES,
+                fields.value(
                         "concurrency",
-                        "4",
-                        Setting.integer("", 4, 1, 10_000, "").parser(),
-                        4),
-                parse(
-                        path + ".timeout",
-                        fields,
+                        String.valueOf(concurrency(locality)),
+                        Setting.integer("", 1, 1, 10_000, "").parser(),
+                        1),
+                fields.value(
                         "timeout",
-                        "120s",
-                        Setting.duration("", "120s", SHORTEST_TIMEOUT, LONGEST_TIMEOUT, "")
+                        Setting.written(DEFAULT_TIMEOUT),
+                        Setting.duration("", "", SHORTEST_TIMEOUT, LONGEST_TIMEOUT, "")
                                 .parser(),
-                        Duration.ofMinutes(2)));
+                        DEFAULT_TIMEOUT));
+    }
+
+    /**
+     * Requests at once of a deployment of which nobody says how many. A model on a machine of ours has a few slots, and more at once make
+     * each slower; an API has room for many, and with a few of its own a fifth person would wait seconds for the answers of four others.
+     */
+    private static int concurrency(Locality locality) {
+        return locality == Locality.LOCAL ? 4 : 64;
+    }
+
+    private static String name(String value) {
+        if (value.isBlank()) {
+            throw new IllegalArgumentException("must not be empty");
+        }
+        return value;
     }
 
     /** @param config that names the key; a file beside it can be named by its name alone */
-    private Secret key(Path config, String path, Map<String, Node> fields) {
-        String variable = text(fields, "key-env", "");
-        String file = text(fields, "key-file", "");
+    private Secret key(Path config, Fields fields) {
+        String variable = fields.text("key-env", "");
+        String file = fields.text("key-file", "");
         if (!variable.isEmpty() && !file.isEmpty()) {
-            errors.add(path + ".key-file: there is a key-env, too; name one of them");
+            fields.error("key-file", ": there is a key-env, too; name one of them");
+        }
+        keyVariables.add(variable);
+        if (fields.variables.containsKey("key")) {
+            return new Secret(fields.text("key", ""));
         }
         if (!variable.isEmpty()) {
-            keyVariables.add(variable);
             String value = env.get(variable);
             if (value == null) {
-                errors.add(path + ".key-env: there is no variable " + variable);
+                fields.error("key-env", ": there is no variable " + variable);
             }
             return new Secret(value == null ? "" : value);
         }
@@ -448,43 +569,44 @@ public final class ConfigLoader {
                 String key = Files.readString(config.toAbsolutePath().resolveSibling(file))
                         .strip();
                 if (key.isEmpty()) {
-                    errors.add(path + ".key-file: " + file + " is empty");
+                    fields.error("key-file", ": " + file + " is empty");
                 }
                 return new Secret(key);
             } catch (IOException e) {
-                errors.add(path + ".key-file: " + file + " cannot be read");
+                fields.error("key-file", ": " + file + " cannot be read");
             }
         }
         return Secret.NONE;
     }
 
-    private void model(Path file, String name, Node key, Map<String, Node> fields) {
-        String path = at(file, key) + ": models." + name;
-        fields.forEach((field, value) -> origins.put("models." + name + "." + field, at(file, value)));
-        only(file, "models." + name, fields, Set.of("backend", "retrieval", "add-context", "local-only", "aliases"));
-        List<String> aliases = new ArrayList<>();
-        if (fields.get("aliases") instanceof SequenceNode list) {
-            list.getValue().forEach(each -> aliases.add(scalar(each)));
-        }
-        String retrieval = text(fields, "retrieval", "auto");
-        if (!MODES.contains(retrieval)) {
-            errors.add(path + ".retrieval: must be one of " + String.join(", ", new java.util.TreeSet<>(MODES)));
-        }
+    private void model(Path file, String name, Node key, MappingNode node) {
+        String path = "models." + name;
+        Fields fields = new Fields(
+                file,
+                path,
+                key,
+                node,
+                Set.of("backend", "retrieval", "add-context", "local-only", "aliases"),
+                Map.of());
+        fields.names().forEach(field -> origins.put(path + "." + field, fields.at(field)));
         models.put(
                 name,
                 new ModelPolicy(
                         name,
-                        text(fields, "backend", ""),
-                        retrieval,
-                        bool(path + ".add-context", text(fields, "add-context", "true")),
-                        bool(path + ".local-only", text(fields, "local-only", "false")),
-                        aliases));
+                        fields.text("backend", ""),
+                        fields.value("retrieval", "auto", words(MODES), "auto"),
+                        fields.value("add-context", "true", words(TRUTHS), true),
+                        fields.value("local-only", "false", words(TRUTHS), false),
+                        fields.list("aliases").stream()
+                                .map(ConfigLoader::scalar)
+                                .toList()));
     }
 
     private void variables() {
         Map<String, String> unknown = new TreeMap<>();
         env.forEach((variable, value) -> {
-            if (!variable.startsWith("MILLRACE_") || SHORTCUTS.contains(variable) || OURS.contains(variable)) {
+            boolean shortcut = SHORTCUTS.values().stream().anyMatch(fields -> fields.containsValue(variable));
+            if (!variable.startsWith("MILLRACE_") || shortcut || OURS.contains(variable)) {
                 return;
             }
             Settings.ALL.stream()
@@ -501,65 +623,70 @@ public final class ConfigLoader {
                 .filter(variable -> !named.contains(variable))
                 .forEach(variable -> errors.add(variable + ": is no setting" + meant(variable, Setting::variable)
                         + "; see docs/configuration.md"));
-        for (String more : List.of("MILLRACE_REMOTE_KEY", "MILLRACE_REMOTE_MODEL")) {
-            if (!env.getOrDefault(more, "").isEmpty()
-                    && env.getOrDefault("MILLRACE_REMOTE_URL", "").isEmpty()
-                    && !backends.containsKey("remote")) {
-                errors.add(more + ": does nothing without MILLRACE_REMOTE_URL, the address of the API");
-            }
-        }
-        shortcut(
-                "local",
-                Kind.LLAMA_CPP,
-                Locality.LOCAL,
-                env.getOrDefault("MILLRACE_LOCAL_URL", ""),
-                "MILLRACE_LOCAL_URL",
-                "",
-                "");
-        shortcut(
-                "remote",
-                Kind.OPENAI,
-                Locality.REMOTE,
-                env.getOrDefault("MILLRACE_REMOTE_URL", ""),
-                "MILLRACE_REMOTE_URL",
-                env.getOrDefault("MILLRACE_REMOTE_KEY", ""),
-                env.getOrDefault("MILLRACE_REMOTE_MODEL", ""));
+        shortcut("local", Kind.LLAMA_CPP, Locality.LOCAL);
+        shortcut("remote", Kind.OPENAI, Locality.REMOTE);
     }
 
-    private void shortcut(
-            String name, Kind kind, Locality locality, String url, String variable, String key, String model) {
-        if (url.isEmpty() || backends.containsKey(name)) {
+    /** The short cuts to a backend that are set: variables by field. */
+    private Map<String, String> shortcuts(String backend) {
+        Map<String, String> set = new TreeMap<>(SHORTCUTS.getOrDefault(backend, Map.of()));
+        set.values().removeIf(variable -> env.getOrDefault(variable, "").isEmpty());
+        return set;
+    }
+
+    /** Makes a backend that is not in the file; over one that is, {@link #deployment} has put them already. */
+    private void shortcut(String name, Kind kind, Locality locality) {
+        Map<String, String> variables = shortcuts(name);
+        Backend written = backends.get(name);
+        if (written != null) {
+            if (written.deployments().size() > 1) {
+                variables.values().stream()
+                        // the file says itself where this one belongs
+                        .filter(variable -> !keyVariables.contains(variable))
+                        .forEach(variable -> errors.add(variable + ": backends." + name + " has "
+                                + written.deployments().size() + " deployments (" + origins.get("backends." + name)
+                                + "), and a variable cannot say which of them it is for; write it there"));
+            }
             return;
         }
-        checkUrl(variable, url);
+        String origin = variables.get("url");
+        if (origin == null) {
+            if (!unsure.contains("backends") && !unsure.contains("backends." + name)) {
+                variables.values().stream()
+                        .filter(variable -> !keyVariables.contains(variable))
+                        .forEach(variable -> errors.add(
+                                variable + ": does nothing without MILLRACE_REMOTE_URL, the address of the API"));
+            }
+            return;
+        }
+        String url = env.getOrDefault(origin, "");
+        try {
+            Setting.parseUrl(url);
+        } catch (IllegalArgumentException e) {
+            errors.add(origin + ": " + e.getMessage());
+        }
         Deployment deployment = new Deployment(
                 name,
                 url,
-                model,
-                new Secret(key),
+                env.getOrDefault(variables.getOrDefault("model", ""), ""),
+                new Secret(env.getOrDefault(variables.getOrDefault("key", ""), "")),
                 0,
                 0,
                 0,
-                Set.of("json", "tools"),
-                locality == Locality.LOCAL ? 4 : 64,
-                Duration.ofMinutes(2));
+                DEFAULT_CAPABILITIES,
+                concurrency(locality),
+                DEFAULT_TIMEOUT);
         backends.put(name, new Backend(name, locality, kind, List.of(deployment)));
-        for (String shown : List.of("kind", "locality", name + ".url")) {
-            origins.put("backends." + name + "." + shown, variable);
-        }
-        if (!key.isEmpty()) {
-            origins.put("backends." + name + "." + name + ".key", "MILLRACE_REMOTE_KEY");
-        }
-        if (!model.isEmpty()) {
-            origins.put("backends." + name + "." + name + ".model", "MILLRACE_REMOTE_MODEL");
-        }
+        origins.put("backends." + name + ".kind", origin);
+        origins.put("backends." + name + ".locality", origin);
+        variables.forEach((field, variable) -> origins.put("backends." + name + "." + name + "." + field, variable));
     }
 
     /** What the variable holds that a setting names; none when it names none. */
     private Secret secret(Setting<String> variable) {
         String name = value(variable, "");
         if (!name.isEmpty() && !env.containsKey(name)) {
-            errors.add(origin(variable) + ": there is no variable " + name);
+            errors.add(origin(variable) + ": " + variable.key() + ": there is no variable " + name);
         }
         return new Secret(env.getOrDefault(name, ""));
     }
@@ -567,7 +694,7 @@ public final class ConfigLoader {
     private MillraceConfig build() {
         double local = value(Settings.LOCAL, 0.85);
         double fallback = value(Settings.FALLBACK, 0.70);
-        if (fallback > local - 0.05 + 1e-9) {
+        if (areSure(Settings.FALLBACK, Settings.LOCAL) && fallback > local - 0.05 + 1e-9) {
             errors.add(origin(Settings.FALLBACK) + ": routing.fallback " + fallback
                     + " must be at most routing.local − 0.05 (" + local + " from " + origin(Settings.LOCAL) + ")");
         }
@@ -576,37 +703,21 @@ public final class ConfigLoader {
             errors.add(origin(Settings.LISTEN_HOST) + ": listen.host " + host
                     + " is not a loopback address; there are no keys yet, so anybody could ask");
         }
-        String tree = value(Settings.TREE, "off");
-        if (!Set.of("on", "off").contains(tree)) {
-            errors.add(origin(Settings.TREE) + ": must be on or off");
-        }
         Decay decay = new Decay(
                 value(Settings.DECAY_FIRST, Duration.ofDays(90)),
                 value(Settings.DECAY_FIRST_LOSS, 0.10),
                 value(Settings.DECAY_SECOND, Duration.ofDays(180)),
                 value(Settings.DECAY_SECOND_LOSS, 0.25));
-        if (decay.second().compareTo(decay.first()) < 0) {
-            errors.add(origin(Settings.DECAY_SECOND) + ": must be at least retrieval.decay-first");
-        }
+        atLeast(Settings.DECAY_SECOND, decay.second(), Settings.DECAY_FIRST, decay.first());
         String index = value(Settings.INDEX, "lucene");
         String qdrantUrl = value(Settings.QDRANT_URL, "");
-        if (!Set.of("lucene", "qdrant").contains(index)) {
-            errors.add(origin(Settings.INDEX) + ": must be lucene or qdrant");
-        } else if (index.equals("qdrant") || !qdrantUrl.isEmpty()) {
-            checkUrl(origin(Settings.QDRANT_URL), qdrantUrl);
-        }
-        String rerankUrl = value(Settings.RERANK_URL, "");
-        if (!rerankUrl.isEmpty()) {
-            checkUrl(origin(Settings.RERANK_URL), rerankUrl);
-        }
-        String expandUrl = value(Settings.EXPAND_URL, "");
-        if (!expandUrl.isEmpty()) {
-            checkUrl(origin(Settings.EXPAND_URL), expandUrl);
+        if (areSure(Settings.QDRANT_URL) && index.equals("qdrant") && qdrantUrl.isEmpty()) {
+            errors.add(origin(Settings.INDEX) + ": knowledge.index qdrant needs knowledge.qdrant-url");
         }
         Set<String> names = new HashSet<>();
         backends.values()
                 .forEach(backend -> backend.deployments().forEach(deployment -> {
-                    if (!names.add(deployment.name())) {
+                    if (!deployment.name().isEmpty() && !names.add(deployment.name())) {
                         errors.add(origin("backends." + backend.name() + "." + deployment.name()) + "backends."
                                 + backend.name() + ": another deployment has the name " + deployment.name()
                                 + ", too");
@@ -617,11 +728,17 @@ public final class ConfigLoader {
         Map<String, String> aliases = new HashMap<>();
         models.values().forEach(model -> {
             String name = "models." + model.name();
-            if (!known.contains(model.backend())) {
+            if (unsure.contains("backends") || unsure.contains("backends." + model.backend())) {
+                // told already
+            } else if (!known.contains(model.backend())) {
                 errors.add(origin(name + ".backend") + name + ".backend: there is no backend " + model.backend());
             } else if (model.localOnly() && isRemote(model.backend())) {
-                errors.add(origin(name + ".local-only") + name
-                        + ".local-only: what may not leave cannot be sent to the backend " + model.backend());
+                // nobody wrote that of millrace/local: then it is for the backend to change
+                String written = origins.containsKey(name + ".local-only")
+                        ? origin(name + ".local-only")
+                        : origin("backends." + model.backend());
+                errors.add(written + name + ".local-only: what may not leave cannot be sent to the backend "
+                        + model.backend() + ", whose locality is remote");
             }
             model.aliases().forEach(alias -> {
                 String other = models.containsKey(alias)
@@ -637,7 +754,7 @@ public final class ConfigLoader {
         });
         int replication = value(Settings.REPLICATION, 1);
         String brokers = value(Settings.KAFKA, "");
-        if (replication > 1 && brokers.isEmpty()) {
+        if (areSure(Settings.KAFKA) && replication > 1 && brokers.isEmpty()) {
             errors.add(origin(Settings.REPLICATION) + ": kafka.replication " + replication
                     + " needs as many brokers, and without kafka.bootstrap-servers there is one");
         }
@@ -682,15 +799,15 @@ public final class ConfigLoader {
                         value(Settings.RETRIEVALS, 256),
                         value(Settings.RETRIEVAL_TIMEOUT, Duration.ofSeconds(3)),
                         value(Settings.DIVERSITY, 0.1),
-                        tree.equals("on"),
+                        value(Settings.TREE, "off").equals("on"),
                         decay,
                         new Rerank(
-                                rerankUrl,
+                                value(Settings.RERANK_URL, ""),
                                 value(Settings.RERANK_MODEL, ""),
                                 secret(Settings.RERANK_KEY_ENV),
                                 value(Settings.RERANK_TIMEOUT, Duration.ofSeconds(1))),
                         new Expansion(
-                                expandUrl,
+                                value(Settings.EXPAND_URL, ""),
                                 value(Settings.EXPAND_MODEL, ""),
                                 secret(Settings.EXPAND_KEY_ENV),
                                 value(Settings.EXPAND_TIMEOUT, Duration.ofSeconds(4)))),
@@ -732,7 +849,9 @@ public final class ConfigLoader {
                 value(Settings.REGISTRY, ""),
                 value(Settings.REGISTRY_USER, ""),
                 secret(Settings.REGISTRY_PASSWORD_ENV));
-        if (!registry.user().isEmpty() && registry.url().isEmpty()) {
+        if (areSure(Settings.REGISTRY)
+                && !registry.user().isEmpty()
+                && registry.url().isEmpty()) {
             errors.add(origin(Settings.REGISTRY_USER) + ": registry.user does nothing without registry.url");
         }
         if (!registry.user().isEmpty() && registry.url().matches("[^/]*//[^/?#]*@.*")) {
@@ -746,7 +865,7 @@ public final class ConfigLoader {
     }
 
     private void atLeast(Setting<Duration> setting, Duration value, Setting<Duration> other, Duration least) {
-        if (value.compareTo(least) < 0) {
+        if (areSure(setting, other) && value.compareTo(least) < 0) {
             errors.add(origin(setting) + ": " + setting.key() + " " + Setting.written(value) + " must be at least "
                     + other.key() + " (" + Setting.written(least) + " from " + origin(other) + ")");
         }
@@ -759,8 +878,14 @@ public final class ConfigLoader {
             return setting.parser().apply(entry == null ? setting.fallback() : entry.value);
         } catch (IllegalArgumentException e) {
             errors.add(origin(setting) + ": " + setting.key() + " " + e.getMessage());
+            unsure.add(setting.key());
             return whenWrong;
         }
+    }
+
+    /** Whether no error was told of any of them. */
+    private boolean areSure(Setting<?>... settings) {
+        return Stream.of(settings).map(Setting::key).noneMatch(unsure::contains);
     }
 
     private boolean isRemote(String backend) {
@@ -779,80 +904,18 @@ public final class ConfigLoader {
         return entry == null ? "default" : entry.origin;
     }
 
-    private <T> T parse(
-            String path,
-            Map<String, Node> fields,
-            String field,
-            String fallback,
-            Function<String, T> parser,
-            T whenWrong) {
-        try {
-            return parser.apply(text(fields, field, fallback));
-        } catch (IllegalArgumentException e) {
-            errors.add(path + " " + e.getMessage());
-            return whenWrong;
-        }
-    }
-
-    private <T> T oneOf(String path, String value, Map<String, T> known, T whenWrong) {
-        T found = known.get(value);
-        if (found == null) {
-            errors.add(path + ": must be one of " + String.join(", ", new java.util.TreeSet<>(known.keySet())));
-            return whenWrong;
-        }
-        return found;
-    }
-
-    private boolean bool(String path, String value) {
-        return oneOf(path, value, Map.of("true", true, "false", false), false);
-    }
-
-    private void checkUrl(String path, String url) {
-        try {
-            URI uri = new URI(url);
-            if (uri.getHost() != null && ("http".equals(uri.getScheme()) || "https".equals(uri.getScheme()))) {
-                return;
+    private static <T> Function<String, T> words(Map<String, T> known) {
+        return word -> {
+            T found = known.get(word);
+            if (found == null) {
+                throw new IllegalArgumentException(
+                        "must be one of " + String.join(", ", new TreeSet<>(known.keySet())));
             }
-        } catch (URISyntaxException e) {
-            // told below
-        }
-        errors.add(path + ": must be an http or https URL");
-    }
-
-    private void only(Path file, String path, Map<String, Node> fields, Set<String> known) {
-        fields.forEach((field, node) -> {
-            if (field.equals("key")) {
-                errors.add(at(file, node) + ": " + path
-                        + ".key: a key does not belong into the file; name a variable with key-env or a file with"
-                        + " key-file");
-            } else if (!known.contains(field)) {
-                errors.add(at(file, node) + ": " + path + "." + field + " is no setting; there are "
-                        + String.join(", ", new java.util.TreeSet<>(known)));
-            } else if (!(LISTS.contains(field) ? node instanceof SequenceNode : node instanceof ScalarNode)) {
-                errors.add(at(file, node) + ": " + path + "." + field + " must be "
-                        + (LISTS.contains(field) ? "a list, such as [a, b]" : "one value"));
-            }
-        });
-    }
-
-    private static Map<String, Node> fields(Node node) {
-        Map<String, Node> fields = new LinkedHashMap<>();
-        if (node instanceof MappingNode map) {
-            map.getValue().forEach(tuple -> fields.put(scalar(tuple.getKeyNode()), tuple.getValueNode()));
-        }
-        return fields;
-    }
-
-    private static String text(Map<String, Node> fields, String field, String fallback) {
-        Node node = fields.get(field);
-        return node == null ? fallback : scalar(node);
+            return found;
+        };
     }
 
     private static String scalar(Node node) {
         return node instanceof ScalarNode scalar ? scalar.getValue() : "";
-    }
-
-    private static String at(Path file, Node node) {
-        return file + ":" + (node.getStartMark().getLine() + 1);
     }
 }

@@ -1,5 +1,7 @@
 package io.millrace.config;
 
+import java.net.URI;
+import java.net.URISyntaxException;
 import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
@@ -35,6 +37,22 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
         return new Setting<>(key, fallback, form, doc, value -> {
             if (!value.equals(fallback) && !pattern.matcher(value).matches()) {
                 throw new IllegalArgumentException("must be " + form);
+            }
+            return value;
+        });
+    }
+
+    /** An address, or none. */
+    static Setting<String> url(String key, String doc) {
+        return new Setting<>(key, "", "an http or https URL", doc, value -> value.isEmpty() ? value : parseUrl(value));
+    }
+
+    /** @param words the default first */
+    static Setting<String> word(String key, List<String> words, String doc) {
+        String range = String.join(" or ", words);
+        return new Setting<>(key, words.getFirst(), range, doc, value -> {
+            if (!words.contains(value)) {
+                throw new IllegalArgumentException("must be " + range);
             }
             return value;
         });
@@ -110,6 +128,18 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
             throw new IllegalArgumentException("must name each once");
         }
         return names;
+    }
+
+    static String parseUrl(String value) {
+        try {
+            URI uri = new URI(value);
+            if (uri.getHost() != null && ("http".equals(uri.getScheme()) || "https".equals(uri.getScheme()))) {
+                return value;
+            }
+        } catch (URISyntaxException e) {
+            // told below
+        }
+        throw new IllegalArgumentException("must be an http or https URL");
     }
 
     /** A duration such as {@code 500ms}, {@code 2s}, {@code 10m}, {@code 1h}. */

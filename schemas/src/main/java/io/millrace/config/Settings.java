@@ -107,8 +107,10 @@ public final class Settings {
             "retrieval.timeout", "3s", MS_50, Duration.ofSeconds(30), "After which a query goes on without evidence.");
     static final Setting<Double> DIVERSITY = Setting.number(
             "retrieval.diversity", 0.1, 0, 1, "How much unlikeness to other passages counts for context; 0: nothing.");
-    static final Setting<String> TREE = Setting.text(
-            "retrieval.tree", "off", "on: auto reads what stands around the hits of questions of eight words or more.");
+    static final Setting<String> TREE = Setting.word(
+            "retrieval.tree",
+            List.of("off", "on"),
+            "on: auto reads what stands around the hits of questions of eight words or more.");
     static final Setting<Duration> DECAY_FIRST = Setting.duration(
             "retrieval.decay-first", "90d", Duration.ZERO, YEARS_10, "Age from which a score is cut a first time.");
     static final Setting<Double> DECAY_FIRST_LOSS =
@@ -117,18 +119,15 @@ public final class Settings {
             "retrieval.decay-second", "180d", Duration.ZERO, YEARS_10, "Age from which it is cut more.");
     static final Setting<Double> DECAY_SECOND_LOSS =
             Setting.number("retrieval.decay-second-loss", 0.25, 0, 1, "What that takes in all.");
-    static final Setting<String> RERANK_URL = Setting.text(
-            "retrieval.rerank-url",
-            "",
-            "Cross-encoder with Jina's or Cohere's POST /rerank, up to its path; empty: none.");
+    static final Setting<String> RERANK_URL = Setting.url(
+            "retrieval.rerank-url", "Cross-encoder with Jina's or Cohere's POST /rerank, up to its path; empty: none.");
     static final Setting<String> RERANK_MODEL = Setting.text("retrieval.rerank-model", "", "Model name sent to it.");
     static final Setting<String> RERANK_KEY_ENV =
             Setting.text("retrieval.rerank-key-env", "", "Variable that holds its bearer token.");
     static final Setting<Duration> RERANK_TIMEOUT = Setting.duration(
             "retrieval.rerank-timeout", "1s", MS_50, Duration.ofSeconds(30), "After which hits keep their order.");
-    static final Setting<String> EXPAND_URL = Setting.text(
+    static final Setting<String> EXPAND_URL = Setting.url(
             "retrieval.expand-url",
-            "",
             "OpenAI-compatible POST /v1/chat/completions, up to its path, that rewords questions whose first search is not convincing; empty: none.");
     static final Setting<String> EXPAND_MODEL = Setting.text("retrieval.expand-model", "", "Model name sent to it.");
     static final Setting<String> EXPAND_KEY_ENV =
@@ -136,10 +135,9 @@ public final class Settings {
     static final Setting<Duration> EXPAND_TIMEOUT = Setting.duration(
             "retrieval.expand-timeout", "4s", MS_50, Duration.ofSeconds(4), "After which the question stays as it is.");
     static final Setting<String> INDEX =
-            Setting.text("knowledge.index", "lucene", "lucene: embedded; qdrant: the server below.");
-    static final Setting<String> QDRANT_URL = Setting.text(
+            Setting.word("knowledge.index", List.of("lucene", "qdrant"), "lucene: embedded; qdrant: the server below.");
+    static final Setting<String> QDRANT_URL = Setting.url(
             "knowledge.qdrant-url",
-            "",
             "Qdrant's gRPC port, as http://127.0.0.1:6334; https for TLS. Qdrant 1.15 or later.");
     static final Setting<String> QDRANT_KEY_ENV =
             Setting.text("knowledge.qdrant-key-env", "", "Variable that holds its API key.");

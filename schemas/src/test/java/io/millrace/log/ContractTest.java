@@ -166,35 +166,42 @@ class ContractTest {
 
                         ```yaml
                         backends:
-                          local:                        # any name; its work topic is dispatch.local
-                            kind: llama.cpp             # or openai: anything with /v1/chat/completions
-                            locality: local             # local for llama.cpp, else remote
-                            deployments:                # in order of preference
-                              - url: http://127.0.0.1:8080
+                          local:                        # lower-case letters, digits, dashes; its work topic is dispatch.local
+                            kind: llama.cpp             # default openai: anything with /v1/chat/completions
+                            locality: local             # default local for llama.cpp, else remote: requests leave the machine or the site
+                            deployments:                # at least one, in order of preference
+                              - url: http://127.0.0.1:8080 # up to /v1; the only field that is needed
+                                name: local             # unique among all; default the backend's, then local-2, local-3, …
                                 model: ""               # sent upstream; empty: the server's own
-                                capabilities: [json, tools]
-                                concurrency: 4
-                                timeout: 120s
+                                capabilities: [json, tools] # of json, tools, vision; default json and tools
+                                concurrency: 4          # requests at once per process, 1–10000; default 4 where the locality is local, else 64
+                                timeout: 120s           # until the end of the answer, 100ms–1h; default 2m
                           remote:
                             kind: openai
                             deployments:
                               - url: https://api.example.com
                                 model: big
-                                key-env: REMOTE_KEY     # or key-file; a key in this file is an error
-                                input-price: 0.5        # dollars per million tokens
+                                key-env: REMOTE_KEY     # variable with the key; or key-file, beside this file; a key in this file is an error
+                                input-price: 0.5        # dollars per million tokens; default 0
                                 output-price: 1.5
-                                context-length: 128000
+                                context-length: 128000  # tokens; default 0: asked of llama.cpp, else not known
                         models:
                           mine:                         # a name that clients may ask for
-                            backend: ""                 # local, remote, a backend, extractive; empty: routing decides
-                            retrieval: auto             # off, auto, keyword, semantic, hybrid
-                            add-context: true
-                            local-only: false
-                            aliases: [gpt-4o]
+                            backend: ""                 # local, remote, a backend, extractive; empty, the default: routing decides
+                            retrieval: auto             # off, auto, keyword, semantic, hybrid, tree; default auto
+                            add-context: true           # whether passages go into the prompt; default true
+                            local-only: false           # whether it may not leave the machine; default false
+                            aliases: [gpt-4o]           # further names of it
                         ```
 
-                        For the first minute: `MILLRACE_LOCAL_URL` makes the backend `local` (llama.cpp), `MILLRACE_REMOTE_URL`, `MILLRACE_REMOTE_KEY` and
-                        `MILLRACE_REMOTE_MODEL` make `remote`.
+                        The models `millrace` (routing decides), `millrace/local` (backend local, local-only) and `millrace/remote` (backend remote) are there without
+                        being written; one of that name in the file takes its place. A backend's name is a model, too.
+
+                        For the first minute, without a file: `MILLRACE_LOCAL_URL` makes the backend `local` (llama.cpp), `MILLRACE_REMOTE_URL`, `MILLRACE_REMOTE_KEY`
+                        and `MILLRACE_REMOTE_MODEL` make `remote` (openai). Where the file has that backend with one deployment, they come over its `url`, key and
+                        `model`, which the file may leave out then; with several deployments they are an error, because they cannot say which one they mean.
+
+                        A key that stands twice is an error, here and in `knowledge-sources.yaml`.
                         """);
     }
 

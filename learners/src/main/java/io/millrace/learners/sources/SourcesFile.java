@@ -1,9 +1,9 @@
 package io.millrace.learners.sources;
 
 import io.millrace.config.ConfigException;
+import io.millrace.config.YamlFile;
 import io.millrace.learners.sources.SourceDefinition.Kind;
 import java.io.IOException;
-import java.io.StringReader;
 import java.net.URI;
 import java.nio.file.FileSystems;
 import java.nio.file.Files;
@@ -23,11 +23,6 @@ import java.util.regex.PatternSyntaxException;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.yaml.snakeyaml.DumperOptions.FlowStyle;
-import org.yaml.snakeyaml.LoaderOptions;
-import org.yaml.snakeyaml.Yaml;
-import org.yaml.snakeyaml.constructor.SafeConstructor;
-import org.yaml.snakeyaml.error.MarkedYAMLException;
-import org.yaml.snakeyaml.error.YAMLException;
 import org.yaml.snakeyaml.nodes.MappingNode;
 import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
@@ -154,32 +149,23 @@ public final class SourcesFile {
 
     private List<SourceDefinition> sources(String text) {
         List<SourceDefinition> sources = new ArrayList<>();
-        try {
-            LoaderOptions options = new LoaderOptions();
-            options.setAllowDuplicateKeys(false);
-            Node root = new Yaml(new SafeConstructor(options)).compose(new StringReader(text));
-            if (root == null) {
-                return sources;
+        Node root = YamlFile.read(file, text, errors::add).orElse(null);
+        if (root == null) {
+            return sources;
+        }
+        if (!(root instanceof MappingNode top)) {
+            errors.add(file + ":1: must hold the key sources");
+            return sources;
+        }
+        for (NodeTuple tuple : top.getValue()) {
+            String key = scalar(tuple.getKeyNode());
+            if (!key.equals("sources")) {
+                error(tuple.getKeyNode(), key + " is no key of this file; there is sources");
+            } else if (tuple.getValueNode() instanceof SequenceNode list) {
+                entries(list, sources);
+            } else if (!scalar(tuple.getValueNode()).isEmpty()) {
+                error(tuple.getKeyNode(), "sources must be a list");
             }
-            if (!(root instanceof MappingNode top)) {
-                errors.add(file + ":1: must hold the key sources");
-                return sources;
-            }
-            for (NodeTuple tuple : top.getValue()) {
-                String key = scalar(tuple.getKeyNode());
-                if (!key.equals("sources")) {
-                    error(tuple.getKeyNode(), key + " is no key of this file; there is sources");
-                } else if (tuple.getValueNode() instanceof SequenceNode list) {
-                    entries(list, sources);
-                } else if (!scalar(tuple.getValueNode()).isEmpty()) {
-                    error(tuple.getKeyNode(), "sources must be a list");
-                }
-            }
-        } catch (MarkedYAMLException e) {
-            int line = e.getProblemMark() == null ? 0 : e.getProblemMark().getLine() + 1;
-            errors.add(file + ":" + line + ": is not valid YAML: " + e.getProblem());
-        } catch (YAMLException e) {
-            errors.add(file + ": is not valid YAML: " + e.getMessage());
         }
         return sources;
     }
@@ -203,7 +189,7 @@ public final class SourcesFile {
     }
 
     private void error(Node at, String message) {
-        errors.add(file + ":" + (at.getStartMark().getLine() + 1) + ": " + message);
+        errors.add(YamlFile.at(file, at) + ": " + message);
     }
 
     private static String scalar(Node node) {

@@ -93,6 +93,23 @@ class SourcesFileTest {
                 .endsWith("and not api");
     }
 
+    /** The later took the earlier one's place, and with it a local_only. */
+    @Test
+    void shouldRefuseAKeyThatStandsTwice() {
+        assertThat(errors("""
+                sources:
+                  - id: one
+                    type: local_dir
+                    path: x
+                    local_only: true
+                    local_only: false
+                sources: []
+                """))
+                .containsExactly(
+                        FILE + ":6: sources[0].local_only is set twice, first at " + FILE + ":5",
+                        FILE + ":7: sources is set twice, first at " + FILE + ":1");
+    }
+
     @Test
     void shouldTellWhereYamlIsBroken() {
         assertThat(errors("sources:\n  - id: [a\n").getFirst()).startsWith("/data/knowledge-sources.yaml:");
