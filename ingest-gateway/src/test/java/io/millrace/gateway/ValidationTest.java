@@ -84,6 +84,9 @@ class ValidationTest {
                 Arguments.of("/query", "{\"query\":null}", 400, "query"),
                 Arguments.of("/query", "{\"query\":\"" + "x".repeat(4_097) + "\"}", 400, "query"),
                 Arguments.of("/query", "{\"query\":\"x\",\"surprise\":1}", 400, "surprise"),
+                Arguments.of("/query", "{\"query\":\"x\",\"filters\":{\"foo\":1}}", 400, "filters.foo"),
+                Arguments.of("/query", "{\"query\":\"x\",\"filters\":{\"a/b~c\":1}}", 400, "filters.a/b~c"),
+                Arguments.of("/query", "{\"query\":\"x\",\"filters\":{\"language\":1}}", 400, "filters.language"),
                 Arguments.of("/query", "{\"query\":\"x\",\"mode\":\"vibes\"}", 400, "mode"),
                 Arguments.of("/query", "{\"query\":\"x\",\"mode\":\"sql\"}", 400, "query"),
                 Arguments.of("/query", "{\"query\":\"x\",\"limit\":0}", 400, "limit"),
@@ -114,8 +117,13 @@ class ValidationTest {
                 Arguments.of(
                         "/documents", "{\"content\":\"x\",\"source_trust_level\":\"holy\"}", 400, "source_trust_level"),
                 Arguments.of("/documents", "{\"content\":\"x\",\"metadata\":{\"a\":1}}", 400, "metadata.a"),
+                Arguments.of(
+                        "/documents/batch", "{\"documents\":[{\"content\":\"a\",\"foo\":1}]}", 400, "documents[0].foo"),
+                Arguments.of(
+                        "/documents/batch", "{\"documents\":[{\"content\":\"a\"},{}]}", 400, "documents[1].content"),
                 Arguments.of("/documents?wait=perhaps", "{\"content\":\"x\"}", 400, "wait"),
                 Arguments.of("/search", "{}", 400, "query"),
+                Arguments.of("/search", "{\"query\":\"x\",\"filters\":{\"foo\":1}}", 400, "filters.foo"),
                 Arguments.of("/search", "{\"query\":\"x\",\"mode\":\"vibes\"}", 400, "mode"),
                 Arguments.of("/search", "{\"query\":\"x\",\"collections\":[\"nope\"]}", 400, "collections[0]"),
                 Arguments.of("/augment_query", "{}", 400, "query"),
