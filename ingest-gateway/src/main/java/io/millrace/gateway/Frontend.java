@@ -90,7 +90,8 @@ final class Frontend extends VerticleBase {
                 .setHttp2ClearTextEnabled(false)
                 // a connection that says nothing longer than the longest deadline is dead
                 .setIdleTimeout(IDLE_SECONDS)
-                .setHandle100ContinueAutomatically(true)
+                // where it is known that the body is wanted
+                .setHandle100ContinueAutomatically(false)
                 .setCompressionSupported(false));
         server.connectionHandler(connection -> {
             if (shared.connections.admit(connection)) {
@@ -144,6 +145,7 @@ final class Frontend extends VerticleBase {
         }
         // the contract names what can be got; asking for the head of it is HTTP's
         root.route().method(HttpMethod.HEAD).handler(Frontend::asGet);
+        root.route().handler(this::checkHead);
         root.route().handler(this::takeRoom);
         root.route().subRouter(api);
         root.errorHandler(404, context -> fail(context, refused(404)));
@@ -154,12 +156,35 @@ final class Frontend extends VerticleBase {
         return root;
     }
 
-    /** Before its body is read. */
+    /** What can be said before the body is read: that the path is one, takes the method, and takes JSON only. */
+    private void checkHead(RoutingContext context) {
+        HttpServerRequest request = context.request();
+        Path path = path(context);
+        if (path == null) {
+            fail(context, refused(404));
+        } else if (path.getOperations().stream()
+                .noneMatch(operation -> operation.getHttpMethod().equals(request.method()))) {
+            otherMethod(context);
+        } else {
+            if (request.method().equals(HttpMethod.POST) && !SourcesHandler.isSync(request.path())) {
+                Headers.requireJson(request);
+            }
+            context.next();
+        }
+    }
+
+    /** As the contract has it; for the router a slash at the end makes no difference. */
+    private @Nullable Path path(RoutingContext context) {
+        String path = context.normalizedPath();
+        return shared.contract
+                .openapi()
+                .findPath(path.length() > 1 && path.endsWith("/") ? path.substring(0, path.length() - 1) : path);
+    }
+
     private void takeRoom(RoutingContext context) {
         HttpServerRequest request = context.request();
-        String declared = request.getHeader(HttpHeaders.CONTENT_LENGTH);
         boolean chunked = request.headers().contains(HttpHeaders.TRANSFER_ENCODING);
-        long bytes = declared == null ? chunked ? CHUNKED_BYTES : 0 : Long.parseLong(declared);
+        long bytes = chunked ? CHUNKED_BYTES : Headers.declaredLength(request);
         // what is larger than a body may be is refused by its size
         if (bytes > Room.SMALL_BYTES && bytes <= shared.config.limits().bodyBytes()) {
             Room.Share memory = shared.room.share();
@@ -181,7 +206,7 @@ final class Frontend extends VerticleBase {
 
     /** RFC 9110 wants a 405 to say what the path does take. */
     private void otherMethod(RoutingContext context) {
-        Path path = shared.contract.openapi().findPath(context.normalizedPath());
+        Path path = path(context);
         List<String> takes = new ArrayList<>();
         if (path != null) {
             path.getOperations()
@@ -271,7 +296,11 @@ final class Frontend extends VerticleBase {
                 && context.body().length() <= 0;
         giveRoomBack(context);
         if (context.request().method().equals(HttpMethod.POST) && !bare) {
-            Headers.requireJson(context.request());
+            if (SourcesHandler.isSync(context.request().path())) {
+                Headers.requireJson(context.request());
+            }
+            // the validator wants it in lower case and without parameters
+            context.request().headers().set(HttpHeaders.CONTENT_TYPE, Headers.JSON);
             io.vertx.core.buffer.Buffer body = context.body().buffer();
             Contract.requireJsonObject(body == null ? new byte[0] : body.getBytes());
         }
@@ -301,12 +330,7 @@ final class Frontend extends VerticleBase {
 
     private Problem refused(int status) {
         return switch (status) {
-            case 413 ->
-                Problem.field(
-                        413,
-                        "too_large",
-                        "body",
-                        "the body is larger than " + shared.config.limits().bodyBytes() + " bytes");
+            case 413 -> Problem.bodyTooLarge(shared.config.limits().bodyBytes());
             case 404 -> Problem.of(404, "not_found", "nothing is here; see /openapi.yaml");
             case 405 -> Problem.of(405, "method_not_allowed", "this path does not take this method");
             // without an exception it is Vert.x that refuses, a path that cannot be decoded for one
@@ -316,8 +340,7 @@ final class Frontend extends VerticleBase {
 
     private static void fail(RoutingContext context, Problem problem) {
         giveRoomBack(context);
-        String path = context.request().path();
-        Errors errors = path != null && path.startsWith("/v1/") ? Errors.OPENAI : Errors.PROBLEM;
-        errors.write(context.response(), problem, "");
+        HttpServerRequest request = context.request();
+        Unread.refuse(context.vertx(), request, Errors.of(request.path()), problem);
     }
 }

@@ -12,6 +12,7 @@ import java.net.Socket;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.List;
 import java.util.Random;
 import java.util.Set;
@@ -194,8 +195,54 @@ class HostileTest {
         assertThat(raw(request)).matches("(?s)HTTP/1\\.[01] (200|4\\d\\d).*");
     }
 
+    /** The limit is 200,000 bytes: none of a body beyond it is read, nor asked for. */
+    @ParameterizedTest
+    @ValueSource(strings = {CHAT, "/query", "/documents", "/hybrid/query"})
+    void shouldRefuseTooLargeABodyByItsHead(String path) throws IOException {
+        String head = "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+        for (String expect : List.of("", "Expect: 100-continue\r\n")) {
+            assertThat(raw(head + expect + "Content-Length: 999999999\r\n\r\n"))
+                    .startsWith("HTTP/1.1 413 ")
+                    .contains("the body is larger than 200000 bytes");
+        }
+        assertThat(raw(head + "Expect: 100-continue\r\nContent-Length: 17\r\n\r\n"))
+                .isEqualTo("HTTP/1.1 100 Continue\r\n\r\n");
+        assertThat(raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 17\r\n\r\n"))
+                .startsWith("HTTP/1.1 415 ");
+    }
+
+    /** Which of the two limits it is that a client may do something about is not seen from a part of the body. */
+    @Test
+    void shouldTellALimitOfTheMemoryFromTheLimitOfABody() throws IOException {
+        int fits = 100_000;
+        try (GatewayHarness small = new GatewayHarness(GatewayHarness.config(Duration.ofSeconds(20), 64), 32L * fits)) {
+            for (boolean declared : List.of(true, false)) {
+                assertThat(raw(small, chat(fits + 5_000, declared)))
+                        .startsWith("HTTP/1.1 413 ")
+                        .contains("the request takes " + (fits + 5_000) + " bytes", "is enough for " + fits);
+                assertThat(raw(small, chat(200_001, declared)))
+                        .startsWith("HTTP/1.1 413 ")
+                        .contains("the body is larger than 200000 bytes");
+            }
+        }
+    }
+
+    /** A request whose body has so many bytes; chunked when it does not declare them. */
+    private static String chat(int bytes, boolean declared) {
+        String body = "x".repeat(bytes);
+        return "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                + (declared
+                        ? "Content-Length: " + bytes + "\r\n\r\n" + body
+                        : "Transfer-Encoding: chunked\r\n\r\n" + Integer.toHexString(bytes) + "\r\n" + body
+                                + "\r\n0\r\n\r\n");
+    }
+
     /** What the server answers to these bytes, the beginning of it. */
     private static String raw(String request) throws IOException {
+        return raw(harness, request);
+    }
+
+    private static String raw(GatewayHarness harness, String request) throws IOException {
         try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), harness.gateway.port())) {
             socket.setSoTimeout(3_000);
             socket.getOutputStream().write(request.getBytes(StandardCharsets.ISO_8859_1));

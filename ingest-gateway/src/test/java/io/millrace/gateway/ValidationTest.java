@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.millrace.id.Ids;
 import io.millrace.schema.Query;
 import io.vertx.core.json.JsonObject;
+import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
@@ -18,6 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Every wrong request gets its status and the name of what is wrong, and none reaches the log. */
 class ValidationTest {
@@ -209,6 +211,40 @@ class ValidationTest {
         for (String path : List.of(CHAT, "/query", "/documents")) {
             HttpResponse<String> response = harness.post(path, ASK + "}", "Content-Type", "text/plain");
             assertThat(response.statusCode()).isEqualTo(415);
+            assertThat(response.body()).contains("application/json");
+        }
+    }
+
+    /** RFC 9110: media types are the same in upper case. */
+    @ParameterizedTest
+    @ValueSource(strings = {"APPLICATION/JSON", "Application/Json; Charset=UTF-8", "application/json;charset=utf-8"})
+    void shouldTakeJsonHoweverItsNameIsWritten(String type) {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
+        for (String path : List.of("/query", "/search", "/augment_query", "/documents", "/feedback", CHAT)) {
+            String body =
+                    switch (path) {
+                        case "/documents" -> "{\"content\":\"c\"}";
+                        case "/feedback" -> "{\"interaction_id\":\"" + ID + "\",\"outcome\":\"success\"}";
+                        case CHAT -> ASK + "}";
+                        default -> "{\"query\":\"x\"}";
+                    };
+            HttpResponse<String> response = harness.post(path, body, "Content-Type", type);
+            assertThat(response.statusCode()).as("%s: %s", path, response.body()).isBetween(200, 202);
+        }
+        harness.wire.sent.clear();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"/stats", "/stats/", "/hybrid/stats", "/v1/models", "/health/live"})
+    void shouldLookAtTheMethodBeforeTheBody(String path) {
+        for (HttpRequest.Builder request : List.of(
+                HttpRequest.newBuilder(harness.uri(path)).POST(BodyPublishers.noBody()),
+                HttpRequest.newBuilder(harness.uri(path))
+                        .POST(BodyPublishers.ofString("nope"))
+                        .header("Content-Type", "application/json"))) {
+            HttpResponse<String> response = harness.send(request.build());
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(405);
+            assertThat(response.headers().firstValue("Allow")).hasValue("GET, HEAD");
         }
     }
 
