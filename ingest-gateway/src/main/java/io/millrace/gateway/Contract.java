@@ -1,7 +1,6 @@
 package io.millrace.gateway;
 
 import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonParseException;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -108,10 +107,8 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
             if (json.nextToken() != null) {
                 throw Problem.invalid("body", "something follows the JSON object");
             }
-        } catch (JsonParseException e) {
-            throw Problem.invalid("body", "the body is not JSON: " + e.getOriginalMessage());
         } catch (IOException e) {
-            throw Problem.invalid("body", "the body is not JSON that can be read: " + e.getMessage());
+            throw BadJson.problem(e);
         }
     }
 

@@ -64,6 +64,8 @@ class ValidationTest {
                 Arguments.of(CHAT, ASK + ",\"store\":1}", 400, "store"),
                 Arguments.of(CHAT, ASK + ",\"max_tokens\":0}", 400, "max_tokens"),
                 Arguments.of(CHAT, ASK + ",\"max_tokens\":1.5}", 400, "max_tokens"),
+                Arguments.of(CHAT, ASK + ",\"max_tokens\":1e999}", 400, "max_tokens"),
+                Arguments.of(CHAT, ASK + ",\"max_tokens\":\"5\"}", 400, "max_tokens"),
                 Arguments.of(CHAT, ASK + ",\"max_tokens\":99999999999999999999999}", 400, "max_tokens"),
                 Arguments.of(CHAT, ASK + ",\"temperature\":1e999}", 400, "temperature"),
                 Arguments.of(CHAT, ASK + ",\"temperature\":\"hot\"}", 400, "temperature"),
@@ -111,6 +113,11 @@ class ValidationTest {
                 Arguments.of("/feedback", "{}", 400, "outcome"),
                 Arguments.of("/feedback", "{\"interaction_id\":\"x\",\"outcome\":\"success\"}", 400, "interaction_id"),
                 Arguments.of("/feedback", "{\"interaction_id\":\"" + ID + "\"}", 400, "outcome"),
+                Arguments.of("/feedback", "{\"outcome\":\"success\"}", 400, "interaction_id"),
+                Arguments.of("/feedback", "{\"user_feedback\":1}", 400, "interaction_id"),
+                Arguments.of("/feedback", "{\"correction\":\"c\"}", 400, "query"),
+                Arguments.of("/feedback", "{\"query\":\"q\",\"outcome\":\"success\"}", 400, "interaction_id"),
+                Arguments.of("/feedback", "{\"interaction_id\":\"" + ID + "\",\"rating\":1,\"user_feedback\":-1}", 400, "user_feedback"),
                 Arguments.of("/feedback", "{\"interaction_id\":\"" + ID + "\",\"outcome\":\"so-so\"}", 400, "outcome"),
                 Arguments.of("/documents", "{}", 400, "content"),
                 Arguments.of("/documents", "{\"content\":\" \"}", 400, "content"),
@@ -184,6 +191,39 @@ class ValidationTest {
         HttpResponse<String> response = harness.post("/query", "{\"query\":\"x\",\"mode\":\"vibes\"}");
 
         assertThat(json(response).getString("detail")).contains("auto", "keyword", "semantic", "hybrid", "tree", "sql");
+    }
+
+    static Stream<Arguments> noJson() {
+        return Stream.of(
+                Arguments.of("{\n \"query\": NaN}", "Non-standard token 'NaN' at line 2, column 1"),
+                Arguments.of("{\n \"query\": [1", "expected close marker for Array (start marker at line 2, column 11)"),
+                Arguments.of("{\"query\":" + "[".repeat(2_000), "Document nesting depth (1001) exceeds the maximum allowed (1000)"),
+                Arguments.of("{\"query\":" + "1".repeat(2_000) + "}", "Number value length (2000) exceeds the maximum allowed (1000)"),
+                Arguments.of("{\"query\":+1}", "at line 1, column "),
+                Arguments.of("{\"query\":01}", "Leading zeroes not allowed at line 1, column "),
+                Arguments.of("{\"query\":.5}", "at line 1, column "),
+                Arguments.of("{'query':1}", "at line 1, column "),
+                Arguments.of("{\"query\":'x'}", "at line 1, column "),
+                Arguments.of("{/* */}", "at line 1, column "),
+                Arguments.of("{#}", "at line 1, column "),
+                Arguments.of("{query:1}", "at line 1, column "),
+                Arguments.of("{\"query\":\"a\nb\"}", "at line 1, column "),
+                Arguments.of("{\"query\":\"\\q\"}", "at line 1, column "),
+                Arguments.of("{\"query\":1,}", "at line 1, column "),
+                Arguments.of("{\"query\":nope}", "'nope'"),
+                Arguments.of("{\"query\":\"x", "at line 1, column "));
+    }
+
+    /** The names of switches that only a program could set help nobody, and tell what we are made of. */
+    @ParameterizedTest
+    @MethodSource("noJson")
+    void shouldSayInPlainWordsWhereABodyIsNoJson(String body, String said) {
+        for (String path : List.of(CHAT, "/query")) {
+            String answer = harness.post(path, body).body();
+            assertThat(answer)
+                    .contains(said)
+                    .doesNotContain("Feature", "Source:", "REDACTED", "Stream", "`", "non-standard)", ": ()");
+        }
     }
 
     @Test
