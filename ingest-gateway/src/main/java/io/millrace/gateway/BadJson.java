@@ -13,7 +13,7 @@ final class BadJson {
     private static final Pattern SOURCE = Pattern.compile("\\[Source: [^;\\]]*; (?:line: (\\d+), column: (\\d+))?[^\\]]*]");
     /** Switches that a program could set, from where they are named. */
     private static final Pattern SWITCH = Pattern.compile(
-            ", from `[^`]*`|: (?:enable|disable) `[^`]*`.*| ?\\([^()]*(?:Feature|`)[^()]*\\)|maybe a \\(non-standard\\) comment\\? ?");
+            ", from `[^`]*`|: (?:enable|disable) `[^`]*`.*| ?\\([^()]*(?:Feature|`)[^()]*\\)|: maybe a \\(non-standard\\) comment\\?");
 
     private static final Pattern INTERNAL = Pattern.compile("`|Feature|Source:|Stream|com\\.fasterxml");
 

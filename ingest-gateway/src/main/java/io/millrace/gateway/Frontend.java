@@ -4,6 +4,8 @@ import static java.util.Objects.requireNonNull;
 
 import io.millrace.config.MillraceConfig;
 import io.millrace.text.ContextLevel;
+import io.netty.handler.codec.http.TooLongHttpHeaderException;
+import io.netty.handler.codec.http.TooLongHttpLineException;
 import io.vertx.core.Future;
 import io.vertx.core.Handler;
 import io.vertx.core.VerticleBase;
@@ -39,6 +41,7 @@ final class Frontend extends VerticleBase {
     private static final long CHUNKED_BYTES = 1 << 20;
 
     private static final int HEADER_BYTES = 32 * 1024;
+    private static final int LINE_BYTES = HttpServerOptions.DEFAULT_MAX_INITIAL_LINE_LENGTH;
     private static final int IDLE_SECONDS = 3_660;
     private static final String CHAT = "/v1/chat/completions";
 
@@ -86,6 +89,7 @@ final class Frontend extends VerticleBase {
         MillraceConfig.Listen listen = shared.config.listen();
         HttpServer server = vertx.createHttpServer(new HttpServerOptions()
                 .setMaxHeaderSize(HEADER_BYTES)
+                .setMaxInitialLineLength(LINE_BYTES)
                 // one that might still speak HTTP/2, as nobody does without TLS, is not told of before its first byte
                 .setHttp2ClearTextEnabled(false)
                 // a connection that says nothing longer than the longest deadline is dead
@@ -99,6 +103,7 @@ final class Frontend extends VerticleBase {
                 RequestTime.watch(connection, shared.config.limits().requestTime(), shared.connections::late);
             }
         });
+        server.invalidRequestHandler(Frontend::notHttp);
         server.requestHandler(request -> {
             HalfClosed.serves(request);
             if (!hasHost(request)) {
@@ -117,6 +122,24 @@ final class Frontend extends VerticleBase {
                 ? SocketAddress.sharedRandomPort(1, listen.host())
                 : SocketAddress.inetSocketAddress(listen.port(), listen.host());
         return server.listen(address).onSuccess(bound -> shared.listening.accept(bound.actualPort()));
+    }
+
+    /** What comes behind it on the connection cannot be told from it. */
+    private static void notHttp(HttpServerRequest request) {
+        Throwable cause = request.decoderResult().cause();
+        Problem problem =
+                switch (cause) {
+                    case TooLongHttpLineException line ->
+                        Problem.of(414, "uri_too_long", "the first line of the request is longer than " + LINE_BYTES + " bytes");
+                    case TooLongHttpHeaderException header ->
+                        Problem.of(
+                                431, "headers_too_large", "the headers are longer than " + HEADER_BYTES + " bytes together");
+                    case null, default ->
+                        Problem.of(400, "malformed_request", "this is not HTTP, or its headers contradict each other");
+                };
+        request.response().putHeader(HttpHeaders.CONNECTION, HttpHeaders.CLOSE);
+        Errors.of(request.path()).write(request.response(), problem, "");
+        request.connection().close();
     }
 
     /** As RFC 9112 wants it: one, and none is needed by HTTP/1.0. */

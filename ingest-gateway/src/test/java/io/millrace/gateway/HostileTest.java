@@ -4,6 +4,7 @@ import static io.millrace.gateway.GatewayHarness.CHAT;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.millrace.id.Ids;
+import io.vertx.core.json.JsonObject;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -17,10 +18,13 @@ import java.util.List;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Nothing that a client can send is answered with 500, or with nothing. */
@@ -193,6 +197,38 @@ class HostileTest {
             })
     void shouldAnswer4xxWhenTheRequestItselfIsStrange(String request) throws IOException {
         assertThat(raw(request)).matches("(?s)HTTP/1\\.[01] (200|4\\d\\d).*");
+    }
+
+    static Stream<Arguments> malformed() {
+        String long8k = "a".repeat(8_192);
+        return Stream.of(
+                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
+                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
+                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+                Arguments.of("POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
+                Arguments.of(
+                        "POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                        400),
+                Arguments.of("GET " + CHAT + " HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n", 400),
+                Arguments.of("NONSENSE\r\n\r\n", 400),
+                Arguments.of("GET /" + long8k + " HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+                Arguments.of("GET /health HTTP/1.1\r\nHost: x\r\nX: " + long8k.repeat(5) + "\r\n\r\n", 431));
+    }
+
+    /** An empty answer would leave a client without a word of what is wrong. */
+    @ParameterizedTest
+    @MethodSource("malformed")
+    void shouldSayWhatIsWrongAndCloseWhenARequestIsNotHttp(String request, int status) throws IOException {
+        String answer = raw(request);
+        JsonObject body = new JsonObject(answer.substring(answer.indexOf("\r\n\r\n")));
+        assertThat(answer).matches("(?s)HTTP/1\\.[01] " + status + " .*").contains("connection: close");
+        if (request.contains(CHAT)) {
+            assertThat(body.getJsonObject("error").getString("message")).isNotBlank();
+        } else {
+            assertThat(answer).contains("application/problem+json");
+            assertThat(body.getInteger("status")).isEqualTo(status);
+            assertThat(body.getString("detail")).isNotBlank();
+        }
     }
 
     /** The limit is 200,000 bytes: none of a body beyond it is read, nor asked for. */

@@ -2,15 +2,21 @@ package io.millrace.gateway;
 
 import static io.millrace.gateway.GatewayHarness.CHAT;
 import static io.millrace.gateway.GatewayHarness.json;
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.millrace.id.Ids;
+import io.millrace.schema.Feedback;
 import io.millrace.schema.Query;
+import io.vertx.core.Vertx;
 import io.vertx.core.json.JsonObject;
+import io.vertx.openapi.contract.OpenAPIContract;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
@@ -26,10 +32,16 @@ class ValidationTest {
     private static final String ASK = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
     private static final String ID = Ids.next();
     private static GatewayHarness harness;
+    private static OpenAPIContract contract;
 
     @BeforeAll
     static void start() {
         harness = new GatewayHarness();
+        contract = Contract.load(Vertx.vertx(), GatewayHarness.config(Duration.ofSeconds(1), 1))
+                .toCompletionStage()
+                .toCompletableFuture()
+                .join()
+                .openapi();
     }
 
     @AfterAll
@@ -237,6 +249,15 @@ class ValidationTest {
     }
 
     @Test
+    void shouldTakeFeedbackThatSaysTheSameTwice() {
+        HttpResponse<String> response = harness.post(
+                "/feedback", "{\"interaction_id\":\"" + ID + "\",\"rating\":-1,\"user_feedback\":-1}");
+        assertThat(response.statusCode()).isEqualTo(200);
+        assertThat(harness.wire.sent(Feedback.class).getFirst().getRating()).isEqualTo(-1);
+        harness.wire.sent.clear();
+    }
+
+    @Test
     void shouldTakeAReplacementCharacterThatTheClientSent() {
         harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
         HttpResponse<String> response =
@@ -301,6 +322,9 @@ class ValidationTest {
         assertThat(harness.post("/query", "{\"query\":\"x\"}", "x-millrace-cache", "perhaps")
                         .statusCode())
                 .isEqualTo(400);
+        HttpResponse<String> query = harness.post("/query", "{\"query\":\"x\"}", "Idempotency-Key", "k".repeat(256));
+        assertThat(query.statusCode()).isEqualTo(400);
+        assertThat(json(query).getString("field")).isEqualTo("Idempotency-Key");
     }
 
     @Test
@@ -314,15 +338,60 @@ class ValidationTest {
         assertThat(json(alias).getString("field")).isEqualTo("wait");
     }
 
+    static Stream<Arguments> chats() {
+        String hi = "{\"role\":\"user\",\"content\":\"hi\"}";
+        return Stream.of(
+                Arguments.of(message(hi), true),
+                Arguments.of(message("{\"role\":\"user\"}"), false),
+                Arguments.of(message("{\"role\":\"user\",\"content\":null}"), false),
+                Arguments.of(message("{\"role\":\"tool\"}," + hi), false),
+                Arguments.of(message("{\"role\":\"assistant\"}," + hi), true),
+                Arguments.of(message("{\"role\":\"assistant\",\"content\":null}," + hi), true),
+                Arguments.of(message("{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}"), false),
+                Arguments.of(message("{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}"), true),
+                Arguments.of(message("{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":7}]}"), false),
+                Arguments.of(message("{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}"), true),
+                Arguments.of(message("{\"role\":\"king\",\"content\":\"x\"}"), false),
+                Arguments.of(ASK + ",\"model\":\"\"}", false),
+                Arguments.of(ASK + ",\"model\":\"" + "m".repeat(200) + "\"}", true),
+                Arguments.of(ASK + ",\"model\":\"" + "m".repeat(201) + "\"}", false),
+                Arguments.of(ASK + ",\"response_format\":{}}", false),
+                Arguments.of(ASK + ",\"response_format\":null}", true),
+                Arguments.of(ASK + ",\"response_format\":{\"type\":\"text\"}}", true),
+                Arguments.of(ASK + ",\"max_tokens\":5.0}", true),
+                Arguments.of(ASK + ",\"max_completion_tokens\":1e1}", true),
+                Arguments.of(ASK + ",\"max_tokens\":5.5}", false),
+                Arguments.of(ASK + ",\"n\":null}", true),
+                Arguments.of(ASK + ",\"tools\":{}}", false));
+    }
+
+    private static String message(String messages) {
+        return "{\"messages\":[" + messages + "]}";
+    }
+
+    /** A client that is made from the contract must be able to trust it. */
+    @ParameterizedTest
+    @MethodSource("chats")
+    void shouldTakeAChatWhenTheContractDoes(String body, boolean valid) {
+        var operation = requireNonNull(contract.operation("createChatCompletion"));
+        var media = requireNonNull(operation.getRequestBody().getContent().get("application/json"));
+
+        assertThat(contract.getSchemaRepository()
+                        .validator(media.getSchema())
+                        .validate(new JsonObject(body))
+                        .getValid())
+                .as("by the contract")
+                .isEqualTo(valid);
+        if (valid) {
+            assertThat(ChatRequest.parse(body)).isNotNull();
+        } else {
+            assertThatThrownBy(() -> ChatRequest.parse(body)).isInstanceOf(Problem.class);
+        }
+    }
+
     @Test
     void shouldHoldTheLimitsOfTheContractWhenChatIsValidatedByHand() {
-        JsonObject properties = Contract.load(
-                        io.vertx.core.Vertx.vertx(), GatewayHarness.config(java.time.Duration.ofSeconds(1), 1))
-                .toCompletionStage()
-                .toCompletableFuture()
-                .join()
-                .openapi()
-                .getRawContract()
+        JsonObject properties = contract.getRawContract()
                 .getJsonObject("components")
                 .getJsonObject("schemas")
                 .getJsonObject("ChatRequest")
