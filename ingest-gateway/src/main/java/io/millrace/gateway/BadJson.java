@@ -10,7 +10,8 @@ import org.jspecify.annotations.Nullable;
 /** What a client is told of a body that is not JSON: the parser's own words, without those about the parser. */
 final class BadJson {
     /** Where a structure began. */
-    private static final Pattern SOURCE = Pattern.compile("\\[Source: [^;\\]]*; (?:line: (\\d+), column: (\\d+))?[^\\]]*]");
+    private static final Pattern SOURCE =
+            Pattern.compile("\\[Source: [^;\\]]*; (?:line: (\\d+), column: (\\d+))?[^\\]]*]");
     /** Switches that a program could set, from where they are named. */
     private static final Pattern SWITCH = Pattern.compile(
             ", from `[^`]*`|: (?:enable|disable) `[^`]*`.*| ?\\([^()]*(?:Feature|`)[^()]*\\)|: maybe a \\(non-standard\\) comment\\?");
@@ -33,8 +34,9 @@ final class BadJson {
 
     private static String words(JacksonException error) {
         String said = error.getOriginalMessage();
-        String plain =
-                SWITCH.matcher(SOURCE.matcher(said).replaceAll("line $1, column $2")).replaceAll("").strip();
+        String plain = SWITCH.matcher(SOURCE.matcher(said).replaceAll("line $1, column $2"))
+                .replaceAll("")
+                .strip();
         // of another version of the parser perhaps
         return plain.isEmpty() || INTERNAL.matcher(plain).find() ? "" : ": " + plain;
     }

@@ -54,7 +54,8 @@ final class FeedbackHandler {
         Integer rating = body.getInteger("rating");
         Integer vote = body.getInteger("user_feedback");
         if (rating != null && vote != null && !rating.equals(vote)) {
-            throw Problem.invalid("user_feedback", "user_feedback is " + vote + " and rating " + rating + ": give one of them");
+            throw Problem.invalid(
+                    "user_feedback", "user_feedback is " + vote + " and rating " + rating + ": give one of them");
         }
         List<String> tags = new ArrayList<>(Queries.strings(body.getJsonArray("tags")));
         for (String label : List.of("model", "variant")) {

@@ -127,16 +127,15 @@ final class Frontend extends VerticleBase {
     /** What comes behind it on the connection cannot be told from it. */
     private static void notHttp(HttpServerRequest request) {
         Throwable cause = request.decoderResult().cause();
-        Problem problem =
-                switch (cause) {
-                    case TooLongHttpLineException line ->
-                        Problem.of(414, "uri_too_long", "the first line of the request is longer than " + LINE_BYTES + " bytes");
-                    case TooLongHttpHeaderException header ->
-                        Problem.of(
-                                431, "headers_too_large", "the headers are longer than " + HEADER_BYTES + " bytes together");
-                    case null, default ->
-                        Problem.of(400, "malformed_request", "this is not HTTP, or its headers contradict each other");
-                };
+        Problem problem = switch (cause) {
+            case TooLongHttpLineException line ->
+                Problem.of(
+                        414, "uri_too_long", "the first line of the request is longer than " + LINE_BYTES + " bytes");
+            case TooLongHttpHeaderException header ->
+                Problem.of(431, "headers_too_large", "the headers are longer than " + HEADER_BYTES + " bytes together");
+            case null, default ->
+                Problem.of(400, "malformed_request", "this is not HTTP, or its headers contradict each other");
+        };
         request.response().putHeader(HttpHeaders.CONNECTION, HttpHeaders.CLOSE);
         Errors.of(request.path()).write(request.response(), problem, "");
         request.connection().close();

@@ -205,7 +205,8 @@ class HostileTest {
                 Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
                 Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
                 Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
-                Arguments.of("POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
+                Arguments.of(
+                        "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
                 Arguments.of(
                         "POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
                         400),

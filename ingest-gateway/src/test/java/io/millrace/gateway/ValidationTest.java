@@ -114,6 +114,22 @@ class ValidationTest {
                 Arguments.of("/query", "{\"query\":\"x\",\"collections\":[\"nope\"]}", 400, "collections[0]"),
                 Arguments.of(
                         "/query", "{\"query\":\"x\",\"force_local\":true,\"force_remote\":true}", 400, "force_remote"),
+                Arguments.of("/query", "{\"query\":\"x\",\"prompt\":\"y\"}", 400, "prompt"),
+                Arguments.of("/route", "{\"query\":\"x\",\"prompt\":\"y\"}", 400, "prompt"),
+                Arguments.of(
+                        "/query",
+                        "{\"query\":\"x\",\"model\":\"millrace/remote\",\"force_local\":true}",
+                        400,
+                        "force_local"),
+                Arguments.of(
+                        "/query", "{\"query\":\"x\",\"model\":\"cloud\",\"force_local\":true}", 400, "force_local"),
+                Arguments.of(
+                        "/query", "{\"query\":\"x\",\"model\":\"llama\",\"force_remote\":true}", 400, "force_remote"),
+                Arguments.of(
+                        "/route",
+                        "{\"query\":\"x\",\"model\":\"extractive\",\"force_remote\":true}",
+                        400,
+                        "force_remote"),
                 Arguments.of("/hybrid/query", "{\"query\":\"x\",\"limit\":0}", 400, "limit"),
                 Arguments.of("/route", "{\"query\":\"x\",\"limit\":5}", 400, "limit"),
                 Arguments.of("/route", "{\"context\":{}}", 400, "query"),
@@ -129,7 +145,11 @@ class ValidationTest {
                 Arguments.of("/feedback", "{\"user_feedback\":1}", 400, "interaction_id"),
                 Arguments.of("/feedback", "{\"correction\":\"c\"}", 400, "query"),
                 Arguments.of("/feedback", "{\"query\":\"q\",\"outcome\":\"success\"}", 400, "interaction_id"),
-                Arguments.of("/feedback", "{\"interaction_id\":\"" + ID + "\",\"rating\":1,\"user_feedback\":-1}", 400, "user_feedback"),
+                Arguments.of(
+                        "/feedback",
+                        "{\"interaction_id\":\"" + ID + "\",\"rating\":1,\"user_feedback\":-1}",
+                        400,
+                        "user_feedback"),
                 Arguments.of("/feedback", "{\"interaction_id\":\"" + ID + "\",\"outcome\":\"so-so\"}", 400, "outcome"),
                 Arguments.of("/documents", "{}", 400, "content"),
                 Arguments.of("/documents", "{\"content\":\" \"}", 400, "content"),
@@ -142,6 +162,11 @@ class ValidationTest {
                         "/documents/batch", "{\"documents\":[{\"content\":\"a\",\"foo\":1}]}", 400, "documents[0].foo"),
                 Arguments.of(
                         "/documents/batch", "{\"documents\":[{\"content\":\"a\"},{}]}", 400, "documents[1].content"),
+                Arguments.of(
+                        "/documents/batch",
+                        "{\"documents\":[{\"content\":\"a\",\"relative_path\":\"p\"},{\"content\":\"b\",\"relative_path\":\"p\"}]}",
+                        400,
+                        "documents[1].relative_path"),
                 Arguments.of("/documents?wait=perhaps", "{\"content\":\"x\"}", 400, "wait"),
                 Arguments.of("/search", "{}", 400, "query"),
                 Arguments.of("/search", "{\"query\":\"x\",\"filters\":{\"foo\":1}}", 400, "filters.foo"),
@@ -208,9 +233,14 @@ class ValidationTest {
     static Stream<Arguments> noJson() {
         return Stream.of(
                 Arguments.of("{\n \"query\": NaN}", "Non-standard token 'NaN' at line 2, column 1"),
-                Arguments.of("{\n \"query\": [1", "expected close marker for Array (start marker at line 2, column 11)"),
-                Arguments.of("{\"query\":" + "[".repeat(2_000), "Document nesting depth (1001) exceeds the maximum allowed (1000)"),
-                Arguments.of("{\"query\":" + "1".repeat(2_000) + "}", "Number value length (2000) exceeds the maximum allowed (1000)"),
+                Arguments.of(
+                        "{\n \"query\": [1", "expected close marker for Array (start marker at line 2, column 11)"),
+                Arguments.of(
+                        "{\"query\":" + "[".repeat(2_000),
+                        "Document nesting depth (1001) exceeds the maximum allowed (1000)"),
+                Arguments.of(
+                        "{\"query\":" + "1".repeat(2_000) + "}",
+                        "Number value length (2000) exceeds the maximum allowed (1000)"),
                 Arguments.of("{\"query\":+1}", "at line 1, column "),
                 Arguments.of("{\"query\":01}", "Leading zeroes not allowed at line 1, column "),
                 Arguments.of("{\"query\":.5}", "at line 1, column "),
@@ -250,10 +280,33 @@ class ValidationTest {
 
     @Test
     void shouldTakeFeedbackThatSaysTheSameTwice() {
-        HttpResponse<String> response = harness.post(
-                "/feedback", "{\"interaction_id\":\"" + ID + "\",\"rating\":-1,\"user_feedback\":-1}");
+        HttpResponse<String> response =
+                harness.post("/feedback", "{\"interaction_id\":\"" + ID + "\",\"rating\":-1,\"user_feedback\":-1}");
         assertThat(response.statusCode()).isEqualTo(200);
         assertThat(harness.wire.sent(Feedback.class).getFirst().getRating()).isEqualTo(-1);
+        harness.wire.sent.clear();
+    }
+
+    static Stream<Arguments> agreeing() {
+        return Stream.of(
+                Arguments.of("{\"query\":\"x\",\"prompt\":\"x\"}", ""),
+                Arguments.of("{\"prompt\":\"x\",\"force_local\":true}", "local"),
+                Arguments.of("{\"query\":\"x\",\"model\":\"gpt\",\"force_remote\":true}", "remote"),
+                Arguments.of("{\"query\":\"x\",\"model\":\"millrace/local\",\"force_local\":true}", "local"),
+                Arguments.of("{\"query\":\"x\",\"model\":\"llama\",\"force_local\":true}", "llama"),
+                Arguments.of("{\"query\":\"x\",\"model\":\"extractive\",\"force_local\":true}", "extractive"),
+                Arguments.of("{\"query\":\"x\",\"model\":\"cloud\",\"force_remote\":true}", "cloud"),
+                Arguments.of(
+                        "{\"query\":\"x\",\"model\":\"cloud\",\"force_remote\":false,\"force_local\":false}", "cloud"));
+    }
+
+    /** The side took the place of the backend that was named. */
+    @ParameterizedTest
+    @MethodSource("agreeing")
+    void shouldKeepAllThatWasSaidWhenItAgrees(String body, String backend) {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
+        assertThat(harness.post("/query", body).statusCode()).isEqualTo(200);
+        assertThat(harness.wire.sent(Query.class).getLast().getBackend()).isEqualTo(backend);
         harness.wire.sent.clear();
     }
 
@@ -282,15 +335,16 @@ class ValidationTest {
     void shouldTakeJsonHoweverItsNameIsWritten(String type) {
         harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
         for (String path : List.of("/query", "/search", "/augment_query", "/documents", "/feedback", CHAT)) {
-            String body =
-                    switch (path) {
-                        case "/documents" -> "{\"content\":\"c\"}";
-                        case "/feedback" -> "{\"interaction_id\":\"" + ID + "\",\"outcome\":\"success\"}";
-                        case CHAT -> ASK + "}";
-                        default -> "{\"query\":\"x\"}";
-                    };
+            String body = switch (path) {
+                case "/documents" -> "{\"content\":\"c\"}";
+                case "/feedback" -> "{\"interaction_id\":\"" + ID + "\",\"outcome\":\"success\"}";
+                case CHAT -> ASK + "}";
+                default -> "{\"query\":\"x\"}";
+            };
             HttpResponse<String> response = harness.post(path, body, "Content-Type", type);
-            assertThat(response.statusCode()).as("%s: %s", path, response.body()).isBetween(200, 202);
+            assertThat(response.statusCode())
+                    .as("%s: %s", path, response.body())
+                    .isBetween(200, 202);
         }
         harness.wire.sent.clear();
     }

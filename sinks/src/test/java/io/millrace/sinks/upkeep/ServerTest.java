@@ -57,7 +57,8 @@ class ServerTest {
                 Statement statement = connection.createStatement()) {
             assertThatThrownBy(() -> statement.execute("SELECT pg_sleep(20)"))
                     .isInstanceOfSatisfying(
-                            SQLException.class, error -> assertThat(error.getSQLState()).isEqualTo("57014"));
+                            SQLException.class,
+                            error -> assertThat(error.getSQLState()).isEqualTo("57014"));
             assertThat(first(statement, "SELECT 1")).isEqualTo("1");
         }
     }
@@ -78,6 +79,7 @@ class ServerTest {
     }
 
     private static void signal(String name, String pid) throws IOException, InterruptedException {
-        assertThat(new ProcessBuilder("kill", "-" + name, pid).start().waitFor()).isZero();
+        assertThat(new ProcessBuilder("kill", "-" + name, pid).start().waitFor())
+                .isZero();
     }
 }
