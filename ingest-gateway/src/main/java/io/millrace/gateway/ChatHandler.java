@@ -3,7 +3,6 @@ package io.millrace.gateway;
 import io.vertx.core.Handler;
 import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
-import io.vertx.core.http.HttpHeaders;
 import io.vertx.core.http.HttpServerRequest;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -14,9 +13,6 @@ import org.slf4j.LoggerFactory;
  */
 final class ChatHandler implements Handler<HttpServerRequest> {
     private static final Logger LOG = LoggerFactory.getLogger(ChatHandler.class);
-
-    /** What a client that sends too much has to read the answer, before the connection is cut. */
-    private static final long CUT_AFTER_MS = 500;
 
     private final Queries queries;
     private final QueryDesk desk;
@@ -43,50 +39,91 @@ final class ChatHandler implements Handler<HttpServerRequest> {
         try {
             Headers.requireJson(request);
         } catch (Problem problem) {
-            Errors.OPENAI.write(request.response(), problem, "");
+            Unread.refuse(vertx, request, Errors.OPENAI, problem);
             return;
         }
-        Room.Share memory = room.share();
-        request.exceptionHandler(error -> {
-            memory.close();
-            LOG.debug("a request broke off", error);
-            // mostly there is nobody left to be answered
-            if (!request.response().closed() && !request.response().headWritten()) {
-                refuse(request, Problem.invalid("body", "the body cannot be read: " + error.getMessage()));
-            }
-        });
-        Buffer body = Buffer.buffer();
-        request.handler(part -> {
-            try {
-                long length = (long) body.length() + part.length();
-                if (length > mostBytes) {
-                    throw Problem.field(413, "too_large", "body", "the body is larger than " + mostBytes + " bytes");
-                }
-                if (length > Room.SMALL_BYTES) {
-                    memory.hold(length);
-                }
-                body.appendBuffer(part);
-            } catch (Problem problem) {
-                memory.close();
-                refuse(request, problem);
-            }
-        });
-        request.endHandler(nothing -> {
-            // the query takes its own from here
-            memory.close();
-            if (!request.response().headWritten()) {
-                accept(request, body);
-            }
-        });
+        try {
+            long declared = Headers.declaredLength(request);
+            requireSize(declared);
+            room.requireFits(declared);
+        } catch (Problem problem) {
+            Unread.cut(vertx, request, Errors.OPENAI, problem);
+            return;
+        }
+        Incoming body = new Incoming(request);
+        request.exceptionHandler(body::broken);
+        request.handler(body::add);
+        request.endHandler(nothing -> body.end());
+        if (Headers.expectsContinue(request)) {
+            request.response().writeContinue();
+        }
     }
 
-    private void refuse(HttpServerRequest request, Problem problem) {
-        // what still comes is thrown away for a moment: a connection that is cut at once takes the answer with it
-        request.handler(part -> {});
-        request.endHandler(nothing -> {});
-        request.response().putHeader(HttpHeaders.CONNECTION, "close");
-        Errors.OPENAI.write(request.response(), problem, "");
-        vertx.setTimer(CUT_AFTER_MS, timer -> request.connection().close());
+    private void requireSize(long bytes) {
+        if (bytes > mostBytes) {
+            throw Problem.bodyTooLarge(mostBytes);
+        }
+    }
+
+    /** A body on its way in. */
+    private final class Incoming {
+        private final HttpServerRequest request;
+        private final Room.Share memory = room.share();
+        private Buffer read = Buffer.buffer();
+        private long bytes;
+
+        Incoming(HttpServerRequest request) {
+            this.request = request;
+        }
+
+        void add(Buffer part) {
+            bytes += part.length();
+            try {
+                requireSize(bytes);
+                if (!room.fits(bytes)) {
+                    // one that did not say its length is only counted from here: its end shows which of the limits it
+                    // is over
+                    memory.close();
+                    read = Buffer.buffer();
+                    return;
+                }
+                if (bytes > Room.SMALL_BYTES) {
+                    memory.hold(bytes);
+                }
+                read.appendBuffer(part);
+            } catch (Problem problem) {
+                refuse(problem);
+            }
+        }
+
+        void end() {
+            // the query takes its own from here
+            memory.close();
+            if (request.response().headWritten()) {
+                return;
+            }
+            try {
+                room.requireFits(bytes);
+                accept(request, read);
+            } catch (Problem problem) {
+                Errors.OPENAI.write(request.response(), problem, "");
+            }
+        }
+
+        void broken(Throwable error) {
+            LOG.debug("a request broke off", error);
+            // mostly there is nobody left to be answered
+            if (request.response().closed() || request.response().headWritten()) {
+                memory.close();
+            } else {
+                refuse(Problem.invalid("body", "the body cannot be read: " + error.getMessage()));
+            }
+        }
+
+        private void refuse(Problem problem) {
+            memory.close();
+            Unread.cut(vertx, request, Errors.OPENAI, problem);
+        }
     }
 
     private void accept(HttpServerRequest request, Buffer body) {

@@ -1,10 +1,8 @@
 package io.millrace.gateway;
 
 import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonParseException;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
-import com.fasterxml.jackson.core.exc.StreamConstraintsException;
 import io.millrace.text.Sanitizer;
 import java.io.IOException;
 import java.util.Set;
@@ -48,20 +46,9 @@ record ChatRequest(
                 throw Problem.invalid("body", "something follows the JSON object");
             }
             return request;
-        } catch (StreamConstraintsException e) {
-            throw Problem.invalid("body", "the body goes beyond what JSON parsers take: " + e.getOriginalMessage());
-        } catch (JsonParseException e) {
-            throw Problem.invalid("body", "the body is not JSON: " + describe(e));
         } catch (IOException e) {
-            throw Problem.invalid("body", "the body is not JSON");
+            throw BadJson.problem(e);
         }
-    }
-
-    private static String describe(JsonParseException e) {
-        return e.getLocation() == null
-                ? e.getOriginalMessage()
-                : e.getOriginalMessage() + " at line " + e.getLocation().getLineNr() + ", column "
-                        + e.getLocation().getColumnNr();
     }
 
     /** One pass over a body. */
@@ -278,16 +265,15 @@ record ChatRequest(
             if (json.currentToken() == JsonToken.VALUE_NULL) {
                 return absent;
             }
-            if (json.currentToken() != JsonToken.VALUE_NUMBER_INT) {
+            // 5.0 is an integer, too (JSON Schema), and one may have a thousand digits
+            double value = json.currentToken().isNumeric() ? json.getDoubleValue() : Double.NaN;
+            if (value != Math.rint(value)) {
                 throw wrongType(field, "an integer");
             }
-            // a JSON integer may have a thousand digits
-            if (json.getNumberType() != JsonParser.NumberType.INT
-                    || json.getIntValue() < 1
-                    || json.getIntValue() > most) {
+            if (value < 1 || value > most) {
                 throw Problem.invalid(field, field + " must be between 1 and " + most);
             }
-            return json.getIntValue();
+            return (int) value;
         }
 
         private @Nullable Double number(String field, double least, double most) throws IOException {

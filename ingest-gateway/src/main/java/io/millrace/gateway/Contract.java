@@ -1,7 +1,6 @@
 package io.millrace.gateway;
 
 import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonParseException;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -21,6 +20,7 @@ import io.vertx.openapi.validation.ValidatorException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -107,10 +107,8 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
             if (json.nextToken() != null) {
                 throw Problem.invalid("body", "something follows the JSON object");
             }
-        } catch (JsonParseException e) {
-            throw Problem.invalid("body", "the body is not JSON: " + e.getOriginalMessage());
         } catch (IOException e) {
-            throw Problem.invalid("body", "the body is not JSON that can be read: " + e.getMessage());
+            throw BadJson.problem(e);
         }
     }
 
@@ -134,10 +132,12 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
                 .filter(error -> !WRAPPERS.contains(keyword(error)))
                 .findFirst();
         if (leaf.isEmpty()) {
-            return errors.isEmpty()
-                    ? Problem.invalid(parameter, message(violation))
-                    : Problem.invalid(
-                            field(errors.getFirst()), field(errors.getFirst()) + " is not a field of this request");
+            // an unknown field makes everything around it wrong, too: it is the innermost
+            return errors.stream()
+                    .filter(error -> keyword(error).equals("additionalProperties"))
+                    .max(Comparator.comparingLong(Contract::depth))
+                    .map(unknown -> Problem.invalid(field(unknown), field(unknown) + " is not a field of this request"))
+                    .orElseGet(() -> Problem.invalid(parameter, message(violation)));
         }
         String error = leaf.get().getError();
         Matcher required = REQUIRED.matcher(error);
@@ -163,13 +163,20 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
         return location.substring(location.lastIndexOf('/') + 1);
     }
 
+    private static long depth(OutputUnit error) {
+        return error.getInstanceLocation().chars().filter(c -> c == '/').count();
+    }
+
     /** {@code #/collections/0} → {@code collections[0]}. */
     private static String field(OutputUnit error) {
         String location = error.getInstanceLocation();
         String pointer = location.startsWith("#/") ? location.substring(2) : "";
         return pointer.isEmpty()
                 ? "body"
-                : pointer.replaceAll("/(\\d+)", "[$1]").replace('/', '.');
+                : pointer.replaceAll("/(\\d+)", "[$1]")
+                        .replace('/', '.')
+                        .replace("~1", "/")
+                        .replace("~0", "~");
     }
 
     private static String parameter(Throwable violation) {

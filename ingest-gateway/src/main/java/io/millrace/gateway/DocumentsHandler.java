@@ -6,7 +6,9 @@ import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
 import io.vertx.openapi.validation.RequestParameter;
 import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Set;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -33,13 +35,21 @@ final class DocumentsHandler {
     private void addAdmitted(RoutingContext context) {
         JsonArray bodies = Answers.body(context).getJsonArray("documents");
         List<RawDocument> batch = new ArrayList<>();
+        Set<String> ids = new LinkedHashSet<>();
         for (int i = 0; i < bodies.size(); i++) {
-            batch.add(documents.raw(context, bodies.getJsonObject(i), "documents[" + i + "]."));
+            RawDocument document = documents.raw(context, bodies.getJsonObject(i), "documents[" + i + "].");
+            if (!ids.add(Documents.id(document))) {
+                throw Problem.invalid(
+                        "documents[" + i + "].relative_path",
+                        "documents[" + i
+                                + "] has the project and path of another before it, of which it would be a newer"
+                                + " version; without a path, the same content");
+            }
+            batch.add(document);
         }
-        List<String> ids = batch.stream().map(Documents::id).toList();
         documents
                 .send(context, batch)
-                .onSuccess(nothing -> answer(context, ids, "on their way into the index"))
+                .onSuccess(nothing -> answer(context, List.copyOf(ids), "on their way into the index"))
                 .onFailure(context::fail);
     }
 

@@ -4,6 +4,7 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import io.vertx.core.http.HttpHeaders;
 import io.vertx.core.http.HttpServerResponse;
 import io.vertx.core.json.JsonObject;
+import org.jspecify.annotations.Nullable;
 
 /** How a problem is told: RFC 9457, or OpenAI's shape on /v1. */
 enum Errors {
@@ -48,6 +49,11 @@ enum Errors {
             return "application/json";
         }
     };
+
+    /** The shape of errors below this path. */
+    static Errors of(@Nullable String path) {
+        return path != null && path.startsWith("/v1/") ? OPENAI : PROBLEM;
+    }
 
     abstract JsonObject body(Problem problem, String interactionId);
 

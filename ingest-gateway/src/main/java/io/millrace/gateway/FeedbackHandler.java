@@ -61,8 +61,14 @@ final class FeedbackHandler {
             throw Problem.field(
                     400,
                     "missing_feedback_fields",
-                    "outcome",
+                    named ? "outcome" : missing(body, correction),
                     "give interaction_id with outcome or user_feedback, or query (or interaction_id) with correction, rating, note or tags");
+        }
+        Integer rating = body.getInteger("rating");
+        Integer vote = body.getInteger("user_feedback");
+        if (rating != null && vote != null && !rating.equals(vote)) {
+            throw Problem.invalid(
+                    "user_feedback", "user_feedback is " + vote + " and rating " + rating + ": give one of them");
         }
         List<String> tags = new ArrayList<>(Queries.strings(body.getJsonArray("tags")));
         for (String label : List.of("model", "variant")) {
@@ -74,13 +80,21 @@ final class FeedbackHandler {
                 context,
                 id,
                 Feedback.newBuilder()
-                        .setRating(body.getInteger("rating", body.getInteger("user_feedback")))
+                        .setRating(rating == null ? vote : rating)
                         .setOutcome(body.getString("outcome", ""))
                         .setNote(text(body, "note"))
                         .setCorrection(text(body, "correction"))
                         .setQuery(text(body, "query"))
                         .setOriginalResponse(text(body, "original_response"))
                         .setTags(tags));
+    }
+
+    /** What was said of no interaction lacks what it is about. */
+    private static String missing(JsonObject body, boolean correction) {
+        if (correction) {
+            return "query";
+        }
+        return body.containsKey("outcome") || body.containsKey("user_feedback") ? ID : "outcome";
     }
 
     /** Feedback is kept for as long as interactions, and as they are: without secrets. */

@@ -4,6 +4,8 @@ import static java.util.Objects.requireNonNull;
 
 import io.millrace.config.MillraceConfig;
 import io.millrace.text.ContextLevel;
+import io.netty.handler.codec.http.TooLongHttpHeaderException;
+import io.netty.handler.codec.http.TooLongHttpLineException;
 import io.vertx.core.Future;
 import io.vertx.core.Handler;
 import io.vertx.core.VerticleBase;
@@ -39,6 +41,7 @@ final class Frontend extends VerticleBase {
     private static final long CHUNKED_BYTES = 1 << 20;
 
     private static final int HEADER_BYTES = 32 * 1024;
+    private static final int LINE_BYTES = HttpServerOptions.DEFAULT_MAX_INITIAL_LINE_LENGTH;
     private static final int IDLE_SECONDS = 3_660;
     private static final String CHAT = "/v1/chat/completions";
 
@@ -86,11 +89,13 @@ final class Frontend extends VerticleBase {
         MillraceConfig.Listen listen = shared.config.listen();
         HttpServer server = vertx.createHttpServer(new HttpServerOptions()
                 .setMaxHeaderSize(HEADER_BYTES)
+                .setMaxInitialLineLength(LINE_BYTES)
                 // one that might still speak HTTP/2, as nobody does without TLS, is not told of before its first byte
                 .setHttp2ClearTextEnabled(false)
                 // a connection that says nothing longer than the longest deadline is dead
                 .setIdleTimeout(IDLE_SECONDS)
-                .setHandle100ContinueAutomatically(true)
+                // where it is known that the body is wanted
+                .setHandle100ContinueAutomatically(false)
                 .setCompressionSupported(false));
         server.connectionHandler(connection -> {
             if (shared.connections.admit(connection)) {
@@ -98,6 +103,7 @@ final class Frontend extends VerticleBase {
                 RequestTime.watch(connection, shared.config.limits().requestTime(), shared.connections::late);
             }
         });
+        server.invalidRequestHandler(Frontend::notHttp);
         server.requestHandler(request -> {
             HalfClosed.serves(request);
             if (!hasHost(request)) {
@@ -116,6 +122,23 @@ final class Frontend extends VerticleBase {
                 ? SocketAddress.sharedRandomPort(1, listen.host())
                 : SocketAddress.inetSocketAddress(listen.port(), listen.host());
         return server.listen(address).onSuccess(bound -> shared.listening.accept(bound.actualPort()));
+    }
+
+    /** What comes behind it on the connection cannot be told from it. */
+    private static void notHttp(HttpServerRequest request) {
+        Throwable cause = request.decoderResult().cause();
+        Problem problem = switch (cause) {
+            case TooLongHttpLineException line ->
+                Problem.of(
+                        414, "uri_too_long", "the first line of the request is longer than " + LINE_BYTES + " bytes");
+            case TooLongHttpHeaderException header ->
+                Problem.of(431, "headers_too_large", "the headers are longer than " + HEADER_BYTES + " bytes together");
+            case null, default ->
+                Problem.of(400, "malformed_request", "this is not HTTP, or its headers contradict each other");
+        };
+        request.response().putHeader(HttpHeaders.CONNECTION, HttpHeaders.CLOSE);
+        Errors.of(request.path()).write(request.response(), problem, "");
+        request.connection().close();
     }
 
     /** As RFC 9112 wants it: one, and none is needed by HTTP/1.0. */
@@ -144,6 +167,7 @@ final class Frontend extends VerticleBase {
         }
         // the contract names what can be got; asking for the head of it is HTTP's
         root.route().method(HttpMethod.HEAD).handler(Frontend::asGet);
+        root.route().handler(this::checkHead);
         root.route().handler(this::takeRoom);
         root.route().subRouter(api);
         root.errorHandler(404, context -> fail(context, refused(404)));
@@ -154,12 +178,35 @@ final class Frontend extends VerticleBase {
         return root;
     }
 
-    /** Before its body is read. */
+    /** What can be said before the body is read: that the path is one, takes the method, and takes JSON only. */
+    private void checkHead(RoutingContext context) {
+        HttpServerRequest request = context.request();
+        Path path = path(context);
+        if (path == null) {
+            fail(context, refused(404));
+        } else if (path.getOperations().stream()
+                .noneMatch(operation -> operation.getHttpMethod().equals(request.method()))) {
+            otherMethod(context);
+        } else {
+            if (request.method().equals(HttpMethod.POST) && !SourcesHandler.isSync(request.path())) {
+                Headers.requireJson(request);
+            }
+            context.next();
+        }
+    }
+
+    /** As the contract has it; for the router a slash at the end makes no difference. */
+    private @Nullable Path path(RoutingContext context) {
+        String path = context.normalizedPath();
+        return shared.contract
+                .openapi()
+                .findPath(path.length() > 1 && path.endsWith("/") ? path.substring(0, path.length() - 1) : path);
+    }
+
     private void takeRoom(RoutingContext context) {
         HttpServerRequest request = context.request();
-        String declared = request.getHeader(HttpHeaders.CONTENT_LENGTH);
         boolean chunked = request.headers().contains(HttpHeaders.TRANSFER_ENCODING);
-        long bytes = declared == null ? chunked ? CHUNKED_BYTES : 0 : Long.parseLong(declared);
+        long bytes = chunked ? CHUNKED_BYTES : Headers.declaredLength(request);
         // what is larger than a body may be is refused by its size
         if (bytes > Room.SMALL_BYTES && bytes <= shared.config.limits().bodyBytes()) {
             Room.Share memory = shared.room.share();
@@ -181,7 +228,7 @@ final class Frontend extends VerticleBase {
 
     /** RFC 9110 wants a 405 to say what the path does take. */
     private void otherMethod(RoutingContext context) {
-        Path path = shared.contract.openapi().findPath(context.normalizedPath());
+        Path path = path(context);
         List<String> takes = new ArrayList<>();
         if (path != null) {
             path.getOperations()
@@ -271,7 +318,11 @@ final class Frontend extends VerticleBase {
                 && context.body().length() <= 0;
         giveRoomBack(context);
         if (context.request().method().equals(HttpMethod.POST) && !bare) {
-            Headers.requireJson(context.request());
+            if (SourcesHandler.isSync(context.request().path())) {
+                Headers.requireJson(context.request());
+            }
+            // the validator wants it in lower case and without parameters
+            context.request().headers().set(HttpHeaders.CONTENT_TYPE, Headers.JSON);
             io.vertx.core.buffer.Buffer body = context.body().buffer();
             Contract.requireJsonObject(body == null ? new byte[0] : body.getBytes());
         }
@@ -301,12 +352,7 @@ final class Frontend extends VerticleBase {
 
     private Problem refused(int status) {
         return switch (status) {
-            case 413 ->
-                Problem.field(
-                        413,
-                        "too_large",
-                        "body",
-                        "the body is larger than " + shared.config.limits().bodyBytes() + " bytes");
+            case 413 -> Problem.bodyTooLarge(shared.config.limits().bodyBytes());
             case 404 -> Problem.of(404, "not_found", "nothing is here; see /openapi.yaml");
             case 405 -> Problem.of(405, "method_not_allowed", "this path does not take this method");
             // without an exception it is Vert.x that refuses, a path that cannot be decoded for one
@@ -316,8 +362,7 @@ final class Frontend extends VerticleBase {
 
     private static void fail(RoutingContext context, Problem problem) {
         giveRoomBack(context);
-        String path = context.request().path();
-        Errors errors = path != null && path.startsWith("/v1/") ? Errors.OPENAI : Errors.PROBLEM;
-        errors.write(context.response(), problem, "");
+        HttpServerRequest request = context.request();
+        Unread.refuse(context.vertx(), request, Errors.of(request.path()), problem);
     }
 }

@@ -105,10 +105,23 @@ public final class Gateway implements Service {
      * @throws IllegalArgumentException when the address to listen on is not a loopback address, or there are no Prometheus metrics
      */
     public Gateway(Log log, MillraceConfig config, SearchPort search, Surroundings around, DiskSpace disk) {
-        this(log.metrics(), new LogWire(log, disk, 4 * config.limits().inFlight()), config, search, around);
+        this(
+                log.metrics(),
+                new LogWire(log, disk, 4 * config.limits().inFlight()),
+                config,
+                search,
+                around,
+                new Room(Runtime.getRuntime().maxMemory()));
     }
 
-    Gateway(MeterRegistry metrics, Wire wire, MillraceConfig config, SearchPort search, Surroundings around) {
+    /** @param room memory that requests may take together */
+    Gateway(
+            MeterRegistry metrics,
+            Wire wire,
+            MillraceConfig config,
+            SearchPort search,
+            Surroundings around,
+            Room room) {
         requireLoopback(config.listen().host());
         this.config = config;
         this.search = search;
@@ -116,7 +129,7 @@ public final class Gateway implements Service {
         this.metrics = prometheus(metrics);
         this.wire = wire;
         this.traffic = new Traffic(metrics, config);
-        this.room = new Room(Runtime.getRuntime().maxMemory());
+        this.room = room;
         this.exchanges = new Exchanges(wire, id, config.limits().inFlight(), traffic, room);
         this.queries = new Queries(config, id, partition);
         this.store = new InteractionStore(around.jdbcUrl(), around.user(), around.password());

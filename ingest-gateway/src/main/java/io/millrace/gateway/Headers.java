@@ -4,6 +4,7 @@ import io.millrace.schema.Reply;
 import io.vertx.core.http.HttpHeaders;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
+import io.vertx.core.http.HttpVersion;
 import java.util.regex.Pattern;
 
 /** The headers that are ours. */
@@ -21,6 +22,8 @@ final class Headers {
     static final String CACHE = "x-millrace-cache";
     static final String LOCAL_ONLY = "x-millrace-local-only";
     static final String IDEMPOTENCY_KEY = "Idempotency-Key";
+
+    static final String JSON = "application/json";
 
     private static final Pattern NAME = Pattern.compile("[a-z0-9-]{1,32}");
     private static final Pattern COMMA = Pattern.compile(",");
@@ -101,6 +104,20 @@ final class Headers {
                 .anyMatch("respond-async"::equalsIgnoreCase);
     }
 
+    /** The length that the body is said to have; 0 when nothing is said of it. */
+    static long declaredLength(HttpServerRequest request) {
+        String declared = request.getHeader(HttpHeaders.CONTENT_LENGTH);
+        return declared == null ? 0 : Long.parseLong(declared);
+    }
+
+    /** Whether the client sends its body only when it is told to. */
+    static boolean expectsContinue(HttpServerRequest request) {
+        String expect = request.getHeader(HttpHeaders.EXPECT);
+        return expect != null
+                && expect.equalsIgnoreCase(HttpHeaders.CONTINUE.toString())
+                && request.version() != HttpVersion.HTTP_1_0;
+    }
+
     /** Refuses a body that does not say it is JSON: a browser can send other types across origins without asking. */
     static void requireJson(HttpServerRequest request) {
         String encoding = request.getHeader(HttpHeaders.CONTENT_ENCODING);
@@ -110,7 +127,7 @@ final class Headers {
         String contentType = request.getHeader(HttpHeaders.CONTENT_TYPE);
         int end = contentType == null ? -1 : contentType.indexOf(';');
         String type = contentType == null ? "" : end < 0 ? contentType : contentType.substring(0, end);
-        if (!type.trim().equalsIgnoreCase("application/json")) {
+        if (!type.trim().equalsIgnoreCase(JSON)) {
             throw Problem.field(
                     415,
                     "unsupported_media_type",

@@ -110,7 +110,6 @@ final class InteractionStore implements AutoCloseable {
     Found find(String id) {
         try (Connection connection = pool().getConnection();
                 PreparedStatement statement = connection.prepareStatement(FIND)) {
-            statement.setQueryTimeout(QUERY_SECONDS);
             for (int parameter = 1; parameter <= 3; parameter++) {
                 // an untyped parameter: the column decides whether it is a uuid or a text
                 statement.setObject(parameter, id, Types.OTHER);
@@ -163,6 +162,9 @@ final class InteractionStore implements AutoCloseable {
             config.setValidationTimeout(1_000);
             config.setInitializationFailTimeout(-1);
             config.setReadOnly(true);
+            config.addDataSourceProperty("options", "-c statement_timeout=" + QUERY_SECONDS + "s");
+            // of a server that is frozen while it is asked
+            config.addDataSourceProperty("socketTimeout", QUERY_SECONDS + 1);
             pool = new HikariDataSource(config);
         }
         return pool;

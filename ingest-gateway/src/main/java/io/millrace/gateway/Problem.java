@@ -35,6 +35,11 @@ final class Problem extends RuntimeException {
         return new Problem(status, code, field, 0, detail);
     }
 
+    /** 413: the body is larger than {@code limits.body}. */
+    static Problem bodyTooLarge(long most) {
+        return field(413, "too_large", "body", "the body is larger than " + most + " bytes");
+    }
+
     /** 429, to be tried again after this time. */
     static Problem limited(String detail, Duration retryAfter) {
         return new Problem(429, "rate_limited", "", Math.max(1, retryAfter.toMillis()), detail);

@@ -1,6 +1,8 @@
 package io.millrace.gateway;
 
 import io.millrace.config.MillraceConfig;
+import io.millrace.config.MillraceConfig.Backend;
+import io.millrace.config.MillraceConfig.Locality;
 import io.millrace.config.MillraceConfig.ModelPolicy;
 import io.millrace.id.Ids;
 import io.millrace.schema.Envelope;
@@ -20,6 +22,8 @@ final class Queries {
     static final String DEFAULT_MODEL = "millrace";
 
     private static final String EXTRACTIVE = "extractive";
+    private static final String LOCAL = "local";
+    private static final String REMOTE = "remote";
     private static final String PING = "ping";
 
     /** Tokens of a turn's context when the client does not say (the predecessor's). */
@@ -164,10 +168,9 @@ final class Queries {
         boolean named = body.containsKey("query");
         String field = named || !body.containsKey("prompt") ? "query" : "prompt";
         String text = text(body, field);
-        boolean forceLocal = body.getBoolean("force_local", false);
-        boolean forceRemote = body.getBoolean("force_remote", false);
-        if (forceLocal && forceRemote) {
-            throw Problem.invalid("force_remote", "force_local and force_remote exclude each other");
+        String other = named ? Sanitizer.sanitize(body.getString("prompt", "")) : "";
+        if (!other.isBlank() && !other.equals(text)) {
+            throw Problem.invalid("prompt", "query and prompt are two names of one thing: give one of them");
         }
         String model = body.getString("model", DEFAULT_MODEL);
         ModelPolicy policy = policy(model);
@@ -180,7 +183,7 @@ final class Queries {
                 .setText(text)
                 .setBody(chatBody(model, text, body).encode())
                 .setModel(model)
-                .setBackend(forceLocal ? "local" : forceRemote ? "remote" : policy.backend())
+                .setBackend(backend(body, policy))
                 .setPreferLocal(body.getBoolean("prefer_local", true))
                 .setLocalOnly(asked || policy.localOnly())
                 .setLocalOnlyReason(asked ? "request" : policy.localOnly() ? "model" : "")
@@ -207,6 +210,34 @@ final class Queries {
             query.setDeadlineAt(query.getEnvelope().getOccurredAt() + Math.round(seconds * 1_000));
         }
         return query.build();
+    }
+
+    /** What the client or else the model names; of a side and a backend on it, the backend. */
+    private String backend(JsonObject body, ModelPolicy policy) {
+        boolean forceLocal = body.getBoolean("force_local", false);
+        boolean forceRemote = body.getBoolean("force_remote", false);
+        if (forceLocal && forceRemote) {
+            throw Problem.invalid("force_remote", "force_local and force_remote exclude each other");
+        }
+        if (!forceLocal && !forceRemote) {
+            return policy.backend();
+        }
+        if (policy.backend().isEmpty()) {
+            return forceLocal ? LOCAL : REMOTE;
+        }
+        if (isRemote(policy.backend()) != forceRemote) {
+            String field = forceLocal ? "force_local" : "force_remote";
+            throw Problem.invalid(
+                    field,
+                    field + " and the model " + quoted(policy.name())
+                            + ", which is on the other side, exclude each other");
+        }
+        return policy.backend();
+    }
+
+    private boolean isRemote(String backend) {
+        Backend known = config.backends().get(backend);
+        return known == null ? backend.equals(REMOTE) : known.locality() == Locality.REMOTE;
     }
 
     /** A synthetic query that asks no model and searches nothing: what it measures is the way through the log. */

@@ -25,6 +25,24 @@ final class Room {
         this.bytes = heapBytes / HEAP_PER_BYTE;
     }
 
+    /** Whether so many bytes fit when nothing else is held. */
+    boolean fits(long wanted) {
+        return wanted <= bytes;
+    }
+
+    /** @throws Problem 413 when so many bytes never fit */
+    void requireFits(long wanted) {
+        if (!fits(wanted)) {
+            throw Problem.field(
+                    413,
+                    "too_large",
+                    "body",
+                    "the request takes " + wanted + " bytes, its text counted beside its body, and the memory of this"
+                            + " process is enough for " + bytes
+                            + ": send less, or start it with a larger heap, MILLRACE_JAVA_OPTS=-Xmx2g");
+        }
+    }
+
     /** A part of it, empty at first; closed when its holder has gone. */
     Share share() {
         return new Share();
@@ -41,14 +59,7 @@ final class Room {
          */
         void hold(long wanted) {
             long more = wanted - held;
-            if (wanted > bytes) {
-                throw Problem.field(
-                        413,
-                        "too_large",
-                        "body",
-                        "the request takes " + wanted + " bytes and the memory of this process is enough for " + bytes
-                                + ": send less, or start it with a larger heap, MILLRACE_JAVA_OPTS=-Xmx2g");
-            }
+            requireFits(wanted);
             if (taken.addAndGet(more) > bytes && more > 0) {
                 taken.addAndGet(-more);
                 throw Problem.unavailable(

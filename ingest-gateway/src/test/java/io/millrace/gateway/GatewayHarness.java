@@ -37,6 +37,14 @@ final class GatewayHarness implements AutoCloseable {
     static final String CHAT = "/v1/chat/completions";
     static final int IN_FLIGHT = 3;
 
+    private static final Gateway.Surroundings AROUND = new Gateway.Surroundings(
+            "jdbc:postgresql://127.0.0.1:1/none",
+            "nobody",
+            "",
+            () -> Map.of("listen.port", Map.of("value", 8092, "origin", "default")),
+            List::of,
+            Map.of("kafka", "127.0.0.1:1", "postgres", "jdbc:postgresql://127.0.0.1:1/none", "redis", ""));
+
     final FakeWire wire = new FakeWire();
     final AtomicBoolean visible = new AtomicBoolean();
     /** The statuses of sources are not read yet. */
@@ -53,18 +61,18 @@ final class GatewayHarness implements AutoCloseable {
     }
 
     GatewayHarness(MillraceConfig config) {
-        this(
-                config,
-                new Gateway.Surroundings(
-                        "jdbc:postgresql://127.0.0.1:1/none",
-                        "nobody",
-                        "",
-                        () -> Map.of("listen.port", Map.of("value", 8092, "origin", "default")),
-                        List::of,
-                        Map.of("kafka", "127.0.0.1:1", "postgres", "jdbc:postgresql://127.0.0.1:1/none", "redis", "")));
+        this(config, AROUND);
     }
 
     GatewayHarness(MillraceConfig config, Gateway.Surroundings around) {
+        this(config, around, Runtime.getRuntime().maxMemory());
+    }
+
+    GatewayHarness(MillraceConfig config, long heapBytes) {
+        this(config, AROUND, heapBytes);
+    }
+
+    private GatewayHarness(MillraceConfig config, Gateway.Surroundings around, long heapBytes) {
         SearchPort search = new SearchPort() {
             @Override
             public Found search(Asked asked) {
@@ -113,7 +121,7 @@ final class GatewayHarness implements AutoCloseable {
                                 .build()));
             }
         };
-        gateway = new Gateway(metrics, wire, config, search, around);
+        gateway = new Gateway(metrics, wire, config, search, around, new Room(heapBytes));
         gateway.start();
     }
 

@@ -4,6 +4,7 @@ import static io.millrace.gateway.GatewayHarness.CHAT;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.millrace.id.Ids;
+import io.vertx.core.json.JsonObject;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -12,14 +13,18 @@ import java.net.Socket;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.List;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Nothing that a client can send is answered with 500, or with nothing. */
@@ -194,8 +199,87 @@ class HostileTest {
         assertThat(raw(request)).matches("(?s)HTTP/1\\.[01] (200|4\\d\\d).*");
     }
 
+    static Stream<Arguments> malformed() {
+        String long8k = "a".repeat(8_192);
+        return Stream.of(
+                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
+                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
+                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+                Arguments.of(
+                        "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
+                Arguments.of(
+                        "POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                        400),
+                Arguments.of("GET " + CHAT + " HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n", 400),
+                Arguments.of("NONSENSE\r\n\r\n", 400),
+                Arguments.of("GET /" + long8k + " HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+                Arguments.of("GET /health HTTP/1.1\r\nHost: x\r\nX: " + long8k.repeat(5) + "\r\n\r\n", 431));
+    }
+
+    /** An empty answer would leave a client without a word of what is wrong. */
+    @ParameterizedTest
+    @MethodSource("malformed")
+    void shouldSayWhatIsWrongAndCloseWhenARequestIsNotHttp(String request, int status) throws IOException {
+        String answer = raw(request);
+        JsonObject body = new JsonObject(answer.substring(answer.indexOf("\r\n\r\n")));
+        assertThat(answer).matches("(?s)HTTP/1\\.[01] " + status + " .*").contains("connection: close");
+        if (request.contains(CHAT)) {
+            assertThat(body.getJsonObject("error").getString("message")).isNotBlank();
+        } else {
+            assertThat(answer).contains("application/problem+json");
+            assertThat(body.getInteger("status")).isEqualTo(status);
+            assertThat(body.getString("detail")).isNotBlank();
+        }
+    }
+
+    /** The limit is 200,000 bytes: none of a body beyond it is read, nor asked for. */
+    @ParameterizedTest
+    @ValueSource(strings = {CHAT, "/query", "/documents", "/hybrid/query"})
+    void shouldRefuseTooLargeABodyByItsHead(String path) throws IOException {
+        String head = "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+        for (String expect : List.of("", "Expect: 100-continue\r\n")) {
+            assertThat(raw(head + expect + "Content-Length: 999999999\r\n\r\n"))
+                    .startsWith("HTTP/1.1 413 ")
+                    .contains("the body is larger than 200000 bytes");
+        }
+        assertThat(raw(head + "Expect: 100-continue\r\nContent-Length: 17\r\n\r\n"))
+                .isEqualTo("HTTP/1.1 100 Continue\r\n\r\n");
+        assertThat(raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 17\r\n\r\n"))
+                .startsWith("HTTP/1.1 415 ");
+    }
+
+    /** Which of the two limits it is that a client may do something about is not seen from a part of the body. */
+    @Test
+    void shouldTellALimitOfTheMemoryFromTheLimitOfABody() throws IOException {
+        int fits = 100_000;
+        try (GatewayHarness small = new GatewayHarness(GatewayHarness.config(Duration.ofSeconds(20), 64), 32L * fits)) {
+            for (boolean declared : List.of(true, false)) {
+                assertThat(raw(small, chat(fits + 5_000, declared)))
+                        .startsWith("HTTP/1.1 413 ")
+                        .contains("the request takes " + (fits + 5_000) + " bytes", "is enough for " + fits);
+                assertThat(raw(small, chat(200_001, declared)))
+                        .startsWith("HTTP/1.1 413 ")
+                        .contains("the body is larger than 200000 bytes");
+            }
+        }
+    }
+
+    /** A request whose body has so many bytes; chunked when it does not declare them. */
+    private static String chat(int bytes, boolean declared) {
+        String body = "x".repeat(bytes);
+        return "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                + (declared
+                        ? "Content-Length: " + bytes + "\r\n\r\n" + body
+                        : "Transfer-Encoding: chunked\r\n\r\n" + Integer.toHexString(bytes) + "\r\n" + body
+                                + "\r\n0\r\n\r\n");
+    }
+
     /** What the server answers to these bytes, the beginning of it. */
     private static String raw(String request) throws IOException {
+        return raw(harness, request);
+    }
+
+    private static String raw(GatewayHarness harness, String request) throws IOException {
         try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), harness.gateway.port())) {
             socket.setSoTimeout(3_000);
             socket.getOutputStream().write(request.getBytes(StandardCharsets.ISO_8859_1));

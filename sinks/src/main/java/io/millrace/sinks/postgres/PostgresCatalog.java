@@ -63,6 +63,8 @@ public final class PostgresCatalog implements DocumentCatalog, AutoCloseable {
         // the database may start later
         config.setInitializationFailTimeout(-1);
         config.addDataSourceProperty("ApplicationName", "millrace-catalog");
+        // of a server that is frozen while it is asked
+        config.addDataSourceProperty("socketTimeout", PATIENCE_MS / 1_000 + 1);
         config.addDataSourceProperty("options", "-c statement_timeout=" + PATIENCE_MS);
         this.connections = new HikariDataSource(config);
     }

@@ -1,7 +1,6 @@
 package io.millrace.sinks.upkeep;
 
 import java.sql.Connection;
-import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -13,7 +12,7 @@ import java.util.Optional;
 
 /** Reads the projection of documents with how they were used. */
 public final class DocumentList {
-    private static final int PATIENCE_SECONDS = 10;
+    private static final int PATIENCE_SECONDS = 3;
     private static final String LIST = """
             SELECT d.document_id, d.source, d.path, d.title, d.collection, d.trust, d.quarantined, d.size, d.updated_at,
                    u.last_accessed_at, coalesce(u.uses, 0), d.total
@@ -24,14 +23,10 @@ public final class DocumentList {
             ORDER BY d.source, d.path, d.document_id
             """;
 
-    private final String url;
-    private final String user;
-    private final String password;
+    private final Server server;
 
     public DocumentList(String url, String user, String password) {
-        this.url = url;
-        this.user = user;
-        this.password = password;
+        this.server = new Server(url, user, password);
     }
 
     /**
@@ -60,12 +55,11 @@ public final class DocumentList {
      *
      * @param source empty for all
      * @param trust empty for all
-     * @throws SQLException when Postgres cannot be asked
+     * @throws SQLException when Postgres cannot be asked, or does not answer within 4 s
      */
     public List<Row> of(String source, String trust, int limit) throws SQLException {
-        try (Connection connection = DriverManager.getConnection(url, user, password);
+        try (Connection connection = server.connect(PATIENCE_SECONDS);
                 PreparedStatement select = connection.prepareStatement(LIST)) {
-            select.setQueryTimeout(PATIENCE_SECONDS);
             select.setString(1, source);
             select.setString(2, source);
             select.setString(3, trust);

@@ -11,7 +11,6 @@ import io.millrace.schema.RawDocument;
 import io.millrace.schema.TelemetryEvent;
 import io.millrace.service.Service;
 import java.sql.Connection;
-import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -47,6 +46,9 @@ public final class GarbageCollector implements Service {
     private static final Duration LOOK = Duration.ofHours(1);
 
     private static final String UNUSED = "unused";
+    /** It reads all documents, of which there may be millions. */
+    private static final int PATIENCE_SECONDS = 30;
+
     private static final Duration FIRST_LOOK = Duration.ofMinutes(1);
     /** What was used most, and was there first, comes first: of two that say the same it is the one to keep. */
     private static final String CANDIDATES = """
@@ -63,9 +65,7 @@ public final class GarbageCollector implements Service {
             """;
 
     private final Log log;
-    private final String url;
-    private final String user;
-    private final String password;
+    private final Server server;
     private final Supplier<Set<String>> sources;
     private final Duplicates duplicates;
     private final MillraceConfig.Knowledge config;
@@ -100,9 +100,7 @@ public final class GarbageCollector implements Service {
             VectorIndex index,
             MillraceConfig.Knowledge config) {
         this.log = log;
-        this.url = url;
-        this.user = user;
-        this.password = password;
+        this.server = new Server(url, user, password);
         this.sources = sources;
         this.duplicates = new Duplicates(index);
         this.config = config;
@@ -112,7 +110,7 @@ public final class GarbageCollector implements Service {
      * What would be deleted.
      *
      * @param before unused documents that changed since are kept
-     * @throws SQLException when Postgres cannot be asked
+     * @throws SQLException when Postgres cannot be asked, or does not answer for half a minute
      */
     public List<Stale> find(Instant before) throws SQLException {
         Set<String> declared = sources.get();
@@ -139,7 +137,7 @@ public final class GarbageCollector implements Service {
     }
 
     private List<Candidate> candidates(Set<String> declared) throws SQLException {
-        try (Connection connection = DriverManager.getConnection(url, user, password);
+        try (Connection connection = server.connect(PATIENCE_SECONDS);
                 PreparedStatement select = connection.prepareStatement(CANDIDATES)) {
             select.setArray(1, connection.createArrayOf("text", declared.toArray(String[]::new)));
             List<Candidate> found = new ArrayList<>();
@@ -211,7 +209,7 @@ public final class GarbageCollector implements Service {
     }
 
     private boolean isTurn() throws SQLException {
-        try (Connection connection = DriverManager.getConnection(url, user, password);
+        try (Connection connection = server.connect(PATIENCE_SECONDS);
                 PreparedStatement turn = connection.prepareStatement(TURN)) {
             turn.setLong(1, config.garbageEvery().toMillis());
             try (ResultSet row = turn.executeQuery()) {
@@ -222,7 +220,7 @@ public final class GarbageCollector implements Service {
 
     /** So that the next look finds that it is time. */
     private void giveBackTurn() throws SQLException {
-        try (Connection connection = DriverManager.getConnection(url, user, password);
+        try (Connection connection = server.connect(PATIENCE_SECONDS);
                 Statement update = connection.createStatement()) {
             update.executeUpdate("UPDATE upkeep SET begun_at = 'epoch' WHERE name = 'garbage'");
         }

@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.sinks.upkeep;
+
+import org.jspecify.annotations.NullMarked;
