@@ -790,6 +790,24 @@ class SourcesIT {
         Ran refused = run("add", "more", docs.toString());
         assertThat(refused.code()).isNotZero();
 
+        // each of these once removed all there was
+        Path file = data.resolve("knowledge-sources.yaml");
+        Map<String, String> wrong = Map.of(
+                "sources:\n  notes:\n    type: local_dir\n    path: /tmp/x\n", ":1: sources must be a list",
+                "", ": is empty",
+                "{}\n", ":1: must hold the key sources");
+        for (Map.Entry<String, String> each : wrong.entrySet()) {
+            Files.writeString(file, each.getKey());
+            await(() -> JSON.readTree(get("/sources")).at("/errors/0").asText().contains(each.getValue()));
+            assertThat(source("kept").path("state").asText()).isEqualTo("idle");
+        }
+        Files.delete(file);
+        await(() -> JSON.readTree(get("/sources")).at("/errors/0").asText().contains("is missing"));
+        assertThat(run("add", "more", docs.toString()).code()).isNotZero();
+        assertThat(file).doesNotExist();
+        assertThat(source("kept").path("state").asText()).isEqualTo("idle");
+        assertThat(found("cat of the mill")).contains("kept.md");
+
         declare("");
         await(() -> JSON.readTree(get("/sources")).path("errors").isEmpty());
         await(() -> source("kept").isMissingNode());

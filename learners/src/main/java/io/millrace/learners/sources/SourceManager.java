@@ -1,7 +1,6 @@
 package io.millrace.learners.sources;
 
 import io.micrometer.core.instrument.Gauge;
-import io.millrace.config.ConfigException;
 import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.SourceBook;
 import io.millrace.learners.sources.ConnectApi.ConnectException;
@@ -17,11 +16,10 @@ import io.millrace.schema.Envelope;
 import io.millrace.schema.SourceReport;
 import io.millrace.schema.SourceStatus;
 import io.millrace.service.Service;
-import java.io.IOException;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -45,7 +43,7 @@ import org.slf4j.LoggerFactory;
 /**
  * Keeps what runs in Kafka Connect as {@code knowledge-sources.yaml} says, and tells on {@code source-status} what each source does.
  *
- * <p>The file is looked at twice a second; one with errors changes nothing, and its errors are told. A source that is no longer in the
+ * <p>The file is looked at twice a second; what changes nothing, see {@link DeclaredSources}, is told. A source that is no longer in the
  * file is removed with its documents, also when that happened while nothing ran: its status on the log says that it was there. A source
  * that cannot be read concerns no other.
  */
@@ -67,9 +65,8 @@ public final class SourceManager implements Service {
     private static final byte[] REMOVED = "{\"type\":\"removed\"}".getBytes(StandardCharsets.UTF_8);
 
     private final Log log;
-    private final Path file;
+    private final DeclaredSources declared;
     private final Path work;
-    private final List<String> collections;
     private final ConnectWorker worker;
     private final DocumentTable documents;
     private final SourceBook book;
@@ -95,11 +92,8 @@ public final class SourceManager implements Service {
     /** When each source was first seen. */
     private final Map<String, Long> added = new HashMap<>();
 
-    private Map<String, SourceDefinition> sources = Map.of();
     private Map<String, Status> running = Map.of();
     private Map<String, Long> lags = Map.of();
-    private String fileStamp = "";
-    private String fileError = "";
     private String connectError = "";
     private long lookedAt;
     private volatile boolean ready;
@@ -127,9 +121,8 @@ public final class SourceManager implements Service {
             SourceBook book,
             BiPredicate<String, @Nullable String> isIndexed) {
         this.log = log;
-        this.file = folder.resolve(SourcesFile.NAME);
+        this.declared = new DeclaredSources(folder.resolve(SourcesFile.NAME), collections);
         this.work = folder.resolve("connect").resolve("git");
-        this.collections = List.copyOf(collections);
         this.worker = worker;
         this.documents = documents;
         this.book = book;
@@ -192,10 +185,14 @@ public final class SourceManager implements Service {
     }
 
     private void tick() throws InterruptedException, ExecutionException, TimeoutException {
-        reload();
-        Set<String> removed = new HashSet<>(told.keySet());
-        removed.remove(FILE_KEY);
-        removed.removeAll(sources.keySet());
+        Set<String> there = new HashSet<>(told.keySet());
+        there.remove(FILE_KEY);
+        if (declared.look(!there.isEmpty())) {
+            refused.clear();
+            retryAt.clear();
+        }
+        Map<String, SourceDefinition> sources = declared.sources();
+        Set<String> removed = declared.removed(there);
         // back before it had gone: all of it is read again
         sources.keySet().stream().filter(this::isRemoving).forEach(id -> {
             leaving.remove(id);
@@ -209,7 +206,7 @@ public final class SourceManager implements Service {
         }
         boolean wanted = !removed.isEmpty() || sources.values().stream().anyMatch(SourceDefinition::enabled);
         if (wanted || !configured.isEmpty()) {
-            connect(removed);
+            connect(sources.values(), removed);
         }
         for (String id : removed) {
             remove(id);
@@ -225,30 +222,10 @@ public final class SourceManager implements Service {
         return last != null && last.getState().equals(REMOVING);
     }
 
-    private void reload() {
-        try {
-            String stamp =
-                    Files.exists(file) ? Files.getLastModifiedTime(file).toMillis() + ":" + Files.size(file) : "none";
-            if (stamp.equals(fileStamp)) {
-                return;
-            }
-            Map<String, SourceDefinition> read = new TreeMap<>();
-            SourcesFile.read(file, collections).forEach(source -> read.put(source.id(), source));
-            fileStamp = stamp;
-            fileError = "";
-            sources = read;
-            refused.clear();
-            retryAt.clear();
-        } catch (ConfigException e) {
-            fileError = String.join("\n", e.errors());
-        } catch (IOException e) {
-            fileError = file + ": cannot be read: " + e.getMessage();
-        }
-    }
-
-    private void connect(Set<String> removed) throws InterruptedException, ExecutionException, TimeoutException {
+    private void connect(Collection<SourceDefinition> sources, Set<String> removed)
+            throws InterruptedException, ExecutionException, TimeoutException {
         boolean look = System.nanoTime() - lookedAt > LOOK_NANOS;
-        boolean changed = sources.values().stream().anyMatch(this::isNew) || !toSync.isEmpty();
+        boolean changed = sources.stream().anyMatch(this::isNew) || !toSync.isEmpty();
         if (!look && !changed) {
             return;
         }
@@ -263,7 +240,7 @@ public final class SourceManager implements Service {
             running = Map.of();
             return;
         }
-        for (SourceDefinition source : sources.values()) {
+        for (SourceDefinition source : sources) {
             reconcile(base, source);
         }
         for (String id : removed) {
@@ -542,15 +519,15 @@ public final class SourceManager implements Service {
     }
 
     private void tellFile() throws InterruptedException, ExecutionException, TimeoutException {
-        if (!fileError.isEmpty()) {
+        if (!declared.error().isEmpty()) {
             tell(
                     FILE_KEY,
                     SourceStatus.newBuilder()
                             .setSourceId(FILE_KEY)
                             .setKind("file")
-                            .setLocation(file.toString())
+                            .setLocation(declared.file().toString())
                             .setState("failed")
-                            .setError(fileError)
+                            .setError(declared.error())
                             .build());
         } else if (told.remove(FILE_KEY) != null) {
             log.producer().tombstone(Topics.SOURCE_STATUS, FILE_KEY).get(30, TimeUnit.SECONDS);

@@ -37,6 +37,9 @@ import org.yaml.snakeyaml.nodes.SequenceNode;
 /**
  * {@code knowledge-sources.yaml}: a list under {@code sources}. All errors are found before it gives up, each with its line. People
  * write it, and {@code millrace sources add} and {@code remove} change only the lines of one entry, so that comments stay.
+ *
+ * <p>Only an empty list says that there is no source. An editor empties a file before it writes it, and all documents would go and come
+ * again when that counted.
  */
 public final class SourcesFile {
     /** Name of the file in the data folder. */
@@ -72,6 +75,9 @@ public final class SourcesFile {
 
     private static final int MAX_BYTES = 16 << 20;
     private static final int MAX_DOCUMENTS = 1_000_000;
+
+    /** How errors about a file without sources end. */
+    static final String TO_HAVE_NONE = "write `sources: []` to have none";
 
     private final Path file;
     private final List<String> collections;
@@ -121,7 +127,7 @@ public final class SourcesFile {
         boolean fresh = text.isBlank() || text.lines().noneMatch(line -> line.startsWith("sources:"));
         String before = text.isEmpty() || text.endsWith("\n") ? text : text + "\n";
         // an empty list that people, or remove, left
-        before = before.replaceAll("(?m)^sources:[ \\t]*\\[[ \\t]*][ \\t]*$", "sources:");
+        before = before.replaceAll("(?m)^sources:[ \\t]*\\[[ \\t]*]([ \\t]*(?:#.*)?)$", "sources:$1");
         return before + (fresh ? "sources:\n" : "") + lines;
     }
 
@@ -149,7 +155,7 @@ public final class SourcesFile {
         lines.subList(source.firstLine() - 1, source.lastLine()).clear();
         boolean empty = lines.stream().noneMatch(line -> line.stripLeading().startsWith("- "));
         String rest = String.join("\n", lines) + "\n";
-        return empty ? rest.replaceAll("(?m)^sources:[ \\t]*$", "sources: []") : rest;
+        return empty ? rest.replaceAll("(?m)^sources:([ \\t]*(?:#.*)?)$", "sources: []$1") : rest;
     }
 
     private List<SourceDefinition> sources(String text) {
@@ -159,10 +165,11 @@ public final class SourcesFile {
             options.setAllowDuplicateKeys(false);
             Node root = new Yaml(new SafeConstructor(options)).compose(new StringReader(text));
             if (root == null) {
+                errors.add(file + ": is empty: " + TO_HAVE_NONE);
                 return sources;
             }
-            if (!(root instanceof MappingNode top)) {
-                errors.add(file + ":1: must hold the key sources");
+            if (!(root instanceof MappingNode top) || top.getValue().isEmpty()) {
+                errors.add(file + ":1: must hold the key sources: " + TO_HAVE_NONE);
                 return sources;
             }
             for (NodeTuple tuple : top.getValue()) {
@@ -171,8 +178,8 @@ public final class SourcesFile {
                     error(tuple.getKeyNode(), key + " is no key of this file; there is sources");
                 } else if (tuple.getValueNode() instanceof SequenceNode list) {
                     entries(list, sources);
-                } else if (!scalar(tuple.getValueNode()).isEmpty()) {
-                    error(tuple.getKeyNode(), "sources must be a list");
+                } else {
+                    error(tuple.getKeyNode(), "sources must be a list: " + TO_HAVE_NONE);
                 }
             }
         } catch (MarkedYAMLException e) {

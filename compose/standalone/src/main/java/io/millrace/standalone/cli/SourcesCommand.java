@@ -150,9 +150,13 @@ public final class SourcesCommand implements Callable<Integer> {
         @Override
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);
+            if (Files.notExists(file) && instance.run().isPresent()) {
+                // a new file with one entry would remove what the missing one declared
+                good(Instance.good(instance.get("/sources")));
+            }
+            List<SourceDefinition> there = SourcesFile.read(file, collections(instance));
             String before = Files.exists(file) ? Files.readString(file) : "";
-            if (SourcesFile.parse(file, before, collections(instance)).stream()
-                    .anyMatch(each -> each.id().equals(id))) {
+            if (there.stream().anyMatch(each -> each.id().equals(id))) {
                 throw new UserException(
                         "there is a source " + id + " already: remove it first, or change its entry in " + file);
             }
@@ -270,11 +274,15 @@ public final class SourcesCommand implements Callable<Integer> {
         @Override
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);
-            String before = Files.exists(file) ? Files.readString(file) : "";
-            SourceDefinition source = SourcesFile.parse(file, before, collections(instance)).stream()
+            List<SourceDefinition> there = SourcesFile.read(file, collections(instance));
+            SourceDefinition source = there.stream()
                     .filter(each -> each.id().equals(id))
                     .findFirst()
                     .orElseThrow(() -> new UserException("there is no source " + id + " in " + file));
+            String after = SourcesFile.without(Files.readString(file), source);
+            if (SourcesFile.parse(file, after, collections(instance)).size() != there.size() - 1) {
+                throw new UserException("the entry of " + id + " shares its lines with others; take it out of " + file);
+            }
             boolean up = instance.run().isPresent();
             long documents = up
                     ? find(Instance.good(instance.get("/sources")), id)
@@ -285,7 +293,7 @@ public final class SourcesCommand implements Callable<Integer> {
                 print(json, source, "would be removed with " + documents + " documents");
                 return 0;
             }
-            replace(file, SourcesFile.without(before, source));
+            replace(file, after);
             if (up) {
                 long end = System.nanoTime() + PATIENCE.toNanos();
                 while (find(Instance.good(instance.get("/sources")), id).isPresent() && System.nanoTime() < end) {
@@ -376,6 +384,12 @@ public final class SourcesCommand implements Callable<Integer> {
         }
     }
 
+    private static void good(JsonNode all) {
+        if (!all.path("errors").isEmpty()) {
+            throw new UserException(all.path("errors").get(0).asText());
+        }
+    }
+
     private static Optional<JsonNode> find(JsonNode all, String id) {
         for (JsonNode source : all.path("sources")) {
             if (source.path("id").asText().equals(id)) {
@@ -394,9 +408,7 @@ public final class SourcesCommand implements Callable<Integer> {
             if (source.isPresent()) {
                 return source.get();
             }
-            if (!all.path("errors").isEmpty()) {
-                throw new UserException(all.path("errors").get(0).asText());
-            }
+            good(all);
             Path file = instance.data().folder().resolve(SourcesFile.NAME);
             boolean declared = Files.exists(file)
                     && SourcesFile.read(file, collections(instance)).stream()
@@ -418,9 +430,7 @@ public final class SourcesCommand implements Callable<Integer> {
         String told = "";
         while (System.nanoTime() < end) {
             JsonNode all = Instance.good(instance.get("/sources"));
-            if (!all.path("errors").isEmpty()) {
-                throw new UserException(all.path("errors").get(0).asText());
-            }
+            good(all);
             Optional<JsonNode> source = find(all, id);
             if (source.isPresent()) {
                 String bar = bar(source.get());
