@@ -28,6 +28,8 @@ class UrlSourceTaskTest {
     private record Page(int status, String type, String body, String etag, String location) {}
 
     private final Map<String, Page> site = new ConcurrentHashMap<>();
+    /** Content-Encoding and body of what is not sent as it is. */
+    private final Map<String, Map.Entry<String, byte[]>> packed = new ConcurrentHashMap<>();
     /** Path and status, in order. */
     private final List<String> asked = new CopyOnWriteArrayList<>();
 
@@ -55,6 +57,11 @@ class UrlSourceTaskTest {
                     exchange.getResponseHeaders().add("Location", page.location());
                 }
                 byte[] body = status == 200 ? page.body().getBytes(StandardCharsets.UTF_8) : new byte[0];
+                if (packed.containsKey(path)) {
+                    exchange.getResponseHeaders()
+                            .add("Content-Encoding", packed.get(path).getKey());
+                    body = packed.get(path).getValue();
+                }
                 exchange.sendResponseHeaders(status, body.length == 0 ? -1 : body.length);
                 exchange.getResponseBody().write(body);
                 exchange.close();
@@ -326,5 +333,71 @@ class UrlSourceTaskTest {
         assertThat(pass.skipped())
                 .containsEntry(base + "/large", "more than the 1000 bytes of max_bytes")
                 .containsEntry(base + "/image", "image/png is no text");
+    }
+
+    /** Stored gzip, as on object stores, comes whether it was asked for or not; it was indexed as it came. */
+    @Test
+    void shouldUnpackWhatIsSentPacked() throws Exception {
+        String text = "<html><body>The sluice is open.</body></html>";
+        html("/", link("/gzip") + link("/zlib") + link("/raw") + link("/br") + link("/no"), "");
+        for (String path : List.of("/gzip", "/zlib", "/raw", "/br", "/no")) {
+            html(path, "", "");
+        }
+        packed.put("/gzip", Map.entry("gzip", gzip(text.getBytes(StandardCharsets.UTF_8))));
+        packed.put("/zlib", Map.entry("deflate", deflate(text, false)));
+        packed.put("/raw", Map.entry("Deflate", deflate(text, true)));
+        packed.put("/br", Map.entry("br", new byte[] {1, 2, 3}));
+        packed.put("/no", Map.entry("gzip", text.getBytes(StandardCharsets.UTF_8)));
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "1").run();
+
+        for (String path : List.of("/gzip", "/zlib", "/raw")) {
+            assertThat(pass.found().get(base + path)).as(path).contains("The sluice is open.");
+        }
+        assertThat(pass.skipped())
+                .containsOnlyKeys(base + "/br", base + "/no")
+                .containsEntry(base + "/br", "its Content-Encoding br cannot be read");
+        assertThat(pass.skipped().get(base + "/no")).contains("Not in GZIP format");
+    }
+
+    @Test
+    void shouldStopUnpackingABombAtTheLimitOfAPlainBody() throws Exception {
+        html("/", link("/bomb") + link("/zbomb") + link("/half"), "");
+        for (String path : List.of("/bomb", "/zbomb", "/half")) {
+            html(path, "", "");
+        }
+        packed.put("/bomb", Map.entry("gzip", gzip(new byte[200 << 20])));
+        packed.put("/zbomb", Map.entry("deflate", deflate("a".repeat(50 << 20), false)));
+        packed.put(
+                "/half",
+                Map.entry(
+                        "gzip", java.util.Arrays.copyOf(gzip("abc".repeat(99).getBytes(StandardCharsets.UTF_8)), 15)));
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "1")
+                .set(SourceSettings.MAX_BYTES, "1000")
+                .run();
+
+        assertThat(pass.found()).containsOnlyKeys(base + "/");
+        assertThat(pass.skipped())
+                .containsEntry(base + "/bomb", "more than the 1000 bytes of max_bytes")
+                .containsEntry(base + "/zbomb", "more than the 1000 bytes of max_bytes");
+        assertThat(pass.skipped().get(base + "/half")).startsWith("broke off: ");
+    }
+
+    private static byte[] gzip(byte[] bytes) throws IOException {
+        java.io.ByteArrayOutputStream out = new java.io.ByteArrayOutputStream();
+        try (java.util.zip.GZIPOutputStream gzip = new java.util.zip.GZIPOutputStream(out)) {
+            gzip.write(bytes);
+        }
+        return out.toByteArray();
+    }
+
+    private static byte[] deflate(String text, boolean raw) throws IOException {
+        java.io.ByteArrayOutputStream out = new java.io.ByteArrayOutputStream();
+        try (java.util.zip.DeflaterOutputStream deflate =
+                new java.util.zip.DeflaterOutputStream(out, new java.util.zip.Deflater(-1, raw))) {
+            deflate.write(text.getBytes(StandardCharsets.UTF_8));
+        }
+        return out.toByteArray();
     }
 }
