@@ -10,8 +10,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -33,6 +35,7 @@ import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
 import org.yaml.snakeyaml.nodes.ScalarNode;
 import org.yaml.snakeyaml.nodes.SequenceNode;
+import org.yaml.snakeyaml.nodes.Tag;
 
 /**
  * {@code knowledge-sources.yaml}: a list under {@code sources}. All errors are found before it gives up, each with its line. People
@@ -46,7 +49,9 @@ public final class SourcesFile {
     public static final String NAME = "knowledge-sources.yaml";
 
     private static final Pattern ID = Pattern.compile("[a-z0-9][a-z0-9.-]{0,99}");
-    private static final Pattern METADATA = Pattern.compile("[a-z][a-z0-9_]{0,39}");
+    /** 0 to 1, as the database reads it, too. */
+    private static final Pattern RATE = Pattern.compile("0(\\.\\d{1,12})?|1(\\.0{1,12})?");
+
     private static final Pattern DURATION = Pattern.compile("(\\d{1,9})(ms|s|m|h|d)");
     private static final Set<String> TRUST = Set.of("trusted", "imported", "generated");
     private static final Set<String> FIELDS =
@@ -69,9 +74,11 @@ public final class SourcesFile {
     private static final Set<String> KEYS =
             Set.of("id", "type", "collection", "tags", "metadata", "enabled", "trust", "local_only");
 
-    /** Fields of a connector's record may also become these: what searches filter by. */
+    private static final String SUCCESS_RATE = "success_rate";
+
+    /** What searches filter by: declared for a whole source, or a field of a connector's record. */
     private static final Set<String> METADATA_FIELDS =
-            Set.of("language", "version", "framework", "category", "success_rate");
+            Set.of("language", "version", "framework", "category", SUCCESS_RATE);
 
     private static final int MAX_BYTES = 16 << 20;
     private static final int MAX_DOCUMENTS = 1_000_000;
@@ -161,13 +168,12 @@ public final class SourcesFile {
     private List<SourceDefinition> sources(String text) {
         List<SourceDefinition> sources = new ArrayList<>();
         try {
-            LoaderOptions options = new LoaderOptions();
-            options.setAllowDuplicateKeys(false);
-            Node root = new Yaml(new SafeConstructor(options)).compose(new StringReader(text));
+            Node root = new Yaml(new SafeConstructor(new LoaderOptions())).compose(new StringReader(text));
             if (root == null) {
                 errors.add(file + ": is empty: " + TO_HAVE_NONE);
                 return sources;
             }
+            unique(root, Collections.newSetFromMap(new IdentityHashMap<>()));
             if (!(root instanceof MappingNode top) || top.getValue().isEmpty()) {
                 errors.add(file + ":1: must hold the key sources: " + TO_HAVE_NONE);
                 return sources;
@@ -189,6 +195,25 @@ public final class SourcesFile {
             errors.add(file + ": is not valid YAML: " + e.getMessage());
         }
         return sources;
+    }
+
+    /** The parser takes the last of two, in silence. */
+    private void unique(Node node, Set<Node> seen) {
+        if (!seen.add(node)) {
+            return;
+        }
+        if (node instanceof SequenceNode list) {
+            list.getValue().forEach(each -> unique(each, seen));
+        } else if (node instanceof MappingNode map) {
+            Set<String> keys = new HashSet<>();
+            for (NodeTuple tuple : map.getValue()) {
+                String key = scalar(tuple.getKeyNode());
+                if (!keys.add(key)) {
+                    error(tuple.getKeyNode(), key + " is there twice");
+                }
+                unique(tuple.getValueNode(), seen);
+            }
+        }
     }
 
     private void entries(SequenceNode list, List<SourceDefinition> sources) {
@@ -395,10 +420,16 @@ public final class SourcesFile {
         private Map<String, String> metadata() {
             Map<String, String> metadata = map("metadata");
             metadata.forEach((name, value) -> {
-                if (!METADATA.matcher(name).matches() || value.lines().count() != 1) {
+                if (!METADATA_FIELDS.contains(name)) {
                     wrong(
                             "metadata",
-                            "metadata." + name + " must be lower-case letters, digits and underscores, and one value");
+                            "metadata." + name + " is nothing to filter by; there are "
+                                    + new TreeSet<>(METADATA_FIELDS));
+                } else if (name.equals(SUCCESS_RATE)
+                        && !RATE.matcher(value).matches()) {
+                    wrong("metadata", "metadata." + name + " is " + value + "; it must be a number from 0 to 1");
+                } else if (value.isBlank() || value.lines().count() != 1) {
+                    wrong("metadata", "metadata." + name + " must be one line");
                 }
             });
             return metadata;
@@ -424,6 +455,11 @@ public final class SourcesFile {
 
         private List<String> globs(String key) {
             List<String> globs = texts(key);
+            // a number or a truth is a slip of the pen: no pattern looks like one
+            values(key).stream()
+                    .filter(value -> value instanceof ScalarNode && !value.getTag().equals(Tag.STR))
+                    .forEach(value -> error(
+                            value, key + ": " + scalar(value) + " is no glob; if a file has that name, quote it"));
             for (String glob : globs) {
                 try {
                     FileSystems.getDefault().getPathMatcher("glob:" + glob);
@@ -450,13 +486,27 @@ public final class SourcesFile {
             return scalar.getValue().strip();
         }
 
+        /** One value or a list of them. */
         private List<String> texts(String key) {
-            Node value = keys.get(key);
-            return switch (value) {
+            List<String> texts = new ArrayList<>();
+            for (Node value : values(key)) {
+                String text = scalar(value).strip();
+                if (text.isEmpty() || text.lines().count() != 1) {
+                    error(value, key + " must be a value, or a list of values, of a line each");
+                } else {
+                    texts.add(text);
+                }
+            }
+            return texts;
+        }
+
+        private List<Node> values(String key) {
+            return switch (keys.get(key)) {
                 case null -> List.of();
-                case SequenceNode list ->
-                    list.getValue().stream().map(SourcesFile::scalar).toList();
-                default -> List.of(scalar(value));
+                case SequenceNode list -> list.getValue();
+                // a key whose values are commented out
+                case ScalarNode none when none.getTag().equals(Tag.NULL) -> List.of();
+                case Node value -> List.of(value);
             };
         }
 
@@ -485,7 +535,14 @@ public final class SourcesFile {
         private Map<String, String> map(String key) {
             Map<String, String> map = new HashMap<>();
             if (keys.get(key) instanceof MappingNode values) {
-                values.getValue().forEach(tuple -> map.put(scalar(tuple.getKeyNode()), scalar(tuple.getValueNode())));
+                for (NodeTuple tuple : values.getValue()) {
+                    String name = scalar(tuple.getKeyNode());
+                    if (tuple.getValueNode() instanceof ScalarNode value) {
+                        map.put(name, value.getValue());
+                    } else {
+                        error(tuple.getKeyNode(), key + "." + name + " must be one value");
+                    }
+                }
             } else if (keys.containsKey(key)) {
                 wrong(key, key + " must hold keys and values");
             }

@@ -14,6 +14,7 @@ import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class SourcesFileTest {
@@ -206,6 +207,66 @@ class SourcesFileTest {
         assertThat(empty).isEqualTo("sources: []  # mine\n");
         assertThat(parse(SourcesFile.with(empty, Map.of("id", "b", "type", "local_dir", "path", "/b"))))
                 .hasSize(1);
+    }
+
+    /** All of these were taken, and not as they were meant. */
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
+                metadata: {foo: bar}            | metadata.foo is nothing to filter by; there are [category, framework, language, success_rate, version]
+                metadata: {succes_rate: 0.9}    | metadata.succes_rate is nothing to filter by; there are [category, framework, language, success_rate, version]
+                metadata: {success_rate: high}  | metadata.success_rate is high; it must be a number from 0 to 1
+                metadata: {success_rate: 1.1}   | metadata.success_rate is 1.1; it must be a number from 0 to 1
+                metadata: {success_rate: -0.1}  | metadata.success_rate is -0.1; it must be a number from 0 to 1
+                metadata: {success_rate: NaN}   | metadata.success_rate is NaN; it must be a number from 0 to 1
+                metadata: {version: [1, 2]}     | metadata.version must be one value
+                metadata: {version: ""}         | metadata.version must be one line
+                metadata: [a]                   | metadata must hold keys and values
+                tags: {a: b}                    | tags must be a value, or a list of values, of a line each
+                tags: [[x]]                     | tags must be a value, or a list of values, of a line each
+                fetch: 3                        | fetch: 3 is no glob; if a file has that name, quote it
+                fetch: [3]                      | fetch: 3 is no glob; if a file has that name, quote it
+                fetch: {a: b}                   | fetch must be a value, or a list of values, of a line each
+                exclude: true                   | exclude: true is no glob; if a file has that name, quote it
+                path: other                     | path is there twice
+                """)
+    void shouldRefuseAWrongValueWithItsLine(String line, String error) {
+        assertThat(errors("sources:\n  - id: a\n    type: local_dir\n    path: x\n    " + line + "\n"))
+                .containsExactly("/data/knowledge-sources.yaml:5: " + error);
+    }
+
+    @Test
+    void shouldFindAKeyThatIsThereTwiceWhereverItIs() {
+        assertThat(errors("sources: []\nsources: []\n"))
+                .containsExactly("/data/knowledge-sources.yaml:2: sources is there twice");
+        assertThat(errors("""
+                sources:
+                  - id: a
+                    type: connector
+                    class: C
+                    fields: {content: value}
+                    config:
+                      file: a
+                      file: b
+                """)).containsExactly("/data/knowledge-sources.yaml:8: file is there twice");
+    }
+
+    @Test
+    void shouldTakeTheRightValuesInEitherForm() {
+        SourceDefinition source = parse("""
+                sources:
+                  - id: a
+                    type: local_dir
+                    path: x
+                    tags: [one, 2026]
+                    fetch: "**/*.md"
+                    exclude:
+                    metadata: {success_rate: 0.95, version: 25.05}
+                """).getFirst();
+
+        assertThat(source.tags()).containsExactly("one", "2026");
+        assertThat(source.fetch()).containsExactly("**/*.md");
+        assertThat(source.exclude()).isEmpty();
+        assertThat(source.metadata()).isEqualTo(Map.of("success_rate", "0.95", "version", "25.05"));
     }
 
     /** People's comments and order stay. */
