@@ -24,7 +24,6 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
@@ -34,8 +33,10 @@ import java.util.concurrent.TimeoutException;
 import java.util.function.BiPredicate;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.OffsetSpec;
-import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InterruptException;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -73,6 +74,7 @@ public final class SourceManager implements Service {
     private final BiPredicate<String, @Nullable String> isIndexed;
     private final ConnectApi connect = new ConnectApi();
     private final Admin admin;
+    private final Backlog backlog;
     private final LogTail<SourceStatus> statuses;
     private final LogTail<Command> commands;
     private final Thread thread;
@@ -128,6 +130,10 @@ public final class SourceManager implements Service {
         this.book = book;
         this.isIndexed = isIndexed;
         this.admin = Admin.create(ClientConfig.admin(log.settings().bootstrapServers()));
+        Map<String, Object> reader = ClientConfig.consumer(log.settings());
+        // it counts, and does not want what it counts
+        reader.put(ConsumerConfig.MAX_PARTITION_FETCH_BYTES_CONFIG, 64 * 1024);
+        this.backlog = new Backlog(new KafkaConsumer<>(reader));
         this.statuses = new LogTail<>("sources", Topics.SOURCE_STATUS, LogTail.From.BEGINNING, log, this::recall);
         this.commands = new LogTail<>("sources-commands", Topics.COMMANDS, LogTail.From.END, log, this::command);
         this.thread = Thread.ofPlatform().name("sources").daemon().unstarted(this::run);
@@ -172,6 +178,9 @@ public final class SourceManager implements Service {
             while (!closed) {
                 try {
                     tick();
+                } catch (InterruptException e) {
+                    // of a Kafka client, which leaves the thread interrupted: it ends below
+                    LOG.debug("interrupted", e);
                 } catch (RuntimeException | ExecutionException | TimeoutException e) {
                     LOG.warn("the sources could not be looked after; tried again", e);
                 }
@@ -181,6 +190,9 @@ public final class SourceManager implements Service {
             LOG.debug("stopped");
         } catch (ExecutionException e) {
             LOG.error("the sources cannot be read from the log", e);
+        } finally {
+            // by the thread that uses it, which is all that may
+            backlog.close();
         }
     }
 
@@ -373,7 +385,7 @@ public final class SourceManager implements Service {
         removal.documents.addAll(documents.of(id).keySet());
         removal.documents.removeIf(document -> documents.entry(document) == null && !isIndexed.test(document, null));
         tell(id, removing(last, removal.documents.size()));
-        return removal.documents.isEmpty() && positions().getOrDefault(id, 0L) > removal.mark;
+        return removal.documents.isEmpty() && positions().getOrDefault(raw(id), 0L) > removal.mark;
     }
 
     private static SourceStatus removing(SourceStatus last, int left) {
@@ -383,22 +395,20 @@ public final class SourceManager implements Service {
                 .build();
     }
 
-    /** Raw records that the normalizer has yet to read, by source. */
+    /** Raw records that the normalizer has yet to make documents of, by source. */
     private Map<String, Long> lags() throws InterruptedException, TimeoutException {
         try {
-            Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
-            Map<TopicPartition, String> ids = new HashMap<>();
-            for (String id : topics) {
-                TopicPartition partition = new TopicPartition(log.settings().name(Topics.raw(id)), 0);
-                ends.put(partition, OffsetSpec.latest());
-                ids.put(partition, id);
-            }
-            Map<String, Long> next = positions();
+            Map<TopicPartition, OffsetSpec> latest = new HashMap<>();
+            topics.forEach(id -> latest.put(raw(id), OffsetSpec.latest()));
+            Map<TopicPartition, Long> next = positions();
+            Map<TopicPartition, Long> ends = new HashMap<>();
+            admin.listOffsets(latest)
+                    .all()
+                    .get(10, TimeUnit.SECONDS)
+                    .forEach((partition, end) -> ends.put(partition, end.offset()));
+            Map<TopicPartition, Long> counts = backlog.count(next, ends);
             Map<String, Long> found = new HashMap<>();
-            admin.listOffsets(ends).all().get(10, TimeUnit.SECONDS).forEach((partition, end) -> {
-                String id = Objects.requireNonNull(ids.get(partition));
-                found.put(id, Math.max(0, end.offset() - next.getOrDefault(id, 0L)));
-            });
+            topics.forEach(id -> found.put(id, counts.getOrDefault(raw(id), 0L)));
             return found;
         } catch (ExecutionException e) {
             LOG.debug("the lag of sources is not known now", e);
@@ -406,20 +416,21 @@ public final class SourceManager implements Service {
         }
     }
 
-    /** The next offset that the normalizer has to read, by source. */
-    private Map<String, Long> positions() throws InterruptedException, ExecutionException, TimeoutException {
-        Map<TopicPartition, OffsetAndMetadata> committed = admin.listConsumerGroupOffsets(
-                        log.settings().group(GROUP))
+    private TopicPartition raw(String id) {
+        return new TopicPartition(log.settings().name(Topics.raw(id)), 0);
+    }
+
+    /** The next offset that the normalizer has to read. */
+    private Map<TopicPartition, Long> positions() throws InterruptedException, ExecutionException, TimeoutException {
+        Map<TopicPartition, Long> next = new HashMap<>();
+        admin.listConsumerGroupOffsets(log.settings().group(GROUP))
                 .partitionsToOffsetAndMetadata()
-                .get(10, TimeUnit.SECONDS);
-        Map<String, Long> next = new HashMap<>();
-        for (String id : topics) {
-            OffsetAndMetadata at =
-                    committed.get(new TopicPartition(log.settings().name(Topics.raw(id)), 0));
-            if (at != null) {
-                next.put(id, at.offset());
-            }
-        }
+                .get(10, TimeUnit.SECONDS)
+                .forEach((partition, at) -> {
+                    if (at != null) {
+                        next.put(partition, at.offset());
+                    }
+                });
         return next;
     }
 
