@@ -16,6 +16,7 @@ import java.util.HashSet;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -88,11 +89,15 @@ public final class SourcesFile {
 
     private final Path file;
     private final List<String> collections;
+    /** Whether errors say in which line they are; those of an entry that is in no file name its settings only. */
+    private final boolean placed;
+
     private final List<String> errors = new ArrayList<>();
 
-    private SourcesFile(Path file, List<String> collections) {
+    private SourcesFile(Path file, List<String> collections, boolean placed) {
         this.file = file;
         this.collections = collections;
+        this.placed = placed;
     }
 
     /**
@@ -111,7 +116,15 @@ public final class SourcesFile {
 
     /** The same for a text that would be the file. */
     public static List<SourceDefinition> parse(Path file, String text, List<String> collections) {
-        SourcesFile reader = new SourcesFile(file, collections);
+        return read(new SourcesFile(file, collections, true), text);
+    }
+
+    /** The same for an entry that is not in the file yet. */
+    public static SourceDefinition check(Path file, Map<String, Object> entry, List<String> collections) {
+        return read(new SourcesFile(file, collections, false), with("", entry)).getFirst();
+    }
+
+    private static List<SourceDefinition> read(SourcesFile reader, String text) {
         List<SourceDefinition> sources = reader.sources(text);
         if (!reader.errors.isEmpty()) {
             throw new ConfigException(reader.errors);
@@ -119,8 +132,8 @@ public final class SourcesFile {
         return sources;
     }
 
-    /** The text of a file with one more entry. */
-    public static String with(String text, Map<String, Object> entry) {
+    /** The lines of an entry. */
+    public static String lines(Map<String, Object> entry) {
         StringBuilder lines = new StringBuilder();
         String lead = "  - ";
         for (Map.Entry<String, Object> each : entry.entrySet()) {
@@ -131,18 +144,23 @@ public final class SourcesFile {
                     .append('\n');
             lead = "    ";
         }
+        return lines.toString();
+    }
+
+    /** The text of a file with one more entry. */
+    public static String with(String text, Map<String, Object> entry) {
         boolean fresh = text.isBlank() || text.lines().noneMatch(line -> line.startsWith("sources:"));
         String before = text.isEmpty() || text.endsWith("\n") ? text : text + "\n";
         // an empty list that people, or remove, left
         before = before.replaceAll("(?m)^sources:[ \\t]*\\[[ \\t]*]([ \\t]*(?:#.*)?)$", "sources:$1");
-        return before + (fresh ? "sources:\n" : "") + lines;
+        return before + (fresh ? "sources:\n" : "") + lines(entry);
     }
 
     private static String value(Object value) {
         return switch (value) {
             case Map<?, ?> map ->
                 map.entrySet().stream()
-                        .map(each -> each.getKey() + ": " + quoted(each.getValue()))
+                        .map(each -> key(String.valueOf(each.getKey())) + ": " + quoted(each.getValue()))
                         .collect(Collectors.joining(", ", "{", "}"));
             case List<?> list ->
                 "[" + String.join(", ", list.stream().map(SourcesFile::quoted).toList()) + "]";
@@ -152,8 +170,20 @@ public final class SourcesFile {
         };
     }
 
+    private static String key(String key) {
+        return key.matches("[a-z][a-z0-9_]*") ? key : quoted(key);
+    }
+
     private static String quoted(Object value) {
-        return "\"" + value.toString().replace("\\", "\\\\").replace("\"", "\\\"") + "\"";
+        StringBuilder quoted = new StringBuilder("\"");
+        value.toString().chars().forEach(each -> {
+            if (each < 0x20 || each == 0x7f) {
+                quoted.append(String.format(Locale.ROOT, "\\x%02x", each));
+            } else {
+                quoted.append(each == '\\' || each == '"' ? "\\" : "").append((char) each);
+            }
+        });
+        return quoted.append('"').toString();
     }
 
     /** The text of a file without an entry. */
@@ -235,7 +265,7 @@ public final class SourcesFile {
     }
 
     private void error(Node at, String message) {
-        errors.add(file + ":" + (at.getStartMark().getLine() + 1) + ": " + message);
+        errors.add((placed ? file + ":" + (at.getStartMark().getLine() + 1) + ": " : "") + message);
     }
 
     private static String scalar(Node node) {
@@ -425,8 +455,7 @@ public final class SourcesFile {
                             "metadata",
                             "metadata." + name + " is nothing to filter by; there are "
                                     + new TreeSet<>(METADATA_FIELDS));
-                } else if (name.equals(SUCCESS_RATE)
-                        && !RATE.matcher(value).matches()) {
+                } else if (name.equals(SUCCESS_RATE) && !RATE.matcher(value).matches()) {
                     wrong("metadata", "metadata." + name + " is " + value + "; it must be a number from 0 to 1");
                 } else if (value.isBlank() || value.lines().count() != 1) {
                     wrong("metadata", "metadata." + name + " must be one line");
@@ -457,7 +486,8 @@ public final class SourcesFile {
             List<String> globs = texts(key);
             // a number or a truth is a slip of the pen: no pattern looks like one
             values(key).stream()
-                    .filter(value -> value instanceof ScalarNode && !value.getTag().equals(Tag.STR))
+                    .filter(value ->
+                            value instanceof ScalarNode && !value.getTag().equals(Tag.STR))
                     .forEach(value -> error(
                             value, key + ": " + scalar(value) + " is no glob; if a file has that name, quote it"));
             for (String glob : globs) {
