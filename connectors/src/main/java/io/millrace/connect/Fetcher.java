@@ -2,6 +2,7 @@ package io.millrace.connect;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.PushbackInputStream;
 import java.net.Inet4Address;
 import java.net.InetAddress;
 import java.net.URI;
@@ -17,6 +18,9 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.zip.GZIPInputStream;
+import java.util.zip.Inflater;
+import java.util.zip.InflaterInputStream;
 
 /**
  * Gets pages, and nothing that only this machine or its network can reach: every address of a host, of the first one and of every
@@ -28,6 +32,7 @@ final class Fetcher implements AutoCloseable {
     private static final Duration CONNECT = Duration.ofSeconds(10);
     private static final Duration ANSWER = Duration.ofSeconds(30);
     private static final Duration BODY = Duration.ofSeconds(60);
+    private static final Set<String> CODINGS = Set.of("", "identity", "gzip", "x-gzip", "deflate");
 
     private final HttpClient http = HttpClient.newBuilder()
             .followRedirects(HttpClient.Redirect.NEVER)
@@ -61,7 +66,7 @@ final class Fetcher implements AutoCloseable {
         record Unchanged() implements Fetched {}
 
         /** 404 or 410. */
-        record Gone() implements Fetched {}
+        record Gone(int status) implements Fetched {}
 
         /** It will not do. */
         record Failed(String reason) implements Fetched {}
@@ -78,6 +83,8 @@ final class Fetcher implements AutoCloseable {
             HttpRequest.Builder request = HttpRequest.newBuilder(uri)
                     .timeout(ANSWER)
                     .header("User-Agent", "millrace (knowledge source)")
+                    // without it a server may choose one that cannot be read here
+                    .header("Accept-Encoding", "gzip")
                     .header("Accept", "text/html, application/xhtml+xml, application/xml, text/*;q=0.9, */*;q=0.5");
             if (!etag.isEmpty()) {
                 request.header("If-None-Match", etag);
@@ -94,7 +101,7 @@ final class Fetcher implements AutoCloseable {
                         return new Fetched.Unchanged();
                     }
                     if (status == 404 || status == 410) {
-                        return new Fetched.Gone();
+                        return new Fetched.Gone(status);
                     }
                     Optional<String> location = response.headers().firstValue("Location");
                     if (status >= 300 && status < 400 && location.isPresent()) {
@@ -117,8 +124,16 @@ final class Fetcher implements AutoCloseable {
 
     private Fetched page(URI uri, HttpResponse<InputStream> response, InputStream body)
             throws IOException, InterruptedException {
+        String coding = response.headers()
+                .firstValue("Content-Encoding")
+                .orElse("")
+                .strip()
+                .toLowerCase(Locale.ROOT);
+        if (!CODINGS.contains(coding)) {
+            return new Fetched.Failed("its Content-Encoding " + coding + " cannot be read");
+        }
         byte[] bytes;
-        var read = reading.submit(() -> body.readNBytes(maxBytes + 1));
+        var read = reading.submit(() -> decoded(body, coding).readNBytes(maxBytes + 1));
         try {
             bytes = read.get(BODY.toSeconds(), TimeUnit.SECONDS);
         } catch (TimeoutException e) {
@@ -144,6 +159,25 @@ final class Fetcher implements AutoCloseable {
                         : type.substring(charset + 8).replaceAll("[\";].*", "").strip(),
                 response.headers().firstValue("ETag").orElse(""),
                 response.headers().firstValue("Last-Modified").orElse(""));
+    }
+
+    /** Stored files come packed whether that was asked for or not. What is unpacked counts for {@code max_bytes}, so that a bomb stops. */
+    private static InputStream decoded(InputStream body, String coding) throws IOException {
+        return switch (coding) {
+            case "gzip", "x-gzip" -> new GZIPInputStream(body);
+            case "deflate" -> inflated(body);
+            default -> body;
+        };
+    }
+
+    /** Deflate is meant to have a header of zlib (RFC 9110, 8.4.1.2), and some servers leave it out. */
+    private static InputStream inflated(InputStream body) throws IOException {
+        PushbackInputStream ahead = new PushbackInputStream(body, 2);
+        byte[] first = ahead.readNBytes(2);
+        ahead.unread(first);
+        boolean header =
+                first.length == 2 && (first[0] & 0x0f) == 8 && ((first[0] & 0xff) << 8 | (first[1] & 0xff)) % 31 == 0;
+        return new InflaterInputStream(ahead, new Inflater(!header));
     }
 
     /** Why this may not be asked for; empty when it may. */

@@ -20,6 +20,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -27,7 +28,6 @@ import java.util.stream.Stream;
 import org.apache.kafka.connect.storage.OffsetStorageReader;
 import org.jsoup.Jsoup;
 import org.jsoup.nodes.Document;
-import org.jsoup.nodes.Element;
 import org.jsoup.parser.Parser;
 import org.jspecify.annotations.Nullable;
 
@@ -35,6 +35,9 @@ import org.jspecify.annotations.Nullable;
  * Reads pages and feeds, and the pages they link to on the same host as far as {@code depth} says; the items of a feed always. A page
  * is asked for with its ETag and Last-Modified; where a server has neither, its checksum tells whether it changed. Every address is
  * visited once in a pass, so that loops of links end, and at most {@code max.documents} are.
+ *
+ * <p>An entry of a feed is the page it links to. The text in the feed, often only a summary, is taken where there is no such page to be
+ * had and never was.
  */
 public final class UrlSourceTask extends KnowledgeTask {
     private static final Set<String> HTML = Set.of("text/html", "application/xhtml+xml");
@@ -42,6 +45,9 @@ public final class UrlSourceTask extends KnowledgeTask {
 
     /** What is known of pages; kept between passes, since the stored offsets are flushed behind. */
     private final Map<String, Map<String, Object>> known = new HashMap<>();
+
+    /** What the feeds held last: one that answers that it has not changed does not tell again. Bounded as the feeds are. */
+    private final Map<String, List<Feed.Entry>> entries = new HashMap<>();
 
     private @Nullable Fetcher fetcher;
 
@@ -87,6 +93,13 @@ public final class UrlSourceTask extends KnowledgeTask {
         private final Set<String> pages = new LinkedHashSet<>();
 
         private final Set<String> items = new HashSet<>();
+        /** Entries with a text of their own, by the address of their page. */
+        private final Map<String, Feed.Entry> texts = new HashMap<>();
+
+        /** What is to be told before the next page is asked for. */
+        private final Deque<Step> ready = new ArrayDeque<>();
+
+        private final Set<String> beyond = new HashSet<>();
         private @Nullable Deque<String> left;
         private final Set<String> hosts = new HashSet<>();
         /** Pages that links led to before this pass. */
@@ -97,8 +110,17 @@ public final class UrlSourceTask extends KnowledgeTask {
         private int answered;
         private @Nullable String firstFailure;
 
-        /** A page to get, and how many links further to go from there. */
-        private record Target(URI uri, int depth) {}
+        /**
+         * A page to get.
+         *
+         * @param depth how many links further to go from there
+         * @param declared whether the source names it; what it does not answer is the source's failure, and not that of a link
+         */
+        private record Target(URI uri, int depth, boolean declared) {
+            String path() {
+                return uri.toString();
+            }
+        }
 
         Pass(SourceSettings settings, OffsetStorageReader offsets, Fetcher http) throws ScanException {
             this.settings = settings;
@@ -108,7 +130,7 @@ public final class UrlSourceTask extends KnowledgeTask {
                 try {
                     URI uri = normal(new URI(location));
                     hosts.add(String.valueOf(uri.getHost()));
-                    visit(uri, settings.depth());
+                    visit(new Target(uri, settings.depth(), true));
                 } catch (URISyntaxException e) {
                     throw new ScanException(location + " is no address: " + e.getReason(), e);
                 }
@@ -117,12 +139,25 @@ public final class UrlSourceTask extends KnowledgeTask {
             this.lastLinked = last == null ? storedLinks() : last;
         }
 
-        private void visit(URI uri, int depth) {
-            if (visited.size() >= settings.maxDocuments()) {
-                complete = false;
-            } else if (visited.add(uri.toString())) {
-                waiting.add(new Target(uri, depth));
+        private void visit(Target target) {
+            if (isNew(target.path())) {
+                waiting.add(target);
             }
+        }
+
+        /** Whether this is seen for the first time in this pass, and may still be taken. */
+        private boolean isNew(String path) {
+            if (visited.contains(path)) {
+                return false;
+            }
+            if (visited.size() < settings.maxDocuments()) {
+                return visited.add(path);
+            }
+            complete = false;
+            if (beyond.size() < settings.maxDocuments() && beyond.add(path)) {
+                ready.add(new Step.Skipped(path, "more than " + settings.maxDocuments() + " documents"));
+            }
+            return false;
         }
 
         private static URI normal(URI uri) throws URISyntaxException {
@@ -135,6 +170,10 @@ public final class UrlSourceTask extends KnowledgeTask {
 
         @Override
         public Optional<Step> next() throws ScanException {
+            Step told = ready.poll();
+            if (told != null) {
+                return Optional.of(told);
+            }
             Target target = waiting.poll();
             if (target == null) {
                 if (answered == 0 && firstFailure != null) {
@@ -142,9 +181,9 @@ public final class UrlSourceTask extends KnowledgeTask {
                 }
                 return Optional.ofNullable(unlinked().poll()).map(this::gone);
             }
-            String path = target.uri().toString();
-            Map<String, Object> before = before(path);
-            boolean same = settings.definition().equals(before.get("definition"));
+            Map<String, Object> before = before(target.path());
+            boolean same = settings.definition().equals(before.get("definition"))
+                    && (!"feed".equals(before.get("kind")) || entries.containsKey(target.path()));
             try {
                 Fetched fetched = http.get(
                         target.uri(),
@@ -154,8 +193,8 @@ public final class UrlSourceTask extends KnowledgeTask {
                         switch (fetched) {
                             case Fetched.Page page -> arrived(target, page, before);
                             case Fetched.Unchanged unchanged -> unchanged(target, before);
-                            case Fetched.Gone gone -> gone(path);
-                            case Fetched.Failed failed -> failed(path, failed.reason());
+                            case Fetched.Gone gone -> gone(target, gone);
+                            case Fetched.Failed failed -> failed(target, failed.reason(), before);
                         });
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
@@ -189,17 +228,17 @@ public final class UrlSourceTask extends KnowledgeTask {
             Set<String> led = new LinkedHashSet<>();
             Deque<Target> next = new ArrayDeque<>(waiting);
             for (Target target = next.poll(); target != null; target = next.poll()) {
-                Map<String, Object> before = before(target.uri().toString());
+                Map<String, Object> before = before(target.path());
                 if (!"page".equals(before.get("kind")) || !settings.definition().equals(before.get("definition"))) {
                     continue;
                 }
-                led.add(target.uri().toString());
+                led.add(target.path());
                 if (target.depth() > 0) {
                     int depth = target.depth() - 1;
                     ledTo(before)
                             .map(URI::create)
                             .filter(link -> isWanted(link, false) && seen.add(link.toString()))
-                            .forEach(link -> next.add(new Target(link, depth)));
+                            .forEach(link -> next.add(new Target(link, depth, false)));
                 }
             }
             return led;
@@ -213,39 +252,59 @@ public final class UrlSourceTask extends KnowledgeTask {
             return new Step.Skipped(path, reason);
         }
 
+        private Step failed(Target target, String reason, Map<String, Object> before) {
+            Step skipped = failed(target.path(), reason);
+            Feed.Entry entry = texts.get(target.path());
+            // a page that was read once stays: it is more than its summary
+            return entry == null || "page".equals(before.get("kind")) ? skipped : text(target.path(), entry);
+        }
+
+        /** An answer that no document can be made of. */
+        private Step unreadable(Target target, String reason) {
+            if (target.declared()) {
+                return failed(target.path(), reason);
+            }
+            Feed.Entry entry = texts.get(target.path());
+            return entry == null ? new Step.Skipped(target.path(), reason) : text(target.path(), entry);
+        }
+
+        private Step gone(Target target, Fetched.Gone gone) {
+            Feed.Entry entry = texts.get(target.path());
+            if (target.declared()) {
+                ready.add(failed(target.path(), "HTTP " + gone.status()));
+            } else if (entry != null) {
+                return text(target.path(), entry);
+            }
+            return gone(target.path());
+        }
+
         private Step gone(String path) {
-            answered++;
             known.put(path, Map.of());
             return new Step.Gone(path, partition(settings, path), Map.of("gone", "true"));
         }
 
         private Step unchanged(Target target, Map<String, Object> before) {
             answered++;
-            String path = target.uri().toString();
-            boolean feed = "feed".equals(before.get("kind"));
-            feeds |= feed;
-            if (!feed) {
-                pages.add(path);
+            if ("feed".equals(before.get("kind"))) {
+                follow(entries.getOrDefault(target.path(), List.of()));
+                return new Step.Unchanged(target.path());
             }
-            if (feed || target.depth() > 0) {
-                String.valueOf(before.getOrDefault("links", ""))
-                        .lines()
-                        .forEach(link -> follow(target, URI.create(link), feed));
-            }
-            return new Step.Unchanged(path);
+            pages.add(target.path());
+            String.valueOf(before.getOrDefault("links", "")).lines().forEach(link -> follow(target, URI.create(link)));
+            return new Step.Unchanged(target.path());
         }
 
         private Step arrived(Target target, Fetched.Page page, Map<String, Object> before) {
-            answered++;
-            String path = target.uri().toString();
+            String path = target.path();
             try {
                 Map<String, Object> document = Scan.document(settings, path);
                 document.put("source_url", path);
                 Set<String> links = new LinkedHashSet<>();
                 boolean feed = false;
                 if (HTML.contains(page.mediaType())) {
-                    Document html = html(page);
-                    html.select("a[href]").forEach(link -> link(links, link.absUrl("href")));
+                    Document html = parsed(page, Parser.htmlParser());
+                    html.select("a[href]")
+                            .forEach(link -> address(link.absUrl("href")).ifPresent(to -> links.add(to.toString())));
                     html.select("script, style, noscript, svg, iframe, template")
                             .remove();
                     document.put("content", html.outerHtml());
@@ -254,18 +313,19 @@ public final class UrlSourceTask extends KnowledgeTask {
                     Contents.packed(page.mediaType(), page.body(), document);
                 } else if (page.mediaType().endsWith("xml")) {
                     feed = true;
-                    feed(page).forEach(link -> link(links, link));
+                    List<Feed.Entry> found = Feed.entries(path, parsed(page, Feed.parser()));
+                    entries.put(path, found);
+                    follow(found);
                 } else if (page.mediaType().startsWith("text/")
                         || page.mediaType().endsWith("json")) {
                     document.put("content", Contents.text(page.body()));
                     document.put("content_type", page.mediaType());
                 } else {
-                    return new Step.Skipped(path, page.mediaType() + " is no text");
+                    return unreadable(target, page.mediaType() + " is no text");
                 }
+                answered++;
                 for (String link : links) {
-                    if (feed || target.depth() > 0) {
-                        follow(target, URI.create(link), feed);
-                    }
+                    follow(target, URI.create(link));
                 }
                 Map<String, Object> offset = new HashMap<>();
                 offset.put("definition", settings.definition());
@@ -277,20 +337,41 @@ public final class UrlSourceTask extends KnowledgeTask {
                 offset.put("kind", feed ? "feed" : "page");
                 offset.put("links", links.stream().limit(LINKS_KEPT).collect(Collectors.joining("\n")));
                 offset.put("lost", lost(before, links));
-                boolean same = offset.get("checksum").equals(before.get("checksum"))
-                        && offset.get("definition").equals(before.get("definition"));
-                known.put(path, offset);
                 if (feed) {
                     feeds = true;
+                    known.put(path, offset);
                     return new Step.Unchanged(path);
                 }
                 pages.add(path);
-                return same
-                        ? new Step.Unchanged(path)
-                        : new Step.Found(path, document, partition(settings, path), offset);
+                return read(path, document, offset);
             } catch (NotADocumentException | IOException e) {
-                return new Step.Skipped(path, String.valueOf(e.getMessage()));
+                return unreadable(target, String.valueOf(e.getMessage()));
             }
+        }
+
+        /** A document that was read, unless it is the one that was read before. */
+        private Step read(String path, Map<String, Object> document, Map<String, Object> offset) {
+            Map<String, Object> before = before(path);
+            known.put(path, offset);
+            return Stream.of("checksum", "definition", "kind")
+                            .allMatch(field -> Objects.equals(offset.get(field), before.get(field)))
+                    ? new Step.Unchanged(path)
+                    : new Step.Found(path, document, partition(settings, path), offset);
+        }
+
+        /** The document of an entry's own text. */
+        private Step text(String path, Feed.Entry entry) {
+            Map<String, Object> document = Scan.document(settings, path);
+            document.put("source_url", entry.link().isEmpty() ? entry.feed() : entry.link());
+            document.put("content", entry.html());
+            document.put("content_type", "text/html");
+            return read(
+                    path,
+                    document,
+                    Map.of(
+                            "definition", settings.definition(),
+                            "checksum", checksum(entry.html().getBytes(StandardCharsets.UTF_8)),
+                            "kind", "entry"));
         }
 
         /**
@@ -313,12 +394,30 @@ public final class UrlSourceTask extends KnowledgeTask {
                             String.valueOf(before.getOrDefault(field, "")).lines());
         }
 
-        private void follow(Target from, URI link, boolean item) {
-            if (isWanted(link, item)) {
-                if (item) {
-                    items.add(link.toString());
+        private void follow(Target from, URI link) {
+            if (from.depth() > 0 && isWanted(link, false)) {
+                visit(new Target(link, from.depth() - 1, false));
+            }
+        }
+
+        /** Goes on to the pages of a feed's entries, and takes the text of those without one. */
+        private void follow(List<Feed.Entry> found) {
+            for (Feed.Entry entry : found) {
+                Optional<URI> link = address(entry.link());
+                if (link.isPresent()) {
+                    if (isWanted(link.get(), true)) {
+                        String page = link.get().toString();
+                        items.add(page);
+                        if (!entry.text().isEmpty()) {
+                            texts.putIfAbsent(page, entry);
+                        }
+                        visit(new Target(link.get(), 0, false));
+                    }
+                } else if (entry.text().isEmpty()) {
+                    ready.add(new Step.Skipped(entry.path(), "an entry without a link or a text: " + entry.title()));
+                } else if (isNew(entry.path())) {
+                    ready.add(text(entry.path(), entry));
                 }
-                visit(link, item ? 0 : from.depth() - 1);
             }
         }
 
@@ -333,45 +432,21 @@ public final class UrlSourceTask extends KnowledgeTask {
             return path.isEmpty() ? "index" : path;
         }
 
-        private static void link(Set<String> links, String link) {
+        /** A link that can be followed; what else pages and feeds have in its place is their own mistake. */
+        private static Optional<URI> address(String link) {
             try {
                 URI uri = normal(new URI(link));
-                if (uri.getHost() != null && ("http".equals(uri.getScheme()) || "https".equals(uri.getScheme()))) {
-                    links.add(uri.toString());
-                }
+                boolean web = "http".equals(uri.getScheme()) || "https".equals(uri.getScheme());
+                return web && uri.getHost() != null ? Optional.of(uri) : Optional.empty();
             } catch (URISyntaxException e) {
-                // the page's own mistake
+                return Optional.empty();
             }
         }
 
-        private static Document html(Fetched.Page page) throws IOException {
+        private static Document parsed(Fetched.Page page, Parser parser) throws IOException {
             String charset = isCharset(page.charset()) ? page.charset() : null;
             return Jsoup.parse(
-                    new ByteArrayInputStream(page.body()), charset, page.uri().toString());
-        }
-
-        /** Links of the items of RSS and Atom. */
-        private static List<String> feed(Fetched.Page page) throws NotADocumentException {
-            Document xml = Jsoup.parse(
-                    new String(page.body(), StandardCharsets.UTF_8), page.uri().toString(), Parser.xmlParser());
-            if (xml.selectFirst("rss, feed, RDF, rdf|RDF") == null) {
-                throw new NotADocumentException("XML that is no feed");
-            }
-            return xml.select("item > link, entry > link").stream()
-                    .filter(link -> !link.hasAttr("rel") || link.attr("rel").equals("alternate"))
-                    .map(UrlSourceTask::target)
-                    .filter(link -> !link.isEmpty())
-                    .distinct()
-                    .toList();
-        }
-
-        private static String checksum(byte[] body) {
-            try {
-                return HexFormat.of()
-                        .formatHex(MessageDigest.getInstance("SHA-256").digest(body), 0, 16);
-            } catch (NoSuchAlgorithmException e) {
-                throw new IllegalStateException("every JDK has SHA-256", e);
-            }
+                    new ByteArrayInputStream(page.body()), charset, page.uri().toString(), parser);
         }
 
         @Override
@@ -403,15 +478,20 @@ public final class UrlSourceTask extends KnowledgeTask {
         }
     }
 
+    /** Of 128 bits. */
+    static String checksum(byte[] body) {
+        try {
+            return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(body), 0, 16);
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every JDK has SHA-256", e);
+        }
+    }
+
     private static boolean isCharset(String name) {
         try {
             return !name.isEmpty() && Charset.isSupported(name);
         } catch (IllegalCharsetNameException e) {
             return false;
         }
-    }
-
-    private static String target(Element link) {
-        return link.hasAttr("href") ? link.absUrl("href") : link.text().strip();
     }
 }

@@ -28,6 +28,8 @@ class UrlSourceTaskTest {
     private record Page(int status, String type, String body, String etag, String location) {}
 
     private final Map<String, Page> site = new ConcurrentHashMap<>();
+    /** Content-Encoding and body of what is not sent as it is. */
+    private final Map<String, Map.Entry<String, byte[]>> packed = new ConcurrentHashMap<>();
     /** Path and status, in order. */
     private final List<String> asked = new CopyOnWriteArrayList<>();
 
@@ -55,6 +57,11 @@ class UrlSourceTaskTest {
                     exchange.getResponseHeaders().add("Location", page.location());
                 }
                 byte[] body = status == 200 ? page.body().getBytes(StandardCharsets.UTF_8) : new byte[0];
+                if (packed.containsKey(path)) {
+                    exchange.getResponseHeaders()
+                            .add("Content-Encoding", packed.get(path).getKey());
+                    body = packed.get(path).getValue();
+                }
                 exchange.sendResponseHeaders(status, body.length == 0 ? -1 : body.length);
                 exchange.getResponseBody().write(body);
                 exchange.close();
@@ -326,5 +333,245 @@ class UrlSourceTaskTest {
         assertThat(pass.skipped())
                 .containsEntry(base + "/large", "more than the 1000 bytes of max_bytes")
                 .containsEntry(base + "/image", "image/png is no text");
+    }
+
+    private void feed(String path, String xml) {
+        site.put(path, new Page(200, "application/xml", xml, "", ""));
+    }
+
+    /** It was told as success: idle, no document, no reason. */
+    @ParameterizedTest
+    @ValueSource(ints = {404, 410, 403, 401})
+    void shouldFailWhenTheOnlyPageIsNotThere(int status) {
+        site.put("/", new Page(status, "text/html", "", "", ""));
+
+        assertThatThrownBy(passes::run).isInstanceOf(Scan.ScanException.class).hasMessage(base + "/: HTTP " + status);
+    }
+
+    @Test
+    void shouldTellOfAPageThatIsNotThereBesideOneThatIsAndTakeNothingAwayBehindIt() throws Exception {
+        passes.set(SourceSettings.LOCATION, base + "/\n" + base + "/other").set(SourceSettings.DEPTH, "1");
+        html("/", "top", "");
+        html("/other", "other" + link("/a") + link("/missing"), "");
+        html("/a", "a", "");
+        Pass first = passes.run();
+        assertThat(first.skipped()).as("what is merely linked may be missing").isEmpty();
+        assertThat(first.found()).containsOnlyKeys(base + "/", base + "/other", base + "/a");
+        site.remove("/other");
+
+        Pass second = passes.run();
+
+        assertThat(second.skipped()).containsOnly(Map.entry(base + "/other", "HTTP 404"));
+        assertThat(second.gone()).containsExactly(base + "/other");
+        assertThat(second.everything()).isEmpty();
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "<rss><channel><item><title>half",
+                "<?xml version='1.0'?><rss><channel><item><title>a</title></item></channel>",
+                "<feed xmlns='http://www.w3.org/2005/Atom'><entry><id>urn:1</id>",
+                "<other/>",
+                ""
+            })
+    void shouldFailWhenTheOnlyFeedCannotBeRead(String broken) {
+        feed("/", broken);
+
+        assertThatThrownBy(passes::run)
+                .isInstanceOf(Scan.ScanException.class)
+                .message()
+                .startsWith(base + "/: ")
+                .containsAnyOf("the feed breaks off: its ", "XML that is no feed");
+    }
+
+    @Test
+    void shouldListAFeedThatBreaksOffBesideAPageAndReadItWhenItIsWhole() throws Exception {
+        passes.set(SourceSettings.LOCATION, base + "/\n" + base + "/rss");
+        html("/", "top", "");
+        feed("/rss", "<rss><channel><item><title>half");
+
+        Pass broken = passes.run();
+        assertThat(broken.skipped()).containsOnly(Map.entry(base + "/rss", "the feed breaks off: its rss has no end"));
+        assertThat(broken.everything()).isEmpty();
+
+        feed("/rss", rss("/item"));
+        html("/item", "item", "");
+        assertThat(passes.run().found()).containsOnlyKeys(base + "/item");
+    }
+
+    /** Stored gzip, as on object stores, comes whether it was asked for or not; it was indexed as it came. */
+    @Test
+    void shouldUnpackWhatIsSentPacked() throws Exception {
+        String text = "<html><body>The sluice is open.</body></html>";
+        html("/", link("/gzip") + link("/zlib") + link("/raw") + link("/br") + link("/no"), "");
+        for (String path : List.of("/gzip", "/zlib", "/raw", "/br", "/no")) {
+            html(path, "", "");
+        }
+        packed.put("/gzip", Map.entry("gzip", gzip(text.getBytes(StandardCharsets.UTF_8))));
+        packed.put("/zlib", Map.entry("deflate", deflate(text, false)));
+        packed.put("/raw", Map.entry("Deflate", deflate(text, true)));
+        packed.put("/br", Map.entry("br", new byte[] {1, 2, 3}));
+        packed.put("/no", Map.entry("gzip", text.getBytes(StandardCharsets.UTF_8)));
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "1").run();
+
+        for (String path : List.of("/gzip", "/zlib", "/raw")) {
+            assertThat(pass.found().get(base + path)).as(path).contains("The sluice is open.");
+        }
+        assertThat(pass.skipped())
+                .containsOnlyKeys(base + "/br", base + "/no")
+                .containsEntry(base + "/br", "its Content-Encoding br cannot be read");
+        assertThat(pass.skipped().get(base + "/no")).contains("Not in GZIP format");
+    }
+
+    @Test
+    void shouldStopUnpackingABombAtTheLimitOfAPlainBody() throws Exception {
+        html("/", link("/bomb") + link("/zbomb") + link("/half"), "");
+        for (String path : List.of("/bomb", "/zbomb", "/half")) {
+            html(path, "", "");
+        }
+        packed.put("/bomb", Map.entry("gzip", gzip(new byte[200 << 20])));
+        packed.put("/zbomb", Map.entry("deflate", deflate("a".repeat(50 << 20), false)));
+        packed.put(
+                "/half",
+                Map.entry(
+                        "gzip", java.util.Arrays.copyOf(gzip("abc".repeat(99).getBytes(StandardCharsets.UTF_8)), 15)));
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "1")
+                .set(SourceSettings.MAX_BYTES, "1000")
+                .run();
+
+        assertThat(pass.found()).containsOnlyKeys(base + "/");
+        assertThat(pass.skipped())
+                .containsEntry(base + "/bomb", "more than the 1000 bytes of max_bytes")
+                .containsEntry(base + "/zbomb", "more than the 1000 bytes of max_bytes");
+        assertThat(pass.skipped().get(base + "/half")).startsWith("broke off: ");
+    }
+
+    private static byte[] gzip(byte[] bytes) throws IOException {
+        java.io.ByteArrayOutputStream out = new java.io.ByteArrayOutputStream();
+        try (java.util.zip.GZIPOutputStream gzip = new java.util.zip.GZIPOutputStream(out)) {
+            gzip.write(bytes);
+        }
+        return out.toByteArray();
+    }
+
+    private static byte[] deflate(String text, boolean raw) throws IOException {
+        java.io.ByteArrayOutputStream out = new java.io.ByteArrayOutputStream();
+        try (java.util.zip.DeflaterOutputStream deflate =
+                new java.util.zip.DeflaterOutputStream(out, new java.util.zip.Deflater(-1, raw))) {
+            deflate.write(text.getBytes(StandardCharsets.UTF_8));
+        }
+        return out.toByteArray();
+    }
+
+    /** They vanished without a word. */
+    @Test
+    void shouldTakeTheTextOfEntriesThatHaveNoPage() throws Exception {
+        passes.set(SourceSettings.LOCATION, base + "/rss\n" + base + "/atom");
+        feed("/rss", """
+                <rss xmlns:content="http://purl.org/rss/1.0/modules/content/"><channel>
+                <item><title>Lock &amp; key</title><guid isPermaLink="false">item-1</guid>
+                  <description>short</description><content:encoded><![CDATA[<p>The lock is shut.</p>]]></content:encoded></item>
+                <item><guid isPermaLink="false">item-2</guid><description>&lt;b&gt;The weir&lt;/b&gt; is low.</description></item>
+                <item><title>Nothing</title><guid isPermaLink="false">item-3</guid></item>
+                <item><title>No id</title><link>mailto:a@example.org</link><description>The ferry runs.</description></item>
+                </channel></rss>
+                """);
+        feed("/atom", """
+                <feed xmlns="http://www.w3.org/2005/Atom">
+                <entry><id>tag:example.org,2026:1</id><title>Gate</title><summary>short</summary>
+                  <content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml"><p>The gate is new.</p></div></content></entry>
+                <entry><id>tag:example.org,2026:2</id><summary>a &lt; b</summary></entry>
+                </feed>
+                """);
+
+        Pass pass = passes.run();
+
+        assertThat(pass.found()).hasSize(5);
+        assertThat(pass.found().get(base + "/rss#item-1"))
+                .isEqualTo("<h1>Lock &amp; key</h1>\n<p>The lock is shut.</p>");
+        assertThat(pass.found().get(base + "/rss#item-2")).isEqualTo("<b>The weir</b> is low.");
+        assertThat(pass.found().get("tag:example.org,2026:1"))
+                .contains("<h1>Gate</h1>")
+                .contains("<p>The gate is new.</p>");
+        assertThat(pass.found().get("tag:example.org,2026:2")).isEqualTo("a &lt; b");
+        assertThat(pass.found().values()).anyMatch(text -> text.contains("The ferry runs."));
+        assertThat(pass.skipped())
+                .containsOnly(Map.entry(base + "/rss#item-3", "an entry without a link or a text: Nothing"));
+
+        Pass second = passes.run();
+        assertThat(second.found()).isEmpty();
+        assertThat(second.unchanged()).contains(base + "/rss#item-1", "tag:example.org,2026:1");
+    }
+
+    @Test
+    void shouldTakeTheTextOfAnEntryWhosePageIsNotToBeHadAndThePageWhenItIs() throws Exception {
+        passes.set(SourceSettings.LOCATION, base + "/rss");
+        String xml = "<rss><channel>";
+        for (String path :
+                List.of(base + "/missing", "http://127.0.0.2:9/private", base + "/broken", base + "/image")) {
+            xml += "<item><link>" + path + "</link><description>The text of " + path + "</description></item>";
+        }
+        // the address of a page is its guid where there is no link
+        xml += "<item><guid>" + base + "/guid</guid><description>short</description></item>";
+        site.put("/rss", new Page(200, "application/rss+xml", xml + "</channel></rss>", "\"1\"", ""));
+        site.put("/broken", new Page(500, "text/html", "", "", ""));
+        site.put("/image", new Page(200, "image/png", "png", "", ""));
+        html("/guid", "the whole page", "");
+
+        Pass first = passes.run();
+
+        assertThat(first.found())
+                .containsOnlyKeys(
+                        base + "/missing",
+                        "http://127.0.0.2:9/private",
+                        base + "/broken",
+                        base + "/image",
+                        base + "/guid")
+                .containsEntry(base + "/missing", "The text of " + base + "/missing");
+        assertThat(first.found().get(base + "/guid")).contains("the whole page");
+
+        // the feed has not changed, and does not tell its entries again
+        asked.clear();
+        html("/missing", "here it is", "");
+        Pass second = passes.run();
+        assertThat(asked).contains("/rss 304");
+        assertThat(second.found()).containsOnlyKeys(base + "/missing");
+        assertThat(second.found().get(base + "/missing")).contains("here it is");
+        assertThat(second.gone()).isEmpty();
+
+        // a page that was read once is more than its summary, unless it is gone
+        site.put("/missing", new Page(500, "text/html", "", "", ""));
+        Pass third = passes.run();
+        assertThat(third.found()).isEmpty();
+        assertThat(third.skipped()).containsEntry(base + "/missing", "HTTP 500");
+        site.remove("/missing");
+        assertThat(passes.run().found()).containsEntry(base + "/missing", "The text of " + base + "/missing");
+
+        // nor does a new process lose them
+        passes.restart();
+        Pass after = passes.run();
+        assertThat(after.found()).isEmpty();
+        assertThat(after.gone()).isEmpty();
+        assertThat(after.unchanged()).contains(base + "/missing", base + "/broken");
+    }
+
+    @Test
+    void shouldSayWhatIsBeyondMaxDocuments() throws Exception {
+        html("/", "top" + link("/a") + link("/b") + link("/c") + link("/"), "");
+        html("/a", "a" + link("/c"), "");
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "2")
+                .set(SourceSettings.MAX_DOCUMENTS, "2")
+                .run();
+
+        assertThat(pass.found()).containsOnlyKeys(base + "/", base + "/a");
+        assertThat(pass.skipped())
+                .containsOnly(
+                        Map.entry(base + "/b", "more than 2 documents"),
+                        Map.entry(base + "/c", "more than 2 documents"));
+        assertThat(pass.everything()).isEmpty();
     }
 }

@@ -113,6 +113,14 @@ class SourcesIT {
         assertThat(end(Topics.DOCUMENTS)).isEqualTo(documents);
         assertThat(end(Topics.PASSAGES)).isEqualTo(passages);
 
+        // each scan reports, and reports are nothing that waits: it went to and fro between idle and indexing
+        Awaitility.await()
+                .during(Duration.ofSeconds(3))
+                .atMost(Duration.ofSeconds(30))
+                .pollInterval(Duration.ofMillis(50))
+                .until(() -> source("mill").path("lag").asLong() == 0
+                        && !source("mill").path("state").asText().equals("indexing"));
+
         // another text replaces the first
         Files.writeString(
                 docs.resolve("weir.md"), "# The weir\n\nThe weir keeper Kunigunde Zwirn opens the gates at dawn.\n");
@@ -299,6 +307,10 @@ class SourcesIT {
             assertThat(refused.code()).isEqualTo(1);
             assertThat(JSON.readTree(refused.out()).path("error").asText()).contains("private address 127.0.0.1");
             assertThat(site.asked()).isEmpty();
+            // a page that is not there was a success without a document
+            Ran missing = run("add", "missing", base + "/nothing", "--allow", "127.0.0.1", "--json");
+            assertThat(missing.code()).isEqualTo(1);
+            assertThat(JSON.readTree(missing.out()).path("error").asText()).isEqualTo(base + "/nothing: HTTP 404");
 
             Ran added = run(
                     "add",
@@ -339,6 +351,7 @@ class SourcesIT {
             site.close();
             run("remove", "site");
             run("remove", "private");
+            run("remove", "missing");
         }
     }
 
@@ -472,6 +485,9 @@ class SourcesIT {
         assertThat(source.at("/scan/skips/huge.md").asText()).contains("1073741824 bytes");
         assertThat(source.at("/scan/skips/loop").asText()).isNotEmpty();
         assertThat(source.at("/scan/skips/outside.md").asText()).contains("leaves the folder");
+        assertThat(run("list").out())
+                .contains("  skipped huge.md: 1073741824 bytes")
+                .contains("  unreadable broken.pdf: ");
         assertThat(found("crown wheel drives the stone nut")).contains("good.md");
         assertThat(text("Who repaired the shaft?")).contains("Hedwig Aumann");
         run("remove", "bad");
@@ -789,6 +805,24 @@ class SourcesIT {
         assertThat(found("cat of the mill")).contains("kept.md");
         Ran refused = run("add", "more", docs.toString());
         assertThat(refused.code()).isNotZero();
+
+        // each of these once removed all there was
+        Path file = data.resolve("knowledge-sources.yaml");
+        Map<String, String> wrong = Map.of(
+                "sources:\n  notes:\n    type: local_dir\n    path: /tmp/x\n", ":1: sources must be a list",
+                "", ": is empty",
+                "{}\n", ":1: must hold the key sources");
+        for (Map.Entry<String, String> each : wrong.entrySet()) {
+            Files.writeString(file, each.getKey());
+            await(() -> JSON.readTree(get("/sources")).at("/errors/0").asText().contains(each.getValue()));
+            assertThat(source("kept").path("state").asText()).isEqualTo("idle");
+        }
+        Files.delete(file);
+        await(() -> JSON.readTree(get("/sources")).at("/errors/0").asText().contains("is missing"));
+        assertThat(run("add", "more", docs.toString()).code()).isNotZero();
+        assertThat(file).doesNotExist();
+        assertThat(source("kept").path("state").asText()).isEqualTo("idle");
+        assertThat(found("cat of the mill")).contains("kept.md");
 
         declare("");
         await(() -> JSON.readTree(get("/sources")).path("errors").isEmpty());

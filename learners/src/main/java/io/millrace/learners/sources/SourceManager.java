@@ -1,7 +1,6 @@
 package io.millrace.learners.sources;
 
 import io.micrometer.core.instrument.Gauge;
-import io.millrace.config.ConfigException;
 import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.SourceBook;
 import io.millrace.learners.sources.ConnectApi.ConnectException;
@@ -17,16 +16,14 @@ import io.millrace.schema.Envelope;
 import io.millrace.schema.SourceReport;
 import io.millrace.schema.SourceStatus;
 import io.millrace.service.Service;
-import java.io.IOException;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
@@ -36,8 +33,10 @@ import java.util.concurrent.TimeoutException;
 import java.util.function.BiPredicate;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.OffsetSpec;
-import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InterruptException;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -45,7 +44,7 @@ import org.slf4j.LoggerFactory;
 /**
  * Keeps what runs in Kafka Connect as {@code knowledge-sources.yaml} says, and tells on {@code source-status} what each source does.
  *
- * <p>The file is looked at twice a second; one with errors changes nothing, and its errors are told. A source that is no longer in the
+ * <p>The file is looked at twice a second; what changes nothing, see {@link DeclaredSources}, is told. A source that is no longer in the
  * file is removed with its documents, also when that happened while nothing ran: its status on the log says that it was there. A source
  * that cannot be read concerns no other.
  */
@@ -67,15 +66,15 @@ public final class SourceManager implements Service {
     private static final byte[] REMOVED = "{\"type\":\"removed\"}".getBytes(StandardCharsets.UTF_8);
 
     private final Log log;
-    private final Path file;
+    private final DeclaredSources declared;
     private final Path work;
-    private final List<String> collections;
     private final ConnectWorker worker;
     private final DocumentTable documents;
     private final SourceBook book;
     private final BiPredicate<String, @Nullable String> isIndexed;
     private final ConnectApi connect = new ConnectApi();
     private final Admin admin;
+    private final Backlog backlog;
     private final LogTail<SourceStatus> statuses;
     private final LogTail<Command> commands;
     private final Thread thread;
@@ -95,11 +94,8 @@ public final class SourceManager implements Service {
     /** When each source was first seen. */
     private final Map<String, Long> added = new HashMap<>();
 
-    private Map<String, SourceDefinition> sources = Map.of();
     private Map<String, Status> running = Map.of();
     private Map<String, Long> lags = Map.of();
-    private String fileStamp = "";
-    private String fileError = "";
     private String connectError = "";
     private long lookedAt;
     private volatile boolean ready;
@@ -127,14 +123,17 @@ public final class SourceManager implements Service {
             SourceBook book,
             BiPredicate<String, @Nullable String> isIndexed) {
         this.log = log;
-        this.file = folder.resolve(SourcesFile.NAME);
+        this.declared = new DeclaredSources(folder.resolve(SourcesFile.NAME), collections);
         this.work = folder.resolve("connect").resolve("git");
-        this.collections = List.copyOf(collections);
         this.worker = worker;
         this.documents = documents;
         this.book = book;
         this.isIndexed = isIndexed;
         this.admin = Admin.create(ClientConfig.admin(log.settings().bootstrapServers()));
+        Map<String, Object> reader = ClientConfig.consumer(log.settings());
+        // it counts, and does not want what it counts
+        reader.put(ConsumerConfig.MAX_PARTITION_FETCH_BYTES_CONFIG, 64 * 1024);
+        this.backlog = new Backlog(new KafkaConsumer<>(reader));
         this.statuses = new LogTail<>("sources", Topics.SOURCE_STATUS, LogTail.From.BEGINNING, log, this::recall);
         this.commands = new LogTail<>("sources-commands", Topics.COMMANDS, LogTail.From.END, log, this::command);
         this.thread = Thread.ofPlatform().name("sources").daemon().unstarted(this::run);
@@ -179,6 +178,9 @@ public final class SourceManager implements Service {
             while (!closed) {
                 try {
                     tick();
+                } catch (InterruptException e) {
+                    // of a Kafka client, which leaves the thread interrupted: it ends below
+                    LOG.debug("interrupted", e);
                 } catch (RuntimeException | ExecutionException | TimeoutException e) {
                     LOG.warn("the sources could not be looked after; tried again", e);
                 }
@@ -188,14 +190,21 @@ public final class SourceManager implements Service {
             LOG.debug("stopped");
         } catch (ExecutionException e) {
             LOG.error("the sources cannot be read from the log", e);
+        } finally {
+            // by the thread that uses it, which is all that may
+            backlog.close();
         }
     }
 
     private void tick() throws InterruptedException, ExecutionException, TimeoutException {
-        reload();
-        Set<String> removed = new HashSet<>(told.keySet());
-        removed.remove(FILE_KEY);
-        removed.removeAll(sources.keySet());
+        Set<String> there = new HashSet<>(told.keySet());
+        there.remove(FILE_KEY);
+        if (declared.look(!there.isEmpty())) {
+            refused.clear();
+            retryAt.clear();
+        }
+        Map<String, SourceDefinition> sources = declared.sources();
+        Set<String> removed = declared.removed(there);
         // back before it had gone: all of it is read again
         sources.keySet().stream().filter(this::isRemoving).forEach(id -> {
             leaving.remove(id);
@@ -209,7 +218,7 @@ public final class SourceManager implements Service {
         }
         boolean wanted = !removed.isEmpty() || sources.values().stream().anyMatch(SourceDefinition::enabled);
         if (wanted || !configured.isEmpty()) {
-            connect(removed);
+            connect(sources.values(), removed);
         }
         for (String id : removed) {
             remove(id);
@@ -225,30 +234,10 @@ public final class SourceManager implements Service {
         return last != null && last.getState().equals(REMOVING);
     }
 
-    private void reload() {
-        try {
-            String stamp =
-                    Files.exists(file) ? Files.getLastModifiedTime(file).toMillis() + ":" + Files.size(file) : "none";
-            if (stamp.equals(fileStamp)) {
-                return;
-            }
-            Map<String, SourceDefinition> read = new TreeMap<>();
-            SourcesFile.read(file, collections).forEach(source -> read.put(source.id(), source));
-            fileStamp = stamp;
-            fileError = "";
-            sources = read;
-            refused.clear();
-            retryAt.clear();
-        } catch (ConfigException e) {
-            fileError = String.join("\n", e.errors());
-        } catch (IOException e) {
-            fileError = file + ": cannot be read: " + e.getMessage();
-        }
-    }
-
-    private void connect(Set<String> removed) throws InterruptedException, ExecutionException, TimeoutException {
+    private void connect(Collection<SourceDefinition> sources, Set<String> removed)
+            throws InterruptedException, ExecutionException, TimeoutException {
         boolean look = System.nanoTime() - lookedAt > LOOK_NANOS;
-        boolean changed = sources.values().stream().anyMatch(this::isNew) || !toSync.isEmpty();
+        boolean changed = sources.stream().anyMatch(this::isNew) || !toSync.isEmpty();
         if (!look && !changed) {
             return;
         }
@@ -263,7 +252,7 @@ public final class SourceManager implements Service {
             running = Map.of();
             return;
         }
-        for (SourceDefinition source : sources.values()) {
+        for (SourceDefinition source : sources) {
             reconcile(base, source);
         }
         for (String id : removed) {
@@ -396,7 +385,7 @@ public final class SourceManager implements Service {
         removal.documents.addAll(documents.of(id).keySet());
         removal.documents.removeIf(document -> documents.entry(document) == null && !isIndexed.test(document, null));
         tell(id, removing(last, removal.documents.size()));
-        return removal.documents.isEmpty() && positions().getOrDefault(id, 0L) > removal.mark;
+        return removal.documents.isEmpty() && positions().getOrDefault(raw(id), 0L) > removal.mark;
     }
 
     private static SourceStatus removing(SourceStatus last, int left) {
@@ -406,22 +395,20 @@ public final class SourceManager implements Service {
                 .build();
     }
 
-    /** Raw records that the normalizer has yet to read, by source. */
+    /** Raw records that the normalizer has yet to make documents of, by source. */
     private Map<String, Long> lags() throws InterruptedException, TimeoutException {
         try {
-            Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
-            Map<TopicPartition, String> ids = new HashMap<>();
-            for (String id : topics) {
-                TopicPartition partition = new TopicPartition(log.settings().name(Topics.raw(id)), 0);
-                ends.put(partition, OffsetSpec.latest());
-                ids.put(partition, id);
-            }
-            Map<String, Long> next = positions();
+            Map<TopicPartition, OffsetSpec> latest = new HashMap<>();
+            topics.forEach(id -> latest.put(raw(id), OffsetSpec.latest()));
+            Map<TopicPartition, Long> next = positions();
+            Map<TopicPartition, Long> ends = new HashMap<>();
+            admin.listOffsets(latest)
+                    .all()
+                    .get(10, TimeUnit.SECONDS)
+                    .forEach((partition, end) -> ends.put(partition, end.offset()));
+            Map<TopicPartition, Long> counts = backlog.count(next, ends);
             Map<String, Long> found = new HashMap<>();
-            admin.listOffsets(ends).all().get(10, TimeUnit.SECONDS).forEach((partition, end) -> {
-                String id = Objects.requireNonNull(ids.get(partition));
-                found.put(id, Math.max(0, end.offset() - next.getOrDefault(id, 0L)));
-            });
+            topics.forEach(id -> found.put(id, counts.getOrDefault(raw(id), 0L)));
             return found;
         } catch (ExecutionException e) {
             LOG.debug("the lag of sources is not known now", e);
@@ -429,20 +416,21 @@ public final class SourceManager implements Service {
         }
     }
 
-    /** The next offset that the normalizer has to read, by source. */
-    private Map<String, Long> positions() throws InterruptedException, ExecutionException, TimeoutException {
-        Map<TopicPartition, OffsetAndMetadata> committed = admin.listConsumerGroupOffsets(
-                        log.settings().group(GROUP))
+    private TopicPartition raw(String id) {
+        return new TopicPartition(log.settings().name(Topics.raw(id)), 0);
+    }
+
+    /** The next offset that the normalizer has to read. */
+    private Map<TopicPartition, Long> positions() throws InterruptedException, ExecutionException, TimeoutException {
+        Map<TopicPartition, Long> next = new HashMap<>();
+        admin.listConsumerGroupOffsets(log.settings().group(GROUP))
                 .partitionsToOffsetAndMetadata()
-                .get(10, TimeUnit.SECONDS);
-        Map<String, Long> next = new HashMap<>();
-        for (String id : topics) {
-            OffsetAndMetadata at =
-                    committed.get(new TopicPartition(log.settings().name(Topics.raw(id)), 0));
-            if (at != null) {
-                next.put(id, at.offset());
-            }
-        }
+                .get(10, TimeUnit.SECONDS)
+                .forEach((partition, at) -> {
+                    if (at != null) {
+                        next.put(partition, at.offset());
+                    }
+                });
         return next;
     }
 
@@ -542,15 +530,15 @@ public final class SourceManager implements Service {
     }
 
     private void tellFile() throws InterruptedException, ExecutionException, TimeoutException {
-        if (!fileError.isEmpty()) {
+        if (!declared.error().isEmpty()) {
             tell(
                     FILE_KEY,
                     SourceStatus.newBuilder()
                             .setSourceId(FILE_KEY)
                             .setKind("file")
-                            .setLocation(file.toString())
+                            .setLocation(declared.file().toString())
                             .setState("failed")
-                            .setError(fileError)
+                            .setError(declared.error())
                             .build());
         } else if (told.remove(FILE_KEY) != null) {
             log.producer().tombstone(Topics.SOURCE_STATUS, FILE_KEY).get(30, TimeUnit.SECONDS);

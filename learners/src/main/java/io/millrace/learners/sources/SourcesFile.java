@@ -14,6 +14,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -28,17 +29,23 @@ import org.yaml.snakeyaml.nodes.Node;
 import org.yaml.snakeyaml.nodes.NodeTuple;
 import org.yaml.snakeyaml.nodes.ScalarNode;
 import org.yaml.snakeyaml.nodes.SequenceNode;
+import org.yaml.snakeyaml.nodes.Tag;
 
 /**
  * {@code knowledge-sources.yaml}: a list under {@code sources}. All errors are found before it gives up, each with its line. People
  * write it, and {@code millrace sources add} and {@code remove} change only the lines of one entry, so that comments stay.
+ *
+ * <p>Only an empty list says that there is no source. An editor empties a file before it writes it, and all documents would go and come
+ * again when that counted.
  */
 public final class SourcesFile {
     /** Name of the file in the data folder. */
     public static final String NAME = "knowledge-sources.yaml";
 
     private static final Pattern ID = Pattern.compile("[a-z0-9][a-z0-9.-]{0,99}");
-    private static final Pattern METADATA = Pattern.compile("[a-z][a-z0-9_]{0,39}");
+    /** 0 to 1, as the database reads it, too. */
+    private static final Pattern RATE = Pattern.compile("0(\\.\\d{1,12})?|1(\\.0{1,12})?");
+
     private static final Pattern DURATION = Pattern.compile("(\\d{1,9})(ms|s|m|h|d)");
     private static final Set<String> TRUST = Set.of("trusted", "imported", "generated");
     private static final Set<String> FIELDS =
@@ -61,20 +68,29 @@ public final class SourcesFile {
     private static final Set<String> KEYS =
             Set.of("id", "type", "collection", "tags", "metadata", "enabled", "trust", "local_only");
 
-    /** Fields of a connector's record may also become these: what searches filter by. */
+    private static final String SUCCESS_RATE = "success_rate";
+
+    /** What searches filter by: declared for a whole source, or a field of a connector's record. */
     private static final Set<String> METADATA_FIELDS =
-            Set.of("language", "version", "framework", "category", "success_rate");
+            Set.of("language", "version", "framework", "category", SUCCESS_RATE);
 
     private static final int MAX_BYTES = 16 << 20;
     private static final int MAX_DOCUMENTS = 1_000_000;
 
+    /** How errors about a file without sources end. */
+    static final String TO_HAVE_NONE = "write `sources: []` to have none";
+
     private final Path file;
     private final List<String> collections;
+    /** Whether errors say in which line they are; those of an entry that is in no file name its settings only. */
+    private final boolean placed;
+
     private final List<String> errors = new ArrayList<>();
 
-    private SourcesFile(Path file, List<String> collections) {
+    private SourcesFile(Path file, List<String> collections, boolean placed) {
         this.file = file;
         this.collections = collections;
+        this.placed = placed;
     }
 
     /**
@@ -93,7 +109,15 @@ public final class SourcesFile {
 
     /** The same for a text that would be the file. */
     public static List<SourceDefinition> parse(Path file, String text, List<String> collections) {
-        SourcesFile reader = new SourcesFile(file, collections);
+        return read(new SourcesFile(file, collections, true), text);
+    }
+
+    /** The same for an entry that is not in the file yet. */
+    public static SourceDefinition check(Path file, Map<String, Object> entry, List<String> collections) {
+        return read(new SourcesFile(file, collections, false), with("", entry)).getFirst();
+    }
+
+    private static List<SourceDefinition> read(SourcesFile reader, String text) {
         List<SourceDefinition> sources = reader.sources(text);
         if (!reader.errors.isEmpty()) {
             throw new ConfigException(reader.errors);
@@ -101,8 +125,8 @@ public final class SourcesFile {
         return sources;
     }
 
-    /** The text of a file with one more entry. */
-    public static String with(String text, Map<String, Object> entry) {
+    /** The lines of an entry. */
+    public static String lines(Map<String, Object> entry) {
         StringBuilder lines = new StringBuilder();
         String lead = "  - ";
         for (Map.Entry<String, Object> each : entry.entrySet()) {
@@ -113,18 +137,23 @@ public final class SourcesFile {
                     .append('\n');
             lead = "    ";
         }
+        return lines.toString();
+    }
+
+    /** The text of a file with one more entry. */
+    public static String with(String text, Map<String, Object> entry) {
         boolean fresh = text.isBlank() || text.lines().noneMatch(line -> line.startsWith("sources:"));
         String before = text.isEmpty() || text.endsWith("\n") ? text : text + "\n";
         // an empty list that people, or remove, left
-        before = before.replaceAll("(?m)^sources:[ \\t]*\\[[ \\t]*][ \\t]*$", "sources:");
-        return before + (fresh ? "sources:\n" : "") + lines;
+        before = before.replaceAll("(?m)^sources:[ \\t]*\\[[ \\t]*]([ \\t]*(?:#.*)?)$", "sources:$1");
+        return before + (fresh ? "sources:\n" : "") + lines(entry);
     }
 
     private static String value(Object value) {
         return switch (value) {
             case Map<?, ?> map ->
                 map.entrySet().stream()
-                        .map(each -> each.getKey() + ": " + quoted(each.getValue()))
+                        .map(each -> key(String.valueOf(each.getKey())) + ": " + quoted(each.getValue()))
                         .collect(Collectors.joining(", ", "{", "}"));
             case List<?> list ->
                 "[" + String.join(", ", list.stream().map(SourcesFile::quoted).toList()) + "]";
@@ -134,8 +163,20 @@ public final class SourcesFile {
         };
     }
 
+    private static String key(String key) {
+        return key.matches("[a-z][a-z0-9_]*") ? key : quoted(key);
+    }
+
     private static String quoted(Object value) {
-        return "\"" + value.toString().replace("\\", "\\\\").replace("\"", "\\\"") + "\"";
+        StringBuilder quoted = new StringBuilder("\"");
+        value.toString().chars().forEach(each -> {
+            if (each < 0x20 || each == 0x7f) {
+                quoted.append(String.format(Locale.ROOT, "\\x%02x", each));
+            } else {
+                quoted.append(each == '\\' || each == '"' ? "\\" : "").append((char) each);
+            }
+        });
+        return quoted.append('"').toString();
     }
 
     /** The text of a file without an entry. */
@@ -144,17 +185,21 @@ public final class SourcesFile {
         lines.subList(source.firstLine() - 1, source.lastLine()).clear();
         boolean empty = lines.stream().noneMatch(line -> line.stripLeading().startsWith("- "));
         String rest = String.join("\n", lines) + "\n";
-        return empty ? rest.replaceAll("(?m)^sources:[ \\t]*$", "sources: []") : rest;
+        return empty ? rest.replaceAll("(?m)^sources:([ \\t]*(?:#.*)?)$", "sources: []$1") : rest;
     }
 
     private List<SourceDefinition> sources(String text) {
         List<SourceDefinition> sources = new ArrayList<>();
+        int before = errors.size();
         Node root = YamlFile.read(file, text, errors::add).orElse(null);
         if (root == null) {
+            if (errors.size() == before) {
+                errors.add(file + ": is empty: " + TO_HAVE_NONE);
+            }
             return sources;
         }
-        if (!(root instanceof MappingNode top)) {
-            errors.add(file + ":1: must hold the key sources");
+        if (!(root instanceof MappingNode top) || top.getValue().isEmpty()) {
+            errors.add(file + ":1: must hold the key sources: " + TO_HAVE_NONE);
             return sources;
         }
         for (NodeTuple tuple : top.getValue()) {
@@ -163,8 +208,8 @@ public final class SourcesFile {
                 error(tuple.getKeyNode(), key + " is no key of this file; there is sources");
             } else if (tuple.getValueNode() instanceof SequenceNode list) {
                 entries(list, sources);
-            } else if (!scalar(tuple.getValueNode()).isEmpty()) {
-                error(tuple.getKeyNode(), "sources must be a list");
+            } else {
+                error(tuple.getKeyNode(), "sources must be a list: " + TO_HAVE_NONE);
             }
         }
         return sources;
@@ -189,7 +234,7 @@ public final class SourcesFile {
     }
 
     private void error(Node at, String message) {
-        errors.add(YamlFile.at(file, at) + ": " + message);
+        errors.add((placed ? YamlFile.at(file, at) + ": " : "") + message);
     }
 
     private static String scalar(Node node) {
@@ -374,10 +419,15 @@ public final class SourcesFile {
         private Map<String, String> metadata() {
             Map<String, String> metadata = map("metadata");
             metadata.forEach((name, value) -> {
-                if (!METADATA.matcher(name).matches() || value.lines().count() != 1) {
+                if (!METADATA_FIELDS.contains(name)) {
                     wrong(
                             "metadata",
-                            "metadata." + name + " must be lower-case letters, digits and underscores, and one value");
+                            "metadata." + name + " is nothing to filter by; there are "
+                                    + new TreeSet<>(METADATA_FIELDS));
+                } else if (name.equals(SUCCESS_RATE) && !RATE.matcher(value).matches()) {
+                    wrong("metadata", "metadata." + name + " is " + value + "; it must be a number from 0 to 1");
+                } else if (value.isBlank() || value.lines().count() != 1) {
+                    wrong("metadata", "metadata." + name + " must be one line");
                 }
             });
             return metadata;
@@ -403,6 +453,12 @@ public final class SourcesFile {
 
         private List<String> globs(String key) {
             List<String> globs = texts(key);
+            // a number or a truth is a slip of the pen: no pattern looks like one
+            values(key).stream()
+                    .filter(value ->
+                            value instanceof ScalarNode && !value.getTag().equals(Tag.STR))
+                    .forEach(value -> error(
+                            value, key + ": " + scalar(value) + " is no glob; if a file has that name, quote it"));
             for (String glob : globs) {
                 try {
                     FileSystems.getDefault().getPathMatcher("glob:" + glob);
@@ -429,13 +485,27 @@ public final class SourcesFile {
             return scalar.getValue().strip();
         }
 
+        /** One value or a list of them. */
         private List<String> texts(String key) {
-            Node value = keys.get(key);
-            return switch (value) {
+            List<String> texts = new ArrayList<>();
+            for (Node value : values(key)) {
+                String text = scalar(value).strip();
+                if (text.isEmpty() || text.lines().count() != 1) {
+                    error(value, key + " must be a value, or a list of values, of a line each");
+                } else {
+                    texts.add(text);
+                }
+            }
+            return texts;
+        }
+
+        private List<Node> values(String key) {
+            return switch (keys.get(key)) {
                 case null -> List.of();
-                case SequenceNode list ->
-                    list.getValue().stream().map(SourcesFile::scalar).toList();
-                default -> List.of(scalar(value));
+                case SequenceNode list -> list.getValue();
+                // a key whose values are commented out
+                case ScalarNode none when none.getTag().equals(Tag.NULL) -> List.of();
+                case Node value -> List.of(value);
             };
         }
 
@@ -464,7 +534,14 @@ public final class SourcesFile {
         private Map<String, String> map(String key) {
             Map<String, String> map = new HashMap<>();
             if (keys.get(key) instanceof MappingNode values) {
-                values.getValue().forEach(tuple -> map.put(scalar(tuple.getKeyNode()), scalar(tuple.getValueNode())));
+                for (NodeTuple tuple : values.getValue()) {
+                    String name = scalar(tuple.getKeyNode());
+                    if (tuple.getValueNode() instanceof ScalarNode value) {
+                        map.put(name, value.getValue());
+                    } else {
+                        error(tuple.getKeyNode(), key + "." + name + " must be one value");
+                    }
+                }
             } else if (keys.containsKey(key)) {
                 wrong(key, key + " must hold keys and values");
             }

@@ -47,6 +47,8 @@ public final class SourcesCommand implements Callable<Integer> {
 
     private static final long LOOK_MS = 200;
     private static final int BAR = 30;
+    /** Told of each source; all that is kept is in the JSON. */
+    private static final int REASONS = 3;
 
     @Mixin
     private Instance instance = new Instance();
@@ -150,19 +152,22 @@ public final class SourcesCommand implements Callable<Integer> {
         @Override
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);
+            if (Files.notExists(file) && instance.run().isPresent()) {
+                // a new file with one entry would remove what the missing one declared
+                good(Instance.good(instance.get("/sources")));
+            }
+            List<SourceDefinition> there = SourcesFile.read(file, collections(instance));
             String before = Files.exists(file) ? Files.readString(file) : "";
-            if (SourcesFile.parse(file, before, collections(instance)).stream()
-                    .anyMatch(each -> each.id().equals(id))) {
+            if (there.stream().anyMatch(each -> each.id().equals(id))) {
                 throw new UserException(
                         "there is a source " + id + " already: remove it first, or change its entry in " + file);
             }
-            String after = SourcesFile.with(before, entry());
-            SourceDefinition source = SourcesFile.parse(file, after, collections(instance)).stream()
-                    .filter(each -> each.id().equals(id))
-                    .findFirst()
-                    .orElseThrow();
+            Map<String, Object> entry = entry();
+            SourceDefinition source = SourcesFile.check(file, entry, collections(instance));
+            String after = SourcesFile.with(before, entry);
+            SourcesFile.parse(file, after, collections(instance));
             if (dryRun) {
-                print(json, source, "would be added to " + file);
+                dryRun(file, source, entry);
                 return 0;
             }
             Instant asked = Instant.now();
@@ -174,16 +179,27 @@ public final class SourcesCommand implements Callable<Integer> {
             return follow(instance, id, asked, json);
         }
 
+        private void dryRun(Path file, SourceDefinition source, Map<String, Object> entry) {
+            String what = "would be added to " + file;
+            if (json) {
+                ObjectNode node = result(source, what);
+                node.set("entry", Instance.JSON.valueToTree(entry));
+                System.out.println(node.toPrettyString());
+            } else {
+                print(false, source, what + ":");
+                System.out.print(SourcesFile.lines(entry));
+            }
+        }
+
         private Map<String, Object> entry() {
             Map<String, Object> entry = new LinkedHashMap<>();
             String kind = type == null ? guess() : type;
             entry.put("id", id);
             entry.put("type", kind);
             switch (kind) {
-                case "local_dir" ->
-                    entry.put(
-                            "path", Path.of(only()).toAbsolutePath().normalize().toString());
-                case "git" -> entry.put("url", only());
+                case "local_dir" -> entry.put("path", absolute(only()));
+                // the worker that reads it runs in another folder
+                case "git" -> entry.put("url", Files.isDirectory(Path.of(only())) ? absolute(only()) : only());
                 default -> entry.put("urls", locations);
             }
             put(entry, "collection", collection);
@@ -198,6 +214,10 @@ public final class SourcesCommand implements Callable<Integer> {
             put(entry, "depth", depth);
             put(entry, "allow", allow);
             return entry;
+        }
+
+        private static String absolute(String folder) {
+            return Path.of(folder).toAbsolutePath().normalize().toString();
         }
 
         private static void put(Map<String, Object> entry, String key, @Nullable Object value) {
@@ -270,11 +290,15 @@ public final class SourcesCommand implements Callable<Integer> {
         @Override
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);
-            String before = Files.exists(file) ? Files.readString(file) : "";
-            SourceDefinition source = SourcesFile.parse(file, before, collections(instance)).stream()
+            List<SourceDefinition> there = SourcesFile.read(file, collections(instance));
+            SourceDefinition source = there.stream()
                     .filter(each -> each.id().equals(id))
                     .findFirst()
                     .orElseThrow(() -> new UserException("there is no source " + id + " in " + file));
+            String after = SourcesFile.without(Files.readString(file), source);
+            if (SourcesFile.parse(file, after, collections(instance)).size() != there.size() - 1) {
+                throw new UserException("the entry of " + id + " shares its lines with others; take it out of " + file);
+            }
             boolean up = instance.run().isPresent();
             long documents = up
                     ? find(Instance.good(instance.get("/sources")), id)
@@ -285,7 +309,7 @@ public final class SourcesCommand implements Callable<Integer> {
                 print(json, source, "would be removed with " + documents + " documents");
                 return 0;
             }
-            replace(file, SourcesFile.without(before, source));
+            replace(file, after);
             if (up) {
                 long end = System.nanoTime() + PATIENCE.toNanos();
                 while (find(Instance.good(instance.get("/sources")), id).isPresent() && System.nanoTime() < end) {
@@ -320,17 +344,20 @@ public final class SourcesCommand implements Callable<Integer> {
 
     private static void print(boolean json, SourceDefinition source, String what) {
         if (json) {
-            ObjectNode node = Instance.JSON
-                    .createObjectNode()
-                    .put("id", source.id())
-                    .put("type", source.kind().word())
-                    .put("location", source.location())
-                    .put("collection", source.collection())
-                    .put("result", what);
-            System.out.println(node.toPrettyString());
+            System.out.println(result(source, what).toPrettyString());
         } else {
             System.out.printf("%s (%s %s): %s%n", source.id(), source.kind().word(), source.location(), what);
         }
+    }
+
+    private static ObjectNode result(SourceDefinition source, String what) {
+        return Instance.JSON
+                .createObjectNode()
+                .put("id", source.id())
+                .put("type", source.kind().word())
+                .put("location", source.location())
+                .put("collection", source.collection())
+                .put("result", what);
     }
 
     private static int list(Instance instance, boolean json) {
@@ -346,8 +373,8 @@ public final class SourcesCommand implements Callable<Integer> {
         if (all.path("sources").isEmpty()) {
             System.out.println("no sources; add one with millrace sources add ID LOCATION");
         }
-        all.path("sources").forEach(source -> System.out.println(line(source)));
-        all.path("errors").forEach(error -> System.out.println(error.asText()));
+        all.path("sources").forEach(source -> told(source).forEach(System.out::println));
+        all.path("errors").forEach(error -> System.out.println(printable(error.asText())));
         return failed ? 1 : 0;
     }
 
@@ -367,12 +394,64 @@ public final class SourcesCommand implements Callable<Integer> {
         if (source.path("error").isTextual()) {
             line.append(": ").append(source.path("error").asText());
         }
-        return line.toString();
+        return printable(line.toString());
+    }
+
+    /** A source and, below it, the first reasons why something of it is not there. */
+    static List<String> told(JsonNode source) {
+        List<String> told = new ArrayList<>();
+        told.add(line(source));
+        tell(
+                told,
+                "skipped",
+                source.at("/scan/skips"),
+                source.at("/scan/skipped").asInt());
+        tell(
+                told,
+                "unreadable",
+                source.path("failures"),
+                source.path("failures").size());
+        return told;
+    }
+
+    private static void tell(List<String> told, String what, JsonNode reasons, int all) {
+        reasons.properties().stream()
+                .limit(REASONS)
+                .forEach(each -> told.add(printable("  " + what + " " + each.getKey() + ": "
+                        + each.getValue().asText())));
+        int left = all - Math.min(REASONS, reasons.size());
+        if (left > 0) {
+            told.add("  " + left + " more " + what + (reasons.size() > REASONS ? "; see --json" : ""));
+        }
+    }
+
+    /** Names of files and pages are others' words: what would move the cursor, or end the line, is written out. */
+    private static String printable(String text) {
+        StringBuilder printable = new StringBuilder();
+        text.codePoints().forEach(each -> {
+            boolean harmless = switch (Character.getType(each)) {
+                case Character.CONTROL, Character.FORMAT, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR ->
+                    false;
+                default -> true;
+            };
+            if (harmless) {
+                printable.appendCodePoint(each);
+            } else {
+                printable.append(String.format(Locale.ROOT, "\\u%04x", each));
+            }
+        });
+        return printable.toString();
     }
 
     private static void add(StringBuilder line, int count, String what) {
         if (count > 0) {
             line.append(", ").append(count).append(' ').append(what);
+        }
+    }
+
+    private static void good(JsonNode all) {
+        if (!all.path("errors").isEmpty()) {
+            throw new UserException(all.path("errors").get(0).asText());
         }
     }
 
@@ -394,9 +473,7 @@ public final class SourcesCommand implements Callable<Integer> {
             if (source.isPresent()) {
                 return source.get();
             }
-            if (!all.path("errors").isEmpty()) {
-                throw new UserException(all.path("errors").get(0).asText());
-            }
+            good(all);
             Path file = instance.data().folder().resolve(SourcesFile.NAME);
             boolean declared = Files.exists(file)
                     && SourcesFile.read(file, collections(instance)).stream()
@@ -418,9 +495,7 @@ public final class SourcesCommand implements Callable<Integer> {
         String told = "";
         while (System.nanoTime() < end) {
             JsonNode all = Instance.good(instance.get("/sources"));
-            if (!all.path("errors").isEmpty()) {
-                throw new UserException(all.path("errors").get(0).asText());
-            }
+            good(all);
             Optional<JsonNode> source = find(all, id);
             if (source.isPresent()) {
                 String bar = bar(source.get());
@@ -431,7 +506,10 @@ public final class SourcesCommand implements Callable<Integer> {
                 }
                 if (isOver(source.get(), asked)) {
                     System.out.print(terminal ? System.lineSeparator() : "");
-                    System.out.println(json ? source.get().toPrettyString() : line(source.get()));
+                    System.out.println(
+                            json
+                                    ? source.get().toPrettyString()
+                                    : String.join(System.lineSeparator(), told(source.get())));
                     return source.get().path("state").asText().equals("failed") ? 1 : 0;
                 }
             }
@@ -452,11 +530,15 @@ public final class SourcesCommand implements Callable<Integer> {
                 || (state.equals("failed") && !started.isTextual());
     }
 
-    private static String bar(JsonNode source) {
+    static String bar(JsonNode source) {
         int found = Math.max(
                 source.at("/scan/found").asInt(), source.at("/documents/total").asInt());
         int left = source.at("/scan/skipped").asInt() + source.path("failures").size();
-        int done = Math.min(found, source.at("/documents/searchable").asInt() + left);
+        // at the end nothing is left to do, also of what is no document, such as a feed
+        boolean over = source.path("state").asText().equals("idle");
+        int done = over
+                ? found
+                : Math.min(found, source.at("/documents/searchable").asInt() + left);
         int filled = found == 0 ? 0 : BAR * done / found;
         return String.format(
                 Locale.ROOT,
