@@ -565,9 +565,19 @@ class SourcesIT {
                 Map.entry("google_key", "AIza" + "m".repeat(35)),
                 Map.entry("stripe_key", "sk_live_" + "n4".repeat(12)),
                 Map.entry("huggingface_token", "hf_" + "o5".repeat(17)),
+                Map.entry("openrouter_key", "sk-or-v1-" + "q7".repeat(32)),
+                Map.entry("groq_key", "gsk_" + "r8".repeat(26)),
+                Map.entry("xai_key", "xai-" + "s9".repeat(40)),
+                Map.entry("npm_token", "npm_" + "t1".repeat(18)),
+                Map.entry("pypi_token", "pypi-AgEIcHlwaS5vcmc" + "u2".repeat(60)),
+                Map.entry("sendgrid_key", "SG." + "v3".repeat(11) + "." + "w4".repeat(21) + "w"),
+                Map.entry("webhook_secret", "whsec_" + "x5".repeat(16)),
+                Map.entry("vault_token", "hvs." + "y6".repeat(47)),
+                Map.entry("digitalocean_token", "dop_v1_" + "a7".repeat(32)),
+                Map.entry("basic_auth", "Authorization: Basic " + "z8".repeat(12)),
                 Map.entry("connection_password", "redis://:" + "p6".repeat(6) + "@cache:6379/0"));
-        StringBuilder text =
-                new StringBuilder("# Keyring\n\nThe keyring of Semlow: max_tokens=4096, tokens and format.\n");
+        StringBuilder text = new StringBuilder("# Keyring\n\nThe keyring of Semlow: max_tokens=4096, tokens and format,"
+                + " password: required, password=${DB_PASSWORD}.\n");
         secrets.forEach((kind, secret) -> text.append("\n## The lock ")
                 .append(kind)
                 .append("\n\n")
@@ -581,7 +591,10 @@ class SourcesIT {
         List<String> documents = values(Topics.DOCUMENTS).stream()
                 .filter(value -> value.contains("keyring of Semlow"))
                 .toList();
-        assertThat(documents).isNotEmpty().allMatch(value -> value.contains("max_tokens=4096, tokens and format"));
+        assertThat(documents)
+                .isNotEmpty()
+                .allMatch(value -> value.contains("max_tokens=4096, tokens and format,")
+                        && value.contains("password: required, password=${DB_PASSWORD}."));
         secrets.forEach((kind, secret) -> {
             String last = secret.substring(secret.indexOf('=') + 1)
                     .lines()
