@@ -422,6 +422,32 @@ class RetrievalIT {
         assertThat(local.seen().getLast().body().encode()).contains("charcoal from alder");
     }
 
+    /** The second time all that answers it was sent before; that is no gap in the knowledge. */
+    @Test
+    void shouldNotTakeForAGapWhatASessionWasSentBefore() throws Exception {
+        document("cooper.md", "# Cooper", "The cooper of Plau bends his staves over steam.", "\"metadata\":{}");
+        String question = "{\"session_id\":\"s-gap\",\"query\":\"What does the cooper of Plau bend his staves over?\"}";
+
+        JsonNode first = post("/context/multi_turn", question, 200);
+        assertThat(first.path("context").asText()).contains("over steam");
+        JsonNode second = post("/context/multi_turn", question, 200);
+        assertThat(second.path("context").asText()).doesNotContain("over steam");
+        recorded(second);
+        // gaps are counted in order: when this one is there, the one before it would be, too
+        post("/context/multi_turn", "{\"session_id\":\"s-other\",\"query\":\"zyx wvu tsr qpo?\"}", 200);
+
+        await(() -> gaps().contains("zyx wvu"));
+        assertThat(gaps()).doesNotContain("cooper of Plau");
+    }
+
+    private static String gaps() throws Exception {
+        return HTTP.send(
+                        HttpRequest.newBuilder(URI.create(standalone.url() + "/gaps"))
+                                .build(),
+                        HttpResponse.BodyHandlers.ofString())
+                .body();
+    }
+
     /** A document that somebody posted under many projects left no room for what else there is to say. */
     @Test
     void shouldGiveTheSameTextOneSlotAndTakeItFromWhomIsTrustedMost() throws Exception {
