@@ -9,11 +9,13 @@ import io.millrace.text.DocumentQuestion;
 import io.millrace.text.DocumentQuestion.QuestionException;
 import io.millrace.text.InjectionRisk;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
@@ -42,6 +44,11 @@ public final class Searcher {
     /** Context score from which a look-up by words alone is taken. */
     private static final double SURE = 0.70;
 
+    /** Cosine from which two passages are read to see whether their texts are the same: rounding is all that may part them. */
+    private static final double TWINS = 0.9999;
+
+    private static final List<String> TRUST = List.of("generated", "imported", "trusted");
+    private static final Pattern SPACE = Pattern.compile("\\s+");
     private static final int KEYWORD_WORDS = 3;
     private static final int TREE_WORDS = 8;
     private static final Pattern WORD = Pattern.compile("[a-zA-Z0-9_\\-]{2,}");
@@ -131,9 +138,15 @@ public final class Searcher {
      * @param mode what auto chose
      * @param hits best first; in tree mode what surrounds them follows
      * @param contextScore fitted probability that the hits answer the question, 0..1; unknown for rows of a catalog
+     * @param coveredScore what the context score would be if nothing had been excluded; empty when nothing was
      * @param degraded parts that did not work and were done without
      */
-    public record Result(String mode, List<Hit> hits, Optional<Double> contextScore, List<String> degraded) {
+    public record Result(
+            String mode,
+            List<Hit> hits,
+            Optional<Double> contextScore,
+            Optional<Double> coveredScore,
+            List<String> degraded) {
         public Result {
             hits = List.copyOf(hits);
             degraded = List.copyOf(degraded);
@@ -207,18 +220,65 @@ public final class Searcher {
                 options.catalog().orElseThrow(() -> new QuestionException("there is no database of documents to ask"));
         List<Hit> rows =
                 catalog.ask(DocumentQuestion.parse(request.text()), request.filter(), Math.min(100, request.limit()));
-        return new Result("sql", rows, Optional.empty(), List.of());
+        return new Result("sql", rows, Optional.empty(), Optional.empty(), List.of());
     }
 
     private Result search(Request request, String mode, float[] vector) {
         String ranking = mode.equals("tree") ? "hybrid" : mode;
         float[] searched = withRewordings(request.more().rewordings(), vector);
         List<Candidate> found = options.linkage().link(candidates(request, ranking, searched));
-        List<Ranked> ranked = Ranking.rank(found, ranking, options.aging(), System.currentTimeMillis());
+        List<Candidate> fresh = without(request.more().exclude(), found);
+        Map<String, Passage> passages = new HashMap<>();
+        List<Hit> hits = hits(request, ranking, fresh, passages);
+        List<String> degraded = new ArrayList<>();
+        hits = reranked(request, hits, mayBeRead(request, passages), degraded);
+        Optional<Double> covered = fresh.size() == found.size()
+                ? Optional.empty()
+                : Optional.of(score(request, hits(request, ranking, found, new HashMap<>())));
+        return new Result(
+                mode,
+                mode.equals("tree") ? surrounded(hits, request.more().exclude()) : hits,
+                Optional.of(score(request, hits)),
+                covered,
+                degraded);
+    }
+
+    private double score(Request request, List<Hit> hits) {
+        return hits.isEmpty() ? 0 : ContextScore.of(hits, coverage(request, hits));
+    }
+
+    /** The candidates that are not excluded, nor copies of one that is. */
+    private static List<Candidate> without(Set<String> exclude, List<Candidate> found) {
+        List<Candidate> excluded = found.stream()
+                .filter(each -> exclude.contains(each.passageId()))
+                .toList();
+        return excluded.isEmpty()
+                ? found
+                : found.stream()
+                        .filter(each -> !exclude.contains(each.passageId())
+                                && excluded.stream().noneMatch(other -> areTwins(other, each)))
+                        .toList();
+    }
+
+    /**
+     * Candidates as hits, best first, each text once.
+     *
+     * @param passages receives what was read
+     */
+    private List<Hit> hits(Request request, String ranking, List<Candidate> candidates, Map<String, Passage> passages) {
+        List<Ranked> ranked = Ranking.rank(candidates, ranking, options.aging(), System.currentTimeMillis());
         int most = options.reranker().isEmpty() ? request.limit() : Math.max(RERANKED, request.limit());
         List<Ranked> taken = Ranking.diverse(ranked, most, request.diversity());
-        Map<String, Passage> passages = index.load(
-                taken.stream().map(each -> each.candidate().passageId()).toList());
+        read(taken, passages);
+        if (repeats(ranked, taken, passages)) {
+            // rare, and only then all candidates are worth reading
+            read(ranked, passages);
+            taken = Ranking.diverse(once(ranked, passages), most, request.diversity());
+            passages.keySet()
+                    .retainAll(taken.stream()
+                            .map(each -> each.candidate().passageId())
+                            .toList());
+        }
         List<Hit> hits = new ArrayList<>();
         for (Ranked each : taken) {
             Passage passage = passages.get(each.candidate().passageId());
@@ -227,14 +287,61 @@ public final class Searcher {
                 hits.add(hit(passage, each, unit(ranking)));
             }
         }
-        List<String> degraded = new ArrayList<>();
-        hits = reranked(request, hits, mayBeRead(request, passages), degraded);
-        double score = hits.isEmpty() ? 0 : ContextScore.of(hits, coverage(request, hits));
-        return new Result(
-                mode,
-                mode.equals("tree") ? surrounded(hits, request.more().exclude()) : hits,
-                Optional.of(score),
-                degraded);
+        return hits;
+    }
+
+    private void read(List<Ranked> wanted, Map<String, Passage> passages) {
+        passages.putAll(index.load(wanted.stream()
+                .map(each -> each.candidate().passageId())
+                .filter(id -> !passages.containsKey(id))
+                .toList()));
+    }
+
+    /** Whether two of those taken have the same text, or one of them has it in common with a candidate that was not. */
+    private static boolean repeats(List<Ranked> ranked, List<Ranked> taken, Map<String, Passage> passages) {
+        Set<String> texts = new HashSet<>();
+        return !passages.values().stream()
+                        .map(passage -> plain(passage.getText()))
+                        .allMatch(texts::add)
+                || ranked.stream()
+                        .anyMatch(other ->
+                                taken.stream().anyMatch(each -> areTwins(each.candidate(), other.candidate())));
+    }
+
+    private static boolean areTwins(Candidate one, Candidate other) {
+        // most are told apart by their cosines to the question, which cost nothing
+        return !one.passageId().equals(other.passageId())
+                && Math.abs(Ranking.cosine(one) - Ranking.cosine(other)) < 0.001
+                && Vectors.cosine(one.vector(), other.vector()) >= TWINS;
+    }
+
+    private static String plain(String text) {
+        return SPACE.matcher(text.strip().toLowerCase(Locale.ROOT)).replaceAll(" ");
+    }
+
+    /** Of passages with the same text one, in the place of the first of them. */
+    private static List<Ranked> once(List<Ranked> ranked, Map<String, Passage> passages) {
+        Map<String, Ranked> byText = new LinkedHashMap<>();
+        for (Ranked each : ranked) {
+            Passage passage = passages.get(each.candidate().passageId());
+            if (passage != null && isHarmless(passage)) {
+                byText.merge(plain(passage.getText()), each, (first, next) -> {
+                    Passage kept = Objects.requireNonNull(
+                            passages.get(first.candidate().passageId()));
+                    return isPreferred(passage, kept)
+                            ? new Ranked(next.candidate(), first.score(), next.factor())
+                            : first;
+                });
+            }
+        }
+        return List.copyOf(byText.values());
+    }
+
+    /** The copy that may not leave the machine: that the text also stands elsewhere does not set it free. Else the more trusted one. */
+    private static boolean isPreferred(Passage passage, Passage kept) {
+        return passage.getLocalOnly() == kept.getLocalOnly()
+                ? TRUST.indexOf(passage.getTrust()) > TRUST.indexOf(kept.getTrust())
+                : passage.getLocalOnly();
     }
 
     /** Scanned again: the patterns may have grown since the document was taken. */
@@ -274,8 +381,8 @@ public final class Searcher {
     }
 
     private List<Candidate> candidates(Request request, String mode, float[] vector) {
-        Set<String> exclude = request.more().exclude();
-        int limit = Math.max(CANDIDATES, request.limit()) + exclude.size();
+        int limit =
+                Math.max(CANDIDATES, request.limit()) + request.more().exclude().size();
         Map<String, Double> terms = mode.equals("semantic")
                 ? Map.of()
                 : Terms.expanded(request.text(), request.more().rewordings());
@@ -285,7 +392,6 @@ public final class Searcher {
                 : index.candidates(new Question(near, terms, limit, request.filter()));
         return found.stream()
                 .filter(each -> each.bm25() != null || Ranking.cosine(each) >= request.minCosine())
-                .filter(each -> !exclude.contains(each.passageId()))
                 .map(each -> mode.equals("keyword") && vector.length > 0
                         ? new Candidate(
                                 each.passageId(),
@@ -332,7 +438,11 @@ public final class Searcher {
     /** The hits, then the passages before and after the first of them and those that open their documents. */
     private List<Hit> surrounded(List<Hit> hits, Set<String> exclude) {
         Map<String, Hit> tree = new LinkedHashMap<>();
-        hits.forEach(hit -> tree.putIfAbsent(hit.getPassageId(), hit));
+        Set<String> texts = new HashSet<>();
+        hits.forEach(hit -> {
+            tree.putIfAbsent(hit.getPassageId(), hit);
+            texts.add(plain(hit.getText()));
+        });
         for (Hit hit : hits.subList(0, Math.min(BRANCHES, hits.size()))) {
             List<Passage> around = new ArrayList<>(
                     index.section(hit.getDocumentId(), hit.getChunkIndex() - REACH, hit.getChunkIndex() + REACH));
@@ -340,7 +450,9 @@ public final class Searcher {
                 around.addAll(0, index.section(hit.getDocumentId(), 0, 0));
             }
             for (Passage passage : around) {
-                if (exclude.contains(passage.getPassageId()) || !isHarmless(passage)) {
+                if (exclude.contains(passage.getPassageId())
+                        || !isHarmless(passage)
+                        || !texts.add(plain(passage.getText()))) {
                     continue;
                 }
                 boolean opens = passage.getChunkIndex() == 0 && hit.getChunkIndex() > REACH;

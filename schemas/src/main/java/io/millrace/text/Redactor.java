@@ -9,8 +9,9 @@ import java.util.regex.Pattern;
  * Replaces secrets by {@code [REDACTED:kind]}.
  *
  * <p>The kinds are those of the predecessor (its section 3.10), with key lengths as they are issued today, and those it missed: Slack,
- * Google, Stripe, Hugging Face, any PEM private key, and passwords in connection strings. Names of settings such as
- * {@code max_tokens} are no secrets.
+ * Google, Stripe, Hugging Face, other providers of models and packages, any PEM or PGP private key, and passwords in connection
+ * strings. Names of settings such as {@code max_tokens} are no secrets, nor is what only says where a secret comes from:
+ * {@code ${DB_PASSWORD}}, {@code os.environ["KEY"]}, {@code <your-key>}.
  */
 public final class Redactor {
     /**
@@ -19,15 +20,51 @@ public final class Redactor {
      */
     private record Kind(String name, Pattern pattern, int group, List<String> hints) {}
 
+    private static final String KEY_NAME =
+            "(?:api[_-]?key|client[_-]?secret|(?:access|auth|refresh)[_-]?token|secret[_-]?key|app[_-]?secret)";
+    private static final String[] KEY_HINTS = {"key", "secret", "token"};
+
+    /**
+     * What stands where a secret would, and is none: variables, calls, paths into settings, masks, words that say what is expected.
+     * The value may end where a quotation mark or bracket follows.
+     */
+    private static final Pattern NO_SECRET = Pattern.compile(String.join(
+            "|",
+            // variables and templates of shells, YAML, Python, Windows
+            "\\$[{(].*",
+            "\\$(?:[A-Z_][A-Z0-9_]*|[a-z_]+)",
+            "\\{\\{.*|\\{\\w*\\}.*|<.*|%\\(.*|%\\w+%|!(?:secret|vault|Ref|Sub)\\b.*",
+            // names, calls, paths into settings, places
+            "[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+",
+            "[A-Za-z_][\\w.:]*\\(.*",
+            "(?:os|sys|process|env|environ|import\\.meta|config|cfg|settings|secrets?|vars?|local|data|self|this|args|options|opts|params"
+                    + "|props|credentials|context|ctx|request|req|user|System)(?:\\.\\w+)+\\W*",
+            "(?:/run/|/etc/|/var/|file:|vault:|op://|arn:).*",
+            // masks, and what is to be replaced
+            "\\*{3,}.*|\\.{3}.*|[xX]{4,}.*",
+            "(?i:(?:your|example|insert|enter|replace|change)[-_].*|.*[-_]here)",
+            "(?i:required|optional|mandatory|passwords?|passphrase|disabled|enabled|undefined|protected|encrypted|forgotten|prompted"
+                    + "|incorrect|unchanged|redacted|placeholder|secretstr|securestring)\\W*"));
+
     private static final List<Kind> KINDS = List.of(
             kind(
                     "private_key",
-                    "-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----[\\s\\S]{0,16384}?(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----|\\z)",
+                    "-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[\\s\\S]{0,16384}?(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\\z)",
                     "-----begin "),
             kind("anthropic_key", "\\bsk-ant-[A-Za-z0-9_-]{16,}", "sk-ant-"),
             // the seed's own example, sk-proj-abcdef123456, has 12 characters after the prefix
             kind("api_key", "\\bsk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{12,}", "sk-"),
             kind("api_key", "\\bsk-[A-Za-z0-9]{20,}\\b", "sk-"),
+            kind("openrouter_key", "\\bsk-or-v1-[0-9A-Za-z]{32,}", "sk-or-v1-"),
+            kind("groq_key", "\\bgsk_[A-Za-z0-9]{32,}\\b", "gsk_"),
+            kind("xai_key", "\\bxai-[A-Za-z0-9]{32,}\\b", "xai-"),
+            kind("npm_token", "\\bnpm_[A-Za-z0-9]{36,}\\b", "npm_"),
+            // a serialized macaroon, whose first bytes are always these
+            kind("pypi_token", "\\bpypi-AgE[A-Za-z0-9_-]{32,}", "pypi-age"),
+            kind("sendgrid_key", "\\bSG\\.[A-Za-z0-9_-]{16,32}\\.[A-Za-z0-9_-]{32,64}", "sg."),
+            kind("webhook_secret", "\\bwhsec_[A-Za-z0-9+/]{24,}={0,2}", "whsec_"),
+            kind("vault_token", "\\bhv[sbr]\\.[A-Za-z0-9_-]{24,}", "hvs.", "hvb.", "hvr."),
+            kind("digitalocean_token", "\\bdo[opr]_v1_[0-9a-f]{40,}\\b", "_v1_"),
             kind("stripe_key", "\\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}\\b", "k_"),
             kind("aws_access_key", "\\b(?:AKIA|ASIA)[0-9A-Z]{16}\\b", "akia", "asia"),
             value("aws_secret_key", "(?i)secret_?access_?key[\"']?\\s*[=:]\\s*[\"']?([A-Za-z0-9/+]{40})", "secret"),
@@ -56,6 +93,17 @@ public final class Redactor {
             kind("huggingface_token", "\\bhf_[A-Za-z0-9]{30,}\\b", "hf_"),
             kind("jwt", "\\beyJ[A-Za-z0-9_-]{8,}\\.eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{8,}", "eyj"),
             value("bearer_token", "(?i)\\bBearer\\s+([A-Za-z0-9._~+/=-]{20,})", "bearer"),
+            value(
+                    "basic_auth",
+                    "(?i)\\bAuthorization[\"']?\\s*[=:]\\s*[\"']?Basic\\s+([A-Za-z0-9+/]{8,}={0,2})",
+                    "basic"),
+            // quoted: any constant
+            value("api_key", "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*[\"']([^\\s\"'\\[]{12,512})[\"']", KEY_HINTS),
+            // not quoted: prose and names of things have no digits
+            value(
+                    "api_key",
+                    "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*(?=[A-Za-z_/+.~=-]{0,64}[0-9])([A-Za-z0-9_/+.~=-]{12,512})",
+                    KEY_HINTS),
             // Redis has no user: redis://:secret@host
             value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]{0,64}:([^\\s:/@]{3,128})@", "://"),
             value("connection_password", "(?i)\\b(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})", "key="),
@@ -83,13 +131,18 @@ public final class Redactor {
             StringBuilder out = new StringBuilder(result.length());
             int end = 0;
             do {
+                if (kind.group > 0
+                        && NO_SECRET.matcher(matcher.group(kind.group)).matches()) {
+                    continue;
+                }
                 out.append(result, end, matcher.start(kind.group))
                         .append("[REDACTED:")
                         .append(kind.name)
                         .append(']');
                 end = matcher.end(kind.group);
             } while (matcher.find());
-            result = out.append(result, end, result.length()).toString();
+            result =
+                    end == 0 ? result : out.append(result, end, result.length()).toString();
         }
         return result;
     }

@@ -36,7 +36,14 @@ class RedactorTest {
         "xapp-1-aaaaaaaaaa, slack_token",
         "https://hooks.slack.com/services/T00000000/B00000000/aaaaaaaa, slack_token",
         "GOCSPX-aaaaaaaaaaaaaaaaaaaaaaaa, google_key",
-        "Authorization: Bearer abcdefghijklmnopqrstuvwx, bearer_token"
+        "Authorization: Bearer abcdefghijklmnopqrstuvwx, bearer_token",
+        "Authorization: Basic YWxhZGRpbjpvcGVuc2VzYW1l, basic_auth",
+        "client_secret: 8f3a2b1c9d7e6f5a4b3c, api_key",
+        "api_key = \"abcdefghijklmnopqrst\", api_key",
+        "x-api-key: 8f3a2b1c9d7e6f5a4b3c, api_key",
+        "https://host/page?access_token=8f3a2b1c9d7e6f5a, api_key",
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----aa-----END PGP PRIVATE KEY BLOCK-----, private_key",
+        "password=$ecr3tpassw0rd, password"
     })
     void shouldReplaceSecretsByTheirKind(String text, String kind) {
         assertThat(Redactor.redact("before " + text + " after"))
@@ -45,9 +52,46 @@ class RedactorTest {
                 .endsWith(" after");
     }
 
+    /** Prefix and length as their makers issue them. */
+    @ParameterizedTest
+    @CsvSource({
+        "sk-or-v1-, 64, openrouter_key",
+        "gsk_, 52, groq_key",
+        "xai-, 80, xai_key",
+        "hf_, 34, huggingface_token",
+        "npm_, 36, npm_token",
+        "pypi-AgEIcHlwaS5vcmc, 150, pypi_token",
+        "SG.aaaaaaaaaaaaaaaaaaaaaa., 43, sendgrid_key",
+        "whsec_, 32, webhook_secret",
+        "hvs., 95, vault_token",
+        "dop_v1_, 64, digitalocean_token"
+    })
+    void shouldKnowTheKeysOfManyMakers(String prefix, int length, String kind) {
+        String key = prefix + "a1".repeat(length).substring(0, length);
+
+        assertThat(Redactor.redact("the key is " + key + ", keep it"))
+                .isEqualTo("the key is [REDACTED:" + kind + "], keep it");
+    }
+
     @ParameterizedTest
     @ValueSource(
             strings = {
+                "password: required",
+                "password=${DB_PASSWORD}",
+                "password=$DB_PASSWORD_FILE",
+                "password: os.environ[\"DB_PASSWORD\"]",
+                "password = os.getenv(\"DB_PASSWORD\")",
+                "password: process.env.DB_PASSWORD,",
+                "password: DB_PASSWORD",
+                "password: {{ vault_password }}",
+                "password: <your-password>",
+                "password=********",
+                "postgres://me:${DB_PASSWORD}@db/x",
+                "api_key = \"your-api-key-here\"",
+                "api_key=os.environ[\"OPENAI_API_KEY\"]",
+                "api_key: the key of the provider",
+                "client_secret: ${CLIENT_SECRET_2}",
+                "max_tokens=4096000000000000",
                 "max_tokens: 4096",
                 "the tokens of a password manager",
                 "passwordFile = config.age.secrets.db.path;",

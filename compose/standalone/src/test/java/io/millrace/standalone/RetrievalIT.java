@@ -179,16 +179,17 @@ class RetrievalIT {
 
     @Test
     void shouldPutTheOlderOfTwoLast() throws Exception {
-        String text = "The heron ferry crosses at dawn and at dusk.";
+        // not quite the same: of the same text only one is found
+        String text = "The heron ferry crosses at dawn and at dusk";
         document(
                 "old.md",
                 "# Heron ferry",
-                text,
+                text + ".",
                 "\"metadata\":{\"ingested_at\":\"" + Instant.now().minus(Duration.ofDays(200)) + "\"}");
         document(
                 "middle.md",
                 "# Heron ferry",
-                text,
+                text + "…",
                 "\"metadata\":{\"ingested_at\":\"" + Instant.now().minus(Duration.ofDays(100)) + "\"}");
         document("young.md", "# Heron ferry", text, "\"metadata\":{}");
 
@@ -419,6 +420,56 @@ class RetrievalIT {
                 "{\"query\":\"And again: what does the forge of the upper mill heat iron with?\",\"session_id\":\"s-1\",\"generate_response\":true}");
         assertThat(answer.at("/results/session_turn").asInt()).isEqualTo(3);
         assertThat(local.seen().getLast().body().encode()).contains("charcoal from alder");
+    }
+
+    /** The second time all that answers it was sent before; that is no gap in the knowledge. */
+    @Test
+    void shouldNotTakeForAGapWhatASessionWasSentBefore() throws Exception {
+        document("cooper.md", "# Cooper", "The cooper of Plau bends his staves over steam.", "\"metadata\":{}");
+        String question = "{\"session_id\":\"s-gap\",\"query\":\"What does the cooper of Plau bend his staves over?\"}";
+
+        JsonNode first = post("/context/multi_turn", question, 200);
+        assertThat(first.path("context").asText()).contains("over steam");
+        JsonNode second = post("/context/multi_turn", question, 200);
+        assertThat(second.path("context").asText()).doesNotContain("over steam");
+        recorded(second);
+        // gaps are counted in order: when this one is there, the one before it would be, too
+        post("/context/multi_turn", "{\"session_id\":\"s-other\",\"query\":\"zyx wvu tsr qpo?\"}", 200);
+
+        await(() -> gaps().contains("zyx wvu"));
+        assertThat(gaps()).doesNotContain("cooper of Plau");
+    }
+
+    private static String gaps() throws Exception {
+        return HTTP.send(
+                        HttpRequest.newBuilder(URI.create(standalone.url() + "/gaps"))
+                                .build(),
+                        HttpResponse.BodyHandlers.ofString())
+                .body();
+    }
+
+    /** A document that somebody posted under many projects left no room for what else there is to say. */
+    @Test
+    void shouldGiveTheSameTextOneSlotAndTakeItFromWhomIsTrustedMost() throws Exception {
+        for (int i = 0; i < 6; i++) {
+            document(
+                    "sawyer.md",
+                    "# Sawyer",
+                    "The sawyer of Malchow saws oak with the gang saw.",
+                    "\"project\":\"sawyers-" + i + "\",\"source_trust_level\":\"" + (i == 4 ? "trusted" : "imported")
+                            + "\"");
+        }
+        document("saw.md", "# Gang saw", "The gang saw of Malchow has eleven blades.", "\"metadata\":{}");
+        String question = "What does the sawyer of Malchow saw with the gang saw?";
+
+        JsonNode found = search("{\"query\":\"" + question + "\",\"mode\":\"hybrid\",\"limit\":5}");
+
+        assertThat(paths(found)).containsOnlyOnce("sawyer.md").contains("saw.md");
+        assertThat(found.at("/results/0/payload/source").asText()).isEqualTo("sawyers-4");
+        query("{\"query\":\"" + question + "\",\"generate_response\":true}");
+        assertThat(local.seen().getLast().body().encode())
+                .containsOnlyOnce("saws oak with the gang saw")
+                .contains("eleven blades");
     }
 
     /** What was searched for is text of the query, too: kept without secrets, or not at all. */

@@ -581,9 +581,19 @@ class SourcesIT {
                 Map.entry("google_key", "AIza" + "m".repeat(35)),
                 Map.entry("stripe_key", "sk_live_" + "n4".repeat(12)),
                 Map.entry("huggingface_token", "hf_" + "o5".repeat(17)),
+                Map.entry("openrouter_key", "sk-or-v1-" + "q7".repeat(32)),
+                Map.entry("groq_key", "gsk_" + "r8".repeat(26)),
+                Map.entry("xai_key", "xai-" + "s9".repeat(40)),
+                Map.entry("npm_token", "npm_" + "t1".repeat(18)),
+                Map.entry("pypi_token", "pypi-AgEIcHlwaS5vcmc" + "u2".repeat(60)),
+                Map.entry("sendgrid_key", "SG." + "v3".repeat(11) + "." + "w4".repeat(21) + "w"),
+                Map.entry("webhook_secret", "whsec_" + "x5".repeat(16)),
+                Map.entry("vault_token", "hvs." + "y6".repeat(47)),
+                Map.entry("digitalocean_token", "dop_v1_" + "a7".repeat(32)),
+                Map.entry("basic_auth", "Authorization: Basic " + "z8".repeat(12)),
                 Map.entry("connection_password", "redis://:" + "p6".repeat(6) + "@cache:6379/0"));
-        StringBuilder text =
-                new StringBuilder("# Keyring\n\nThe keyring of Semlow: max_tokens=4096, tokens and format.\n");
+        StringBuilder text = new StringBuilder("# Keyring\n\nThe keyring of Semlow: max_tokens=4096, tokens and format,"
+                + " password: required, password=${DB_PASSWORD}.\n");
         secrets.forEach((kind, secret) -> text.append("\n## The lock ")
                 .append(kind)
                 .append("\n\n")
@@ -597,7 +607,10 @@ class SourcesIT {
         List<String> documents = values(Topics.DOCUMENTS).stream()
                 .filter(value -> value.contains("keyring of Semlow"))
                 .toList();
-        assertThat(documents).isNotEmpty().allMatch(value -> value.contains("max_tokens=4096, tokens and format"));
+        assertThat(documents)
+                .isNotEmpty()
+                .allMatch(value -> value.contains("max_tokens=4096, tokens and format,")
+                        && value.contains("password: required, password=${DB_PASSWORD}."));
         secrets.forEach((kind, secret) -> {
             String last = secret.substring(secret.indexOf('=') + 1)
                     .lines()
@@ -610,6 +623,78 @@ class SourcesIT {
         });
         assertThat(text("keyring of Semlow max_tokens")).contains("max_tokens=4096");
         run("remove", "keyring");
+    }
+
+    @Test
+    void shouldRedactSecretsInPathsAndKnowTheDocumentsByTheirOwn() throws Exception {
+        String first = "dir/sk-" + "proj-aaaabbbbcccc1111.md";
+        String second = "dir/sk-" + "proj-ddddeeeeffff2222.md";
+        String third = "http://bob:pa55" + "w0rdXX@host/locks?access_" + "token=3333gggghhhh4444";
+        for (String path : List.of(first, second, third)) {
+            post(
+                    "/documents?wait=true",
+                    JSON.createObjectNode()
+                            .put("project", "locks")
+                            .put("relative_path", path)
+                            .put("source_url", path)
+                            .put(
+                                    "content",
+                                    "The lock of Dömitz, number " + path.length() + path.charAt(14)
+                                            + ", has oak gates.")
+                            .toString());
+        }
+
+        await(() -> sql("SELECT count(*) FROM documents WHERE source = 'locks'").equals("3"));
+        assertThat(sql("SELECT count(DISTINCT path) FROM documents WHERE source = 'locks'"))
+                .as("two are shown alike, and are two")
+                .isEqualTo("2");
+        String listed = HTTP.send(
+                        HttpRequest.newBuilder(URI.create(standalone.url() + "/documents?project=locks"))
+                                .build(),
+                        HttpResponse.BodyHandlers.ofString())
+                .body();
+        String searched = post("/search", "{\"query\":\"lock of Dömitz oak gates\",\"limit\":10}");
+        String answered =
+                post("/query", "{\"query\":\"Which gates has the lock of Dömitz?\",\"generate_response\":true}");
+        assertThat(searched).contains("dir/[REDACTED:api_key].md").contains("bob:[REDACTED:connection_password]@host");
+        for (String secret : List.of("aaaabbbbcccc1111", "ddddeeeeffff2222", "w0rdXX", "3333gggghhhh4444")) {
+            assertThat(List.of(listed, searched, answered)).as(secret).noneMatch(text -> text.contains(secret));
+            for (Topic<?> topic : List.of(Topics.DOCUMENTS, Topics.PASSAGES)) {
+                assertThat(values(topic)).as(secret).noneMatch(value -> value.contains(secret));
+            }
+            assertThat(sql("SELECT count(*) FROM documents WHERE documents::text LIKE '%" + secret + "%'"))
+                    .isEqualTo("0");
+        }
+
+        HTTP.send(
+                HttpRequest.newBuilder(URI.create(standalone.url() + "/documents?project=locks&wait=true&relative_path="
+                                + java.net.URLEncoder.encode(first, StandardCharsets.UTF_8)))
+                        .DELETE()
+                        .build(),
+                HttpResponse.BodyHandlers.discarding());
+
+        await(() -> sql("SELECT count(*) FROM documents WHERE source = 'locks'").equals("2"));
+        assertThat(sql("SELECT count(*) FROM documents WHERE source = 'locks' AND path LIKE 'dir/%'"))
+                .isEqualTo("1");
+    }
+
+    @Test
+    void shouldRedactPathsOfASourceAndStillKnowWhatIsGone() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("quay"));
+        String name = "sk-" + "proj-iiiijjjjkkkk5555.md";
+        Files.writeString(docs.resolve(name), "# Quay\n\nThe quay of Waren has nine bollards.\n");
+        Files.writeString(docs.resolve("plain.md"), "# Crane\n\nThe crane of Waren lifts two tons.\n");
+        assertThat(run("add", "quay", docs.toString()).code()).isZero();
+        assertThat(found("quay of Waren nine bollards")).contains("[REDACTED:api_key].md");
+
+        // all that the source has is said once more: what it has stays
+        assertThat(run("sync", "quay").code()).isZero();
+        assertThat(found("quay of Waren nine bollards")).contains("[REDACTED:api_key].md");
+        Files.delete(docs.resolve(name));
+
+        await(() -> !found("quay of Waren nine bollards").contains("[REDACTED:api_key].md"));
+        assertThat(found("crane of Waren lifts two tons")).contains("plain.md");
+        run("remove", "quay");
     }
 
     /** As when the list of phrases grew after a document was taken. */

@@ -1,6 +1,8 @@
 package io.millrace.knowledge.meaning;
 
 import io.millrace.knowledge.Vectors;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -27,12 +29,18 @@ final class PairFeatures {
     private static final Set<String> COMPARISON = Set.of(
             "best better worst worse most least more less bigger smaller higher lower cheaper cheapest fastest largest biggest top good bad first last max min maximum minimum before after only without"
                     .split(" "));
-    private static final Map<String, String> OPPOSITES = opposites(
-            "best worst better worse good bad more less most least max min maximum minimum before after increase decrease"
+    private static final Map<String, Set<String>> OPPOSITES = opposites(
+            "best worst better worse good bad more less more fewer less greater most least most fewest max min maximum minimum before after"
+                    + " earlier later early late increase decrease raise lower rise fall over under above below over below above under"
+                    + " inside outside upper lower higher lower highest lowest bigger smaller larger smaller biggest smallest largest"
+                    + " smallest longer shorter taller shorter older younger faster slower fastest slowest cheaper pricier cheapest"
+                    + " priciest stronger weaker easier harder"
                     + " buy sell male female men women man woman boy girl boys girls start stop enable disable add remove"
                     + " install uninstall open close lose gain advantages disadvantages pros cons win lost first last"
                     + " left right up down old new cheap expensive high low hot cold black white import export upload download"
                     + " encrypt decrypt create delete include exclude public private input output");
+    /** What makes the opposite of a word that goes on with it. */
+    private static final List<String> PREFIXES = List.of("un", "in", "im", "il", "ir", "dis", "non", "de");
     /** Between two words that may as well be the other way round. */
     private static final Set<String> EVEN = Set.of("and", "or", "vs", "versus", "the", "a", "an");
 
@@ -165,8 +173,8 @@ final class PairFeatures {
     }
 
     /**
-     * What no likeness makes up for: other numbers, other code, opposites, or two words that changed places ("petrol in a diesel
-     * engine"). Such pairs are too rare among labelled ones for weights to learn how much they say. Far apart is different too.
+     * What no likeness makes up for: other numbers, other code, opposites, a "not" that is all the difference, or two words that changed
+     * places ("petrol in a diesel engine"). Such pairs are too rare among labelled ones for weights to learn how much they say. Far apart is different too.
      */
     static boolean conflict(Question a, Question b) {
         return a.cosine(b) < LEAST_COSINE
@@ -174,7 +182,41 @@ final class PairFeatures {
                 || (!a.code.isEmpty() && !b.code.isEmpty() && !a.code.equals(b.code))
                 || opposed(a.wordSet, b.wordSet)
                 || opposed(b.wordSet, a.wordSet)
+                || denied(a, b)
                 || changedPlaces(a.stems, b.stems);
+    }
+
+    /**
+     * Whether one says no where the other says yes, of the same thing: by a word ("should I not grease it") or a prefix ("unsafe"), and
+     * not by both, as in "not able" and "unable". Where other words differ too, one may ask for the cause of what the other wants:
+     * that is for the weights to say.
+     */
+    private static boolean denied(Question a, Question b) {
+        Set<String> onlyA = only(a.content, b.content);
+        Set<String> onlyB = only(b.content, a.content);
+        boolean prefixed =
+                onlyA.size() == 1 && onlyB.size() == 1 && (isPrefixed(onlyA, onlyB) || isPrefixed(onlyB, onlyA));
+        boolean negated = isNegated(a) != isNegated(b);
+        return prefixed ? !negated : negated && onlyA.isEmpty() && onlyB.isEmpty();
+    }
+
+    /** Of "can't" the words are "can" and "t". */
+    private static boolean isNegated(Question question) {
+        return question.wordSet.contains("t") || has(question.wordSet, NEGATION);
+    }
+
+    /** Content words of one that the other has not; without words that deny. */
+    private static Set<String> only(Set<String> of, Set<String> from) {
+        Set<String> only = new HashSet<>(of);
+        only.removeAll(from);
+        only.removeAll(NEGATION);
+        return only;
+    }
+
+    private static boolean isPrefixed(Set<String> longer, Set<String> plain) {
+        String word = longer.iterator().next();
+        String stem = plain.iterator().next();
+        return stem.length() >= 3 && PREFIXES.stream().anyMatch(prefix -> word.equals(prefix + stem));
     }
 
     /** Whether two words stand in each other's place and all else is as it was; "A and B" may be turned round, and neighbours too. */
@@ -265,22 +307,23 @@ final class PairFeatures {
 
     private static boolean opposed(Set<String> a, Set<String> b) {
         for (String word : a) {
-            String opposite = OPPOSITES.get(word);
-            if (opposite != null && b.contains(opposite) && !(b.contains(word) && a.contains(opposite))) {
-                return true;
+            for (String opposite : OPPOSITES.getOrDefault(word, Set.of())) {
+                if (b.contains(opposite) && !(b.contains(word) && a.contains(opposite))) {
+                    return true;
+                }
             }
         }
         return false;
     }
 
-    private static Map<String, String> opposites(String pairs) {
+    private static Map<String, Set<String>> opposites(String pairs) {
         String[] words = pairs.split(" ", -1);
-        Map<String, String> both = new java.util.HashMap<>();
+        Map<String, Set<String>> both = new HashMap<>();
         for (int i = 0; i + 1 < words.length; i += 2) {
-            both.put(words[i], words[i + 1]);
-            both.put(words[i + 1], words[i]);
+            both.computeIfAbsent(words[i], word -> new HashSet<>()).add(words[i + 1]);
+            both.computeIfAbsent(words[i + 1], word -> new HashSet<>()).add(words[i]);
         }
-        return Map.copyOf(both);
+        return both;
     }
 
     private static int kind(Question question) {

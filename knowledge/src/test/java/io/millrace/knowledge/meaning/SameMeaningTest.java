@@ -62,10 +62,32 @@ class SameMeaningTest {
                 "What happens if petrol is used in a diesel engine? | What happens if diesel is used in a petrol engine?",
                 "How do I install nginx 1.24 on NixOS? | How do I install nginx 1.26 on NixOS?",
                 "How do I enable the firewall? | How do I disable the firewall?",
-                "What is the meaning of --dry-run in git? | What is the meaning of --no-run in git?"
+                "What is the meaning of --dry-run in git? | What is the meaning of --no-run in git?",
+                "What is the best phone under 500 dollars? | What is the best phone over 500 dollars?",
+                "Which lakes lie above sea level? | Which lakes lie below sea level?",
+                "Do I need to pay taxes if I live abroad? | Do I not need to pay taxes if I live abroad?",
+                "Is it safe to eat raw eggs? | Is it unsafe to eat raw eggs?",
+                "Should I grease the baking tin? | Should I not grease the baking tin?",
+                "Why can I see who viewed my profile? | Why can't I see who viewed my profile?",
+                "How do I drink coffee with sugar? | How do I drink coffee without sugar?",
+                "Are higher taxes better for growth? | Are lower taxes better for growth?"
             })
     void shouldNotServeWhatDiffersInOneThingThatMatters(String a, String b) {
         assertThat(probability(a, b)).isLessThan(shipped.threshold(0.02));
+    }
+
+    /** A rule that saw a contradiction here would keep answers from whom they are for. */
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "Why am I not able to log in? | Why am I unable to log in?",
+                "Why is my phone not charging? | Why has my phone stopped charging?",
+                "How do I get over a break up? | How do I get over a breakup?",
+                "Is it unsafe to eat raw eggs? | Is it unsafe to eat eggs raw?"
+            })
+    void shouldLeaveToTheWeightsWhatNoRuleSettles(String a, String b) {
+        assertThat(SameMeaning.differ(question(a), question(b))).isFalse();
     }
 
     @Test

@@ -26,6 +26,7 @@ import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /**
  * Raw documents in, documents out: text taken out of files and pages, ids, titles, invisible characters stripped, secrets redacted,
@@ -89,25 +90,30 @@ public final class Normalizer implements Service {
         if (raw.getReport() != null) {
             book.report(raw.getSource(), raw.getReport());
         } else if (raw.getManifest() != null) {
-            keepOnly(raw.getSource(), Set.copyOf(raw.getManifest()));
+            keepOnly(raw, raw.getManifest());
         } else if (raw.getDeleted()) {
-            book.well(raw.getSource(), raw.getPath());
+            book.well(raw.getSource(), clean(raw.getPath()));
             delete(documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath()));
         } else {
             try {
                 write(document(raw));
-                book.well(raw.getSource(), raw.getPath());
+                book.well(raw.getSource(), clean(raw.getPath()));
             } catch (UnreadableException e) {
-                book.failed(raw.getSource(), raw.getPath(), String.valueOf(e.getMessage()));
+                book.failed(raw.getSource(), clean(raw.getPath()), String.valueOf(e.getMessage()));
                 bury(record, String.valueOf(e.getMessage()));
             }
         }
     }
 
-    private void keepOnly(String source, Set<String> paths) throws ExecutionException, InterruptedException {
-        for (Map.Entry<String, String> document : documents.of(source).entrySet()) {
-            if (!paths.contains(document.getValue())) {
-                delete(document.getKey());
+    /** By ids: the paths on the log are redacted, and not what the source calls them. */
+    private void keepOnly(RawDocument manifest, List<String> paths) throws ExecutionException, InterruptedException {
+        String source = manifest.getSource();
+        Set<String> kept = paths.stream()
+                .map(path -> documentId(manifest.getEnvelope().getTenant(), source, path))
+                .collect(Collectors.toSet());
+        for (String id : documents.of(source).keySet()) {
+            if (!kept.contains(id)) {
+                delete(id);
             }
         }
     }
@@ -139,7 +145,7 @@ public final class Normalizer implements Service {
                 .setTopic(log.settings().name(record.topic()))
                 .setPartition(record.partition())
                 .setOffset(record.offset())
-                .setRecordKey(ByteBuffer.wrap(record.key().getBytes(StandardCharsets.UTF_8)))
+                .setRecordKey(ByteBuffer.wrap(clean(record.key()).getBytes(StandardCharsets.UTF_8)))
                 .setStep(STEP)
                 .setError(reason)
                 .build();
@@ -175,10 +181,11 @@ public final class Normalizer implements Service {
         if (content.length() > Extractor.MAX_CHARS) {
             throw new UnreadableException("holds more than " + Extractor.MAX_CHARS + " characters of text");
         }
-        String title = title(raw, page, content);
+        String path = clean(raw.getPath());
+        String title = title(raw, page, content, path);
         double risk = InjectionRisk.of(title + "\n" + content);
         Map<String, String> metadata = new TreeMap<>();
-        raw.getMetadata().forEach((key, value) -> metadata.put(key, clean(value)));
+        raw.getMetadata().forEach((key, value) -> metadata.put(clean(key), clean(value)));
         Languages.of(raw.getPath()).ifPresent(language -> metadata.putIfAbsent("language", language));
         Document.Builder document = Document.newBuilder()
                 .setEnvelope(Envelope.newBuilder(raw.getEnvelope())
@@ -186,15 +193,15 @@ public final class Normalizer implements Service {
                         .build())
                 .setDocumentId(documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath()))
                 .setSource(raw.getSource())
-                .setPath(raw.getPath())
+                .setPath(path)
                 .setTitle(title)
                 .setCollection(raw.getCollection())
                 .setContent(content)
                 .setContentType(raw.getContentType())
                 .setTrust(raw.getTrust())
-                .setTags(raw.getTags())
+                .setTags(raw.getTags().stream().map(Normalizer::clean).toList())
                 .setMetadata(metadata)
-                .setSourceUrl(raw.getSourceUrl())
+                .setSourceUrl(clean(raw.getSourceUrl()))
                 .setModifiedAt(raw.getModifiedAt())
                 .setInjectionRisk(risk)
                 .setQuarantined(risk >= InjectionRisk.QUARANTINE)
@@ -206,7 +213,7 @@ public final class Normalizer implements Service {
         return Redactor.redact(Sanitizer.sanitize(text));
     }
 
-    private static String title(RawDocument raw, HtmlText.Page page, String content) {
+    private static String title(RawDocument raw, HtmlText.Page page, String content, String path) {
         if (!raw.getTitle().isBlank()) {
             return clean(raw.getTitle());
         }
@@ -214,12 +221,14 @@ public final class Normalizer implements Service {
         if (heading.find()) {
             return heading.group(1);
         }
-        return page.title().isBlank()
-                ? raw.getPath().substring(raw.getPath().lastIndexOf('/') + 1)
-                : clean(page.title());
+        return page.title().isBlank() ? path.substring(path.lastIndexOf('/') + 1) : clean(page.title());
     }
 
-    /** The id of a document: the same content from the same place is the same document. */
+    /**
+     * The id of a document: the same content from the same place is the same document.
+     *
+     * @param path as its source calls it, not redacted: two that are redacted to the same text are two documents
+     */
     public static String documentId(String tenant, String source, String path) {
         return Ids.content(tenant, source, path);
     }
@@ -230,6 +239,7 @@ public final class Normalizer implements Service {
         return Ids.checksum(String.join(
                 "\n",
                 document.getCollection(),
+                document.getPath(),
                 document.getTitle(),
                 document.getTrust(),
                 document.getSourceUrl(),

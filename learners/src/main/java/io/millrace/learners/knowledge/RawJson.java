@@ -11,6 +11,7 @@ import io.millrace.log.UndecodableException;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.RawDocument;
 import io.millrace.schema.SourceReport;
+import io.millrace.text.Redactor;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -115,10 +116,12 @@ final class RawJson {
         Map<String, String> skips = new HashMap<>();
         json.path("skips")
                 .properties()
-                .forEach(entry -> skips.put(entry.getKey(), entry.getValue().asText()));
+                .forEach(entry -> skips.put(
+                        Redactor.redact(entry.getKey()),
+                        Redactor.redact(entry.getValue().asText())));
         return SourceReport.newBuilder()
                 .setState(json.path("state").asText(""))
-                .setError(json.path("error").asText(""))
+                .setError(Redactor.redact(json.path("error").asText("")))
                 .setFound(json.path("found").asInt())
                 .setSent(json.path("sent").asInt())
                 .setDeleted(json.path("deleted").asInt())

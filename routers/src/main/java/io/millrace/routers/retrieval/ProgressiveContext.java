@@ -94,7 +94,8 @@ final class ProgressiveContext {
         // where the client chose how to search, that is how it is searched
         if (add && score < CONFIDENT && query.getRetrieval().equals(AUTO)) {
             Searcher.Result wider = search.in(collections, "tree", rewordings);
-            found = new Searcher.Result(wider.mode(), wider.hits(), found.contextScore(), List.of());
+            found = new Searcher.Result(
+                    wider.mode(), wider.hits(), found.contextScore(), found.coveredScore(), List.of());
             degraded.addAll(wider.degraded());
             rounds++;
         }
@@ -102,6 +103,7 @@ final class ProgressiveContext {
                 found.mode(),
                 found.hits(),
                 found.contextScore(),
+                found.coveredScore(),
                 degraded.stream().distinct().toList());
         List<String> queries = new ArrayList<>();
         if (!text.equals(query.getText())) {

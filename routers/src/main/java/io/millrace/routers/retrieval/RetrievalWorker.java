@@ -273,6 +273,7 @@ public final class RetrievalWorker implements Service {
                 .setMode(found.mode())
                 .setHits(found.hits())
                 .setContextScore(found.contextScore().orElse(null))
+                .setCoveredScore(found.coveredScore().orElse(null))
                 .setScoreModel(ContextScore.VERSION)
                 .setEmbedding(Vectors.toBytes(vector))
                 .setEmbeddingModel(searcher.embedder().fingerprint())

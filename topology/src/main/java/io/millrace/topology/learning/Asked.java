@@ -40,6 +40,10 @@ final class Asked extends ContextualProcessor<String, byte[], String, byte[]> {
             return;
         }
         Double score = retrieval.getContextScore();
+        if (score != null && retrieval.getCoveredScore() != null) {
+            // known, and with the client already
+            score = Math.max(score, retrieval.getCoveredScore());
+        }
         Query query = retrieval.getQuery();
         String text = query.getText().strip();
         if (score == null || retrieval.getEnvelope().getSynthetic() || !query.getStore() || text.isEmpty()) {

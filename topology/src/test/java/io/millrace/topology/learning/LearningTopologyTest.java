@@ -102,6 +102,24 @@ class LearningTopologyTest {
         assertThat(gaps.isEmpty()).isTrue();
     }
 
+    /** Asked twice in a session, a question finds little the second time: what answers it was sent before. */
+    @Test
+    void shouldTakeForKnownWhatTheClientHasAlready() {
+        send(
+                Retrieval.newBuilder(retrieval("How do I oil the mill?", 0.04, false, true))
+                        .setCoveredScore(0.9)
+                        .build(),
+                MONDAY);
+        assertThat(gaps.isEmpty()).isTrue();
+
+        send(
+                Retrieval.newBuilder(retrieval("How do I oil the moon?", 0.04, false, true))
+                        .setCoveredScore(0.1)
+                        .build(),
+                MONDAY);
+        assertThat(written().getFirst().getContextScore()).isEqualTo(0.1);
+    }
+
     @Test
     void shouldForgetAGapWhenItIsCoveredAtLast() {
         ask("What is a leat?", 0.2, MONDAY);

@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.learners.knowledge;
+
+import org.jspecify.annotations.NullMarked;
