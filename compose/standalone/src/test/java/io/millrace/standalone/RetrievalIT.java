@@ -465,7 +465,7 @@ class RetrievalIT {
         JsonNode found = search("{\"query\":\"" + question + "\",\"mode\":\"hybrid\",\"limit\":5}");
 
         assertThat(paths(found)).containsOnlyOnce("sawyer.md").contains("saw.md");
-        assertThat(found.at("/results/0/payload/source").asText()).isEqualTo("sawyers-4");
+        assertThat(found.at("/results/0/payload/project").asText()).isEqualTo("sawyers-4");
         query("{\"query\":\"" + question + "\",\"generate_response\":true}");
         assertThat(local.seen().getLast().body().encode())
                 .containsOnlyOnce("saws oak with the gang saw")
