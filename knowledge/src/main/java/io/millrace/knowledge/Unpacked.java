@@ -53,6 +53,8 @@ public final class Unpacked {
         if (url.openConnection() instanceof JarURLConnection jar && isWhole(file, jar.getJarEntry())) {
             return file;
         }
+        // somebody may have emptied it since the start: a second model is unpacked when it is first used
+        Files.createDirectories(Folder.PATH);
         // whole or not there: other processes may look for it
         Path part = Files.createTempFile(Folder.PATH, "part", null);
         try (InputStream in = url.openStream()) {

@@ -18,7 +18,9 @@ final class Confinement {
         System.setProperty("java.io.tmpdir", data.folder("tmp").toString());
         // the tokenizer's native library; ~/.djl.ai without this
         System.setProperty("DJL_CACHE_DIR", data.folder("cache").toString());
-        System.setProperty(Unpacked.FOLDER_PROPERTY, data.folder("cache").toString());
+        if (System.getProperty(Unpacked.FOLDER_PROPERTY) == null) {
+            System.setProperty(Unpacked.FOLDER_PROPERTY, data.folder("cache").toString());
+        }
         String log = data.folder("logs").resolve("millrace.log").toString();
         System.setProperty("millrace.log", log);
         // a pattern, as the name of the rolled ones is one
