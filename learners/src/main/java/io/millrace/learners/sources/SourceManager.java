@@ -576,6 +576,10 @@ public final class SourceManager implements Service {
     @Override
     public void close() {
         closed = true;
+        if (thread.getState() == Thread.State.NEW) {
+            // a start that was broken off: it would have closed it
+            backlog.close();
+        }
         thread.interrupt();
         try {
             thread.join(5_000);
