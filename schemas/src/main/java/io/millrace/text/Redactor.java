@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * Replaces secrets by {@code [REDACTED:kind]}.
@@ -22,7 +23,18 @@ public final class Redactor {
 
     private static final String KEY_NAME =
             "(?:api[_-]?key|client[_-]?secret|(?:access|auth|refresh)[_-]?token|secret[_-]?key|app[_-]?secret)";
-    private static final String[] KEY_HINTS = {"key", "secret", "token"};
+
+    /** "key" or "token" alone is in every other text about models. */
+    private static final String[] KEY_HINTS = Stream.of(
+                    "api key",
+                    "client secret",
+                    "access token",
+                    "auth token",
+                    "refresh token",
+                    "secret key",
+                    "app secret")
+            .flatMap(name -> Stream.of("", "_", "-").map(joint -> name.replace(" ", joint)))
+            .toArray(String[]::new);
 
     /**
      * What stands where a secret would, and is none: variables, calls, paths into settings, masks, words that say what is expected.
