@@ -91,9 +91,9 @@ class DocumentUsageTest {
         assertThat(number("SELECT count(*) FROM document_usage")).isZero();
     }
 
-    /** Each listing read every interaction before. */
+    /** Each listing read every interaction before. The times are told, and not judged: others may be busy on this machine. */
     @Test
-    void shouldListDocumentsAsFastHoweverManyInteractionsThereAre() throws SQLException {
+    void shouldListDocumentsWithoutReadingInteractions() throws SQLException {
         execute("""
                 INSERT INTO documents (document_id, source, path, title, collection, checksum, trust, quarantined, size,
                                        modified_at, updated_at, metadata)
@@ -112,9 +112,15 @@ class DocumentUsageTest {
         System.out.printf(
                 "%d interactions written in %.0f ms; list %.1f ms, aggregation alone %.1f ms, %.0f times%n",
                 INTERACTIONS, written, now, before, before / now);
-        assertThat(list.of("mill", "", 100))
-                .anySatisfy(row -> assertThat(row.uses()).isPositive());
-        assertThat(before).isGreaterThan(now);
+        try (Connection holder = DriverManager.getConnection(postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD);
+                Statement lock = holder.createStatement()) {
+            holder.setAutoCommit(false);
+            // whoever reads them now waits for longer than the listing may take
+            lock.execute("LOCK TABLE interactions IN ACCESS EXCLUSIVE MODE");
+            assertThat(list.of("mill", "", 100))
+                    .anySatisfy(row -> assertThat(row.uses()).isPositive());
+            holder.rollback();
+        }
     }
 
     private interface Work {
