@@ -36,7 +36,7 @@ public final class PartsCommand implements Callable<Integer> {
                 parts.endpoints().write(data);
                 System.out.println("millrace parts ready " + data.root().resolve(Endpoints.FILE));
                 stop.await();
-            } catch (RuntimeException | LinkageError e) {
+            } catch (RuntimeException e) {
                 // whatever it broke off was broken off by the signal
                 if (!stop.isAsked()) {
                     throw e;

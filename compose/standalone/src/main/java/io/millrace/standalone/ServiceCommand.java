@@ -86,7 +86,7 @@ public final class ServiceCommand implements Callable<Integer> {
                 folder.announce(url.orElse(""));
                 System.out.println("millrace " + process + " ready " + url.orElse(""));
                 stop.await();
-            } catch (RuntimeException | LinkageError e) {
+            } catch (RuntimeException e) {
                 // whatever it broke off was broken off by the signal
                 if (!stop.isAsked()) {
                     throw e;

@@ -156,49 +156,43 @@ public final class Services implements AutoCloseable {
         shared.push(producer);
         this.log = new Log(settings, codecs, producer, metrics);
         try {
-            make(config, endpoints, folder, roles, view, connect);
-        } catch (RuntimeException | LinkageError e) {
+            if (roles.contains("clock")) {
+                services.add(new Clock(log));
+            }
+            if (roles.contains("routing")) {
+                services.add(StreamsService.routing(log, config, folder.resolve("streams/routing")));
+            }
+            if (roles.contains("ledger")) {
+                services.add(StreamsService.ledger(log, folder.resolve("streams/ledger")));
+            }
+            if (roles.contains("learning")) {
+                services.add(StreamsService.learning(log, folder.resolve("streams/learning")));
+            }
+            if (roles.contains("retrieval") || roles.contains("knowledge") || roles.contains("gateway")) {
+                knowledge(config, endpoints, folder, roles, connect);
+            }
+            if (roles.contains("dispatch")) {
+                dispatch(config, endpoints);
+            }
+            if (roles.contains("prober")) {
+                services.add(new Prober(log, config));
+            }
+            if (roles.contains("postgres-sink")) {
+                services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
+            }
+            if (roles.contains("archive")) {
+                services.add(new ArchiveSink(log, folder.resolve("archive")));
+            }
+            if (roles.contains("gateway")) {
+                gateway(config, endpoints, folder, view);
+            }
+        } catch (RuntimeException e) {
             close();
             throw e;
-        }
-    }
-
-    private void make(
-            MillraceConfig config,
-            Endpoints endpoints,
-            Path folder,
-            Set<String> roles,
-            Supplier<Map<String, Object>> view,
-            ConnectWorker connect) {
-        if (roles.contains("clock")) {
-            services.add(new Clock(log));
-        }
-        if (roles.contains("routing")) {
-            services.add(StreamsService.routing(log, config, folder.resolve("streams/routing")));
-        }
-        if (roles.contains("ledger")) {
-            services.add(StreamsService.ledger(log, folder.resolve("streams/ledger")));
-        }
-        if (roles.contains("learning")) {
-            services.add(StreamsService.learning(log, folder.resolve("streams/learning")));
-        }
-        if (roles.contains("retrieval") || roles.contains("knowledge") || roles.contains("gateway")) {
-            knowledge(config, endpoints, folder, roles, connect);
-        }
-        if (roles.contains("dispatch")) {
-            dispatch(config, endpoints);
-        }
-        if (roles.contains("prober")) {
-            services.add(new Prober(log, config));
-        }
-        if (roles.contains("postgres-sink")) {
-            services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
-        }
-        if (roles.contains("archive")) {
-            services.add(new ArchiveSink(log, folder.resolve("archive")));
-        }
-        if (roles.contains("gateway")) {
-            gateway(config, endpoints, folder, view);
+        } catch (LinkageError e) {
+            // one that does not fit to this machine, or wants a hook of a JVM that is shutting down
+            close();
+            throw new UserException("a library cannot be loaded: " + (e.getCause() == null ? e : e.getCause()), e);
         }
     }
 

@@ -95,9 +95,8 @@ public final class Standalone implements AutoCloseable {
             data.announce(url());
 
             keep(Ingestion.start(services.log(), searcher, knowledge, say)).await(KNOWLEDGE_WAIT);
-        } catch (RuntimeException | LinkageError e) {
-            // a signal may be the reason, and of a class that cannot be initialized once the JVM shuts down, too; the
-            // cleaning up is not meant by it
+        } catch (RuntimeException e) {
+            // a signal may be the reason; the cleaning up is not meant by it
             boolean asked = Thread.interrupted();
             for (AutoCloseable each : started) {
                 if (each instanceof Parts parts && !asked) {

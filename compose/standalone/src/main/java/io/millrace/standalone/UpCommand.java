@@ -61,7 +61,7 @@ public final class UpCommand implements Callable<Integer> {
                     Standalone.start(loaded, data.folder(), folders, line -> System.out.println(line))) {
                 System.out.println("millrace ready " + standalone.url());
                 stop.await();
-            } catch (RuntimeException | LinkageError e) {
+            } catch (RuntimeException e) {
                 // whatever it broke off was broken off by the signal
                 if (!stop.isAsked()) {
                     throw e;

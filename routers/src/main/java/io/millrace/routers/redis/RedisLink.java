@@ -110,8 +110,10 @@ public final class RedisLink<V> implements AutoCloseable {
 
     private void ask() {
         try {
-            get().ifPresent(redis -> redis.sync().ping());
-            answered();
+            get().ifPresent(redis -> {
+                redis.sync().ping();
+                answered();
+            });
         } catch (RuntimeException e) {
             failed(e);
         } finally {

@@ -23,10 +23,10 @@ public final class DocumentList {
             ORDER BY d.source, d.path, d.document_id
             """;
 
-    private final Server server;
+    private final PostgresServer server;
 
     public DocumentList(String url, String user, String password) {
-        this.server = new Server(url, user, password);
+        this.server = new PostgresServer(url, user, password);
     }
 
     /**

@@ -65,7 +65,7 @@ public final class GarbageCollector implements Service {
             """;
 
     private final Log log;
-    private final Server server;
+    private final PostgresServer server;
     private final Supplier<Set<String>> sources;
     private final Duplicates duplicates;
     private final MillraceConfig.Knowledge config;
@@ -100,7 +100,7 @@ public final class GarbageCollector implements Service {
             VectorIndex index,
             MillraceConfig.Knowledge config) {
         this.log = log;
-        this.server = new Server(url, user, password);
+        this.server = new PostgresServer(url, user, password);
         this.sources = sources;
         this.duplicates = new Duplicates(index);
         this.config = config;

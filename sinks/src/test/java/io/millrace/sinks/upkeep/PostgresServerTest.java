@@ -17,7 +17,7 @@ import org.junit.jupiter.api.Timeout;
 
 /** A database that says nothing: GET /documents and POST /gc waited for it for ever, and their threads with them. */
 @Timeout(30)
-class ServerTest {
+class PostgresServerTest {
     private static final Duration SOON = Duration.ofSeconds(6);
 
     /** As a frozen one: the kernel takes the connection, and nobody reads from it. */
@@ -29,7 +29,8 @@ class ServerTest {
 
             assertThatThrownBy(() -> new DocumentList(url, "nobody", "").of("", "", 10))
                     .isInstanceOf(SQLException.class);
-            assertThatThrownBy(() -> new Server(url, "nobody", "").connect(600)).isInstanceOf(SQLException.class);
+            assertThatThrownBy(() -> new PostgresServer(url, "nobody", "").connect(600))
+                    .isInstanceOf(SQLException.class);
 
             assertThat(since(started)).isLessThan(SOON.multipliedBy(2));
         }
@@ -63,8 +64,8 @@ class ServerTest {
         }
     }
 
-    private static Server server() {
-        return new Server(TestPostgres.database().url(), TestPostgres.USER, TestPostgres.PASSWORD);
+    private static PostgresServer server() {
+        return new PostgresServer(TestPostgres.database().url(), TestPostgres.USER, TestPostgres.PASSWORD);
     }
 
     private static String first(Statement statement, String sql) throws SQLException {

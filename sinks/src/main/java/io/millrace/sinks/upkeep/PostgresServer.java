@@ -6,7 +6,7 @@ import java.sql.SQLException;
 import java.util.Properties;
 
 /** The PostgreSQL that is asked. One that stops without a word, as a frozen one does, holds nobody for ever. */
-record Server(String url, String user, String password) {
+record PostgresServer(String url, String user, String password) {
     private static final int LOGIN_SECONDS = 3;
 
     /** @param patienceSeconds for each thing that is asked; the connection itself is there, or not, after 3 s */
