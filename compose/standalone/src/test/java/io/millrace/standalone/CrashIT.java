@@ -23,19 +23,8 @@ class CrashIT {
 
     @Test
     void shouldEndEachAcceptedQueryExactlyOnceWhenProcessesAreKilled() throws Exception {
-        List<String> command = List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-XX:-UsePerfData",
-                "-Xmx300m",
-                "--enable-native-access=ALL-UNNAMED",
-                "--sun-misc-unsafe-memory-access=allow",
-                "-Dmillrace.registry=" + System.getProperty("millrace.registry"),
-                "-cp",
-                System.getProperty("java.class.path"),
-                Main.class.getName());
-        try (CrashRun run = new CrashRun(command, folder, System.nanoTime(), line -> System.out.println(line))) {
+        try (CrashRun run =
+                new CrashRun(Millrace.command(), folder, System.nanoTime(), line -> System.out.println(line))) {
             CrashRun.Verdict verdict = run.run(CrashRun.kinds(), ROUNDS, PER_SECOND);
 
             System.out.println(verdict);

@@ -42,16 +42,43 @@ final class Millrace {
     static Process start(
             Path folder, String name, Map<String, String> environment, List<String> prefix, String... arguments)
             throws IOException {
-        return start(System.getProperty("java.class.path"), folder, name, environment, prefix, arguments);
+        return start(command(), folder, name, environment, prefix, arguments);
     }
 
     /** Starts a command of an installation that has other jars. */
     static Process startWith(String classPath, Path folder, String name, String... arguments) throws IOException {
-        return start(classPath, folder, name, Map.of(), List.of(), arguments);
+        List<String> command = new ArrayList<>(jvm());
+        command.addAll(List.of("-cp", classPath, Main.class.getName()));
+        return start(command, folder, name, Map.of(), List.of(), arguments);
+    }
+
+    /** The product as it is built, with what the build made so that it starts sooner. */
+    static List<String> command() {
+        List<String> command = new ArrayList<>(jvm());
+        Path cache = Path.of(System.getProperty("millrace.aot"), "main.aot");
+        if (Files.exists(cache)) {
+            command.addAll(List.of("-XX:AOTCache=" + cache, "-Xlog:aot*=off", "-Xlog:aot*=error:stderr"));
+        }
+        command.addAll(List.of("-jar", System.getProperty("millrace.jar")));
+        return command;
+    }
+
+    private static List<String> jvm() {
+        return List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:+UseSerialGC",
+                "-XX:+UseCompactObjectHeaders",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:-UsePerfData",
+                "-Xmx384m",
+                "--enable-native-access=ALL-UNNAMED",
+                "--sun-misc-unsafe-memory-access=allow",
+                "-Dmillrace.registry=" + System.getProperty("millrace.registry"),
+                "-Dmillrace.aot=" + System.getProperty("millrace.aot"));
     }
 
     private static Process start(
-            String classPath,
+            List<String> millrace,
             Path folder,
             String name,
             Map<String, String> environment,
@@ -59,18 +86,7 @@ final class Millrace {
             String... arguments)
             throws IOException {
         List<String> command = new ArrayList<>(prefix);
-        command.addAll(List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-XX:-UsePerfData",
-                "-Xmx384m",
-                "--enable-native-access=ALL-UNNAMED",
-                "--sun-misc-unsafe-memory-access=allow",
-                "-Dmillrace.registry=" + System.getProperty("millrace.registry"),
-                "-cp",
-                classPath,
-                "io.millrace.standalone.Main"));
+        command.addAll(millrace);
         command.addAll(List.of(arguments));
         ProcessBuilder builder = new ProcessBuilder(command)
                 .redirectOutput(folder.resolve(name + ".out").toFile())

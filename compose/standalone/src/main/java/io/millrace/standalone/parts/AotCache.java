@@ -16,7 +16,6 @@ public final class AotCache {
     public static final String TRAIN_PROPERTY = "millrace.aot.train";
 
     static final String REGISTRY = "registry.aot";
-    static final String CONNECT = "connect.aot";
 
     private AotCache() {}
 

@@ -132,7 +132,6 @@ public final class ConnectPart implements Part {
                 "-Djava.io.tmpdir=" + data.folder("tmp"),
                 "-Duser.home=" + folder,
                 "-Dlog4j2.configurationFile=log4j2-connect.xml"));
-        command.addAll(AotCache.flags(AotCache.CONNECT));
         command.addAll(List.of(
                 "-cp",
                 home + "/*",
