@@ -16,7 +16,7 @@ import java.util.regex.Pattern;
 import org.awaitility.Awaitility;
 
 /** The command line in a JVM of its own, as a user runs it. */
-final class Millrace {
+public final class Millrace {
     private static final Pattern READY = Pattern.compile("millrace ready (http\\S+)");
 
     /** A start takes less, on a busy machine too. */
@@ -53,7 +53,7 @@ final class Millrace {
     }
 
     /** The product as it is built, with what the build made so that it starts sooner. */
-    static List<String> command() {
+    public static List<String> command() {
         List<String> command = new ArrayList<>(jvm());
         Path cache = Path.of(System.getProperty("millrace.aot"), "main.aot");
         if (Files.exists(cache)) {

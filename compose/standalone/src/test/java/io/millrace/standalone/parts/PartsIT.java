@@ -12,6 +12,7 @@ import io.millrace.log.LogSettings;
 import io.millrace.log.Topic;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
+import io.millrace.standalone.Millrace;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -43,7 +44,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The life of the embedded parts: first start, restart, murder of the parent, of a child and of the watchdogs. */
-class PartsTest {
+class PartsIT {
     private static final MillraceConfig CONFIG = MillraceConfig.defaults();
 
     @TempDir
@@ -336,20 +337,8 @@ class PartsTest {
 
     /** {@code millrace parts} in a JVM of its own. */
     private static Process parent(Path folder) throws IOException {
-        List<String> command = new ArrayList<>(List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-Xmx256m",
-                "--enable-native-access=ALL-UNNAMED",
-                "--sun-misc-unsafe-memory-access=allow",
-                "-Dmillrace.registry=" + System.getProperty("millrace.registry"),
-                "-cp",
-                System.getProperty("java.class.path"),
-                "io.millrace.standalone.Main",
-                "parts",
-                "--data",
-                folder.toString()));
+        List<String> command = new ArrayList<>(Millrace.command());
+        command.addAll(List.of("parts", "--data", folder.toString()));
         return new ProcessBuilder(command).redirectErrorStream(true).start();
     }
 
