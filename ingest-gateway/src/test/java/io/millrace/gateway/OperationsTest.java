@@ -148,7 +148,7 @@ class OperationsTest {
 
     @Test
     void shouldServeHealthConfigAndTheContractUnderAllPrefixes() {
-        for (String prefix : new String[] {"", "/aidb", "/hybrid"}) {
+        for (String prefix : List.of("", "/aidb", "/hybrid", "/ralph", "/embeddings")) {
             assertThat(json(harness.get(prefix + "/health")).getString("status"))
                     .isEqualTo("healthy");
             assertThat(harness.get(prefix + "/health/live").statusCode()).isEqualTo(200);

@@ -320,16 +320,18 @@ class SpineIT {
         JsonNode record = recorded(id(accepted));
         assertThat(record.at("/interaction/outcome").asText()).isEqualTo("answered");
         assertThat(record.at("/interaction/answer/text").asText()).startsWith("remote: ");
-        assertThat(post("/aidb/v1/chat/completions", body("plain-local", "And now?", ""))
-                        .body())
-                .contains("local: ");
+        for (String prefix : List.of("/aidb", "/hybrid", "/ralph", "/embeddings")) {
+            assertThat(post(prefix + "/v1/chat/completions", body("plain-local", "And now?", ""))
+                            .body())
+                    .contains("local: ");
+        }
         JsonNode stats = JSON.readTree(get("/stats"));
         assertThat(stats.path("total_queries").asInt())
-                .isEqualTo(before.path("total_queries").asInt() + 2);
+                .isEqualTo(before.path("total_queries").asInt() + 5);
         assertThat(stats.path("remote_route").asInt())
                 .isEqualTo(before.path("remote_route").asInt() + 1);
         assertThat(stats.path("local_route").asInt())
-                .isEqualTo(before.path("local_route").asInt() + 1);
+                .isEqualTo(before.path("local_route").asInt() + 4);
     }
 
     /** The predecessor's clients look for these. */
