@@ -226,6 +226,7 @@ class SpineIT {
     @Test
     void shouldCancelUpstreamAndRecordItWhenTheClientGoesAway() throws Exception {
         local.mode(Mode.HANG);
+        int unrouted = JSON.readTree(get("/stats")).at("/routes/none").asInt();
         String marker = "cancel me " + System.nanoTime();
         var pending = HTTP.sendAsync(
                 request("/v1/chat/completions", body("plain-local", marker, "")), HttpResponse.BodyHandlers.ofString());
@@ -236,6 +237,15 @@ class SpineIT {
         await(() -> local.aborted() == 1);
         await(() -> sql("SELECT outcome FROM interactions WHERE query_text = '" + marker + "'")
                 .equals("cancelled"));
+        JsonNode stats = JSON.readTree(get("/stats"));
+        assertThat(stats.at("/routes/none").asInt()).isEqualTo(unrouted + 1);
+        double byRoute = get("/metrics")
+                .lines()
+                .filter(line -> line.startsWith("hybrid_route_decisions_total{"))
+                .mapToDouble(line -> Double.parseDouble(line.substring(line.lastIndexOf(' '))))
+                .sum();
+        assertThat(byRoute).isEqualTo(stats.path("total_queries").asInt());
+        assertThat(get("/metrics")).contains("millrace_gateway_accepted_total " + byRoute);
     }
 
     /** The thresholds are changed on the log, without a restart, so that any evidence falls between them. */
