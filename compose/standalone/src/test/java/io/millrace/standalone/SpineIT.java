@@ -419,7 +419,9 @@ class SpineIT {
         }
 
         assertThat(refused.statusCode()).as(refused.body()).isEqualTo(503);
-        assertThat(refused.headers().firstValue("Retry-After")).isPresent();
+        assertThat(refused.headers().firstValue("Retry-After"))
+                .as("the circuit is open for a second")
+                .hasValue("1");
         assertThat(recorded(id(refused)).at("/interaction/failure/reason").asText())
                 .isEqualTo("circuit_open");
         int asked = local.asked();
