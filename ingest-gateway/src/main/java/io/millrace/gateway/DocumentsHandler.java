@@ -97,7 +97,10 @@ final class DocumentsHandler {
                 text(context, "source_trust_level", ""),
                 Answers.queryParam(context, "limit")
                         .map(RequestParameter::getInteger)
-                        .orElse(DEFAULT_LIMIT));
+                        .orElse(DEFAULT_LIMIT),
+                Answers.queryParam(context, "offset")
+                        .map(RequestParameter::getInteger)
+                        .orElse(0));
         blocking.run(() -> knowledge.documents(asking))
                 .onSuccess(listed -> {
                     JsonArray all = new JsonArray();

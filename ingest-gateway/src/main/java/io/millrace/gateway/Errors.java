@@ -50,9 +50,9 @@ enum Errors {
         }
     };
 
-    /** The shape of errors below this path. */
+    /** The shape of errors below this path, with a prefix or without. */
     static Errors of(@Nullable String path) {
-        return path != null && path.startsWith("/v1/") ? OPENAI : PROBLEM;
+        return path != null && Prefixes.strip(path).startsWith(Prefixes.OPENAI) ? OPENAI : PROBLEM;
     }
 
     abstract JsonObject body(Problem problem, String interactionId);

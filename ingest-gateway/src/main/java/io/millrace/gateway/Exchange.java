@@ -10,6 +10,7 @@ import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicReference;
 
 /**
@@ -37,10 +38,12 @@ final class Exchange {
     private final Exchanges home;
     private final Room.Share memory;
     private final AtomicReference<Sending> sending = new AtomicReference<>(Sending.QUEUED);
+    private final CompletableFuture<Void> taken = new CompletableFuture<>();
     private final long startedNanos = System.nanoTime();
     private boolean done;
     private int attempt;
     private int next;
+    private Optional<String> streaming = Optional.empty();
 
     /** Answers whose end is not on the log yet, by attempt. */
     private final Map<Integer, Reply> unrecorded = new HashMap<>();
@@ -66,6 +69,16 @@ final class Exchange {
 
     AtomicReference<Sending> sending() {
         return sending;
+    }
+
+    /** Done when the log has the query, which may be after its end; never when it does not take it. */
+    CompletableFuture<Void> taken() {
+        return taken;
+    }
+
+    /** Route of the answer that is being streamed; empty until something of it came. */
+    Optional<String> streaming() {
+        return streaming;
     }
 
     double elapsedMs() {
@@ -149,6 +162,7 @@ final class Exchange {
         }
         if (attempt == 0) {
             attempt = reply.getAttempt();
+            streaming = Optional.of(reply.getRoute());
         }
         if (reply.getAttempt() != attempt || reply.getSequence() < next) {
             // another attempt's, or one that was delivered twice

@@ -105,7 +105,8 @@ final class Exchanges {
                     if (error != null) {
                         refuse(exchange, error);
                     } else if (exchange.sending().compareAndSet(Sending.SENT, Sending.ACKED)) {
-                        traffic.accepted();
+                        traffic.accepted(query);
+                        exchange.taken().complete(null);
                         inbox.execute(exchange::accepted);
                     } else {
                         // its client was told that it was not accepted
@@ -213,7 +214,9 @@ final class Exchanges {
         }
         live.remove(id);
         inFlight.decrementAndGet();
-        traffic.ended(exchange.query(), exchange.elapsedMs(), outcome);
+        double elapsedMs = exchange.elapsedMs();
+        // what the log does not take is counted as refused
+        exchange.taken().thenRun(() -> traffic.ended(exchange.query(), elapsedMs, outcome, exchange.streaming()));
     }
 
     /** Whether this gateway accepted the query not long ago. */

@@ -312,7 +312,11 @@ enum Face {
         if (!nothing) {
             return "context_found";
         }
-        return reply.getHits().isEmpty() ? "nothing_found" : "no_convincing_context";
+        if (reply.getHits().isEmpty()) {
+            return "nothing_found";
+        }
+        // it is only packed when the hits are convincing
+        return reply.getSearch().getTokenBudget() > 0 ? "no_passage_fits" : "no_convincing_context";
     }
 
     /** A passage's title is the document's, then the headings above it. */

@@ -8,6 +8,7 @@ import io.netty.handler.codec.http.TooLongHttpHeaderException;
 import io.netty.handler.codec.http.TooLongHttpLineException;
 import io.vertx.core.Future;
 import io.vertx.core.Handler;
+import io.vertx.core.MultiMap;
 import io.vertx.core.VerticleBase;
 import io.vertx.core.http.HttpHeaders;
 import io.vertx.core.http.HttpMethod;
@@ -22,11 +23,13 @@ import io.vertx.ext.web.RoutingContext;
 import io.vertx.ext.web.handler.BodyHandler;
 import io.vertx.ext.web.openapi.router.RequestExtractor;
 import io.vertx.ext.web.openapi.router.RouterBuilder;
+import io.vertx.openapi.contract.Location;
+import io.vertx.openapi.contract.Operation;
 import io.vertx.openapi.contract.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
+import java.util.Optional;
 import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -44,11 +47,6 @@ final class Frontend extends VerticleBase {
     private static final int LINE_BYTES = HttpServerOptions.DEFAULT_MAX_INITIAL_LINE_LENGTH;
     private static final int IDLE_SECONDS = 3_660;
     private static final String CHAT = "/v1/chat/completions";
-
-    /** The seed's proxy served the same handlers under these. */
-    private static final List<String> PREFIXES = List.of("/aidb", "/hybrid");
-
-    private static final Set<String> CHAT_PATHS = Set.of(CHAT, "/aidb" + CHAT, "/hybrid" + CHAT);
 
     /** Everything that the loops share. */
     record Shared(
@@ -107,10 +105,11 @@ final class Frontend extends VerticleBase {
         server.requestHandler(request -> {
             HalfClosed.serves(request);
             if (!hasHost(request)) {
-                Errors.PROBLEM.write(
-                        request.response(),
-                        Problem.invalid("Host", "the header Host is missing, malformed or there twice"),
-                        "");
+                Errors.of(request.path())
+                        .write(
+                                request.response(),
+                                Problem.invalid("Host", "the header Host is missing, malformed or there twice"),
+                                "");
             } else if (request.method().equals(HttpMethod.POST) && isChat(request.path())) {
                 chat.handle(request);
             } else {
@@ -148,7 +147,7 @@ final class Frontend extends VerticleBase {
     }
 
     private static boolean isChat(@Nullable String path) {
-        return path != null && CHAT_PATHS.contains(path);
+        return path != null && Prefixes.strip(path).equals(CHAT);
     }
 
     private Router router(LoopInbox inbox) {
@@ -162,9 +161,7 @@ final class Frontend extends VerticleBase {
                         requireNonNull(builder.getRoute(operation), operation).addHandler(handler));
         Router api = builder.createRouter();
         Router root = Router.router(vertx);
-        for (String prefix : PREFIXES) {
-            root.route(prefix + "/*").handler(context -> reroute(context, prefix));
-        }
+        Prefixes.ALL.forEach(prefix -> root.route(prefix + "/*").handler(Frontend::withoutPrefix));
         // the contract names what can be got; asking for the head of it is HTTP's
         root.route().method(HttpMethod.HEAD).handler(Frontend::asGet);
         root.route().handler(this::checkHead);
@@ -182,16 +179,34 @@ final class Frontend extends VerticleBase {
     private void checkHead(RoutingContext context) {
         HttpServerRequest request = context.request();
         Path path = path(context);
+        Optional<Operation> operation = path == null
+                ? Optional.empty()
+                : path.getOperations().stream()
+                        .filter(each -> each.getHttpMethod().equals(request.method()))
+                        .findFirst();
         if (path == null) {
             fail(context, refused(404));
-        } else if (path.getOperations().stream()
-                .noneMatch(operation -> operation.getHttpMethod().equals(request.method()))) {
+        } else if (operation.isEmpty()) {
             otherMethod(context);
         } else {
+            if (!path.getName().startsWith(Prefixes.OPENAI)) {
+                requireKnown(context.queryParams(), operation.get());
+            }
             if (request.method().equals(HttpMethod.POST) && !SourcesHandler.isSync(request.path())) {
                 Headers.requireJson(request);
             }
             context.next();
+        }
+    }
+
+    /** One that is misspelt would be taken for one that is absent. OpenAI's clients send what we do not know. */
+    private static void requireKnown(MultiMap given, Operation operation) {
+        for (String name : given.names()) {
+            if (operation.getParameters().stream()
+                    .noneMatch(known ->
+                            known.getIn() == Location.QUERY && known.getName().equals(name))) {
+                throw Problem.invalid(name, name + " is not a parameter of this request");
+            }
         }
     }
 
@@ -246,11 +261,10 @@ final class Frontend extends VerticleBase {
         context.reroute(HttpMethod.GET, context.request().uri());
     }
 
-    private static void reroute(RoutingContext context, String prefix) {
+    private static void withoutPrefix(RoutingContext context) {
         HttpServerRequest request = context.request();
-        String path = request.path() == null ? "" : request.path().substring(prefix.length());
         String query = request.query() == null ? "" : "?" + request.query();
-        context.reroute(request.method(), (path.isEmpty() ? "/" : path) + query);
+        context.reroute(request.method(), Prefixes.strip(context.normalizedPath()) + query);
     }
 
     private Map<String, Handler<RoutingContext>> handlers(LoopInbox inbox) {

@@ -70,7 +70,7 @@ public interface SearchPort {
     Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception;
 
     /**
-     * Documents with how they were used, by source and path.
+     * Documents with how they were used, by source and path: a page of them, in an order that does not change with the page.
      *
      * @throws Exception when the store of documents cannot be asked
      */
@@ -82,10 +82,11 @@ public interface SearchPort {
      * @param source empty for all
      * @param trust empty for all
      * @param limit at least 1
+     * @param offset documents before the first that is listed, at least 0
      */
-    record Asking(String source, String trust, int limit) {}
+    record Asking(String source, String trust, int limit, int offset) {}
 
-    /** @param total of all that were asked for, listed or not */
+    /** @param total of all that were asked for, on this page or not */
     record Listed(long total, List<Stored> documents) {
         public Listed {
             documents = List.copyOf(documents);

@@ -48,6 +48,9 @@ final class Traffic {
         Duration.ofSeconds(120)
     };
 
+    /** In place of a route, of queries that ended before any was heard of. */
+    private static final String NO_ROUTE = "none";
+
     private final MeterRegistry metrics;
     private final MillraceConfig config;
     private final Optional<Deployment> priced;
@@ -95,7 +98,10 @@ final class Traffic {
                 .register(metrics);
     }
 
-    void accepted() {
+    void accepted(Query query) {
+        if (isProbe(query)) {
+            return;
+        }
         acceptedTotal.increment();
     }
 
@@ -114,18 +120,23 @@ final class Traffic {
                 .increment();
     }
 
-    void ended(Query query, double elapsedMs, Outcome outcome) {
-        if (query.getApi().equals("probe")) {
-            // nobody asked
+    /**
+     * Counts the end of a query that was accepted.
+     *
+     * @param streaming route of what the client has of an answer
+     */
+    void ended(Query query, double elapsedMs, Outcome outcome, Optional<String> streaming) {
+        if (isProbe(query)) {
             return;
         }
         String word = switch (outcome) {
             case Outcome.Answered answered -> {
                 answered(answered.reply());
+                routed(answered.reply().getRoute());
                 yield Vocabulary.Outcome.ANSWERED;
             }
             case Outcome.Failed failed -> {
-                failed.reply().ifPresent(this::decided);
+                routed(failed.reply().map(Reply::getRoute).or(() -> streaming).orElse(NO_ROUTE));
                 yield failed.problem().code().equals(FailureReason.CANCELLED)
                         ? Vocabulary.Outcome.CANCELLED
                         : Vocabulary.Outcome.FAILED;
@@ -140,8 +151,12 @@ final class Traffic {
         latency(query.getApi(), word).record((long) (elapsedMs * 1e6), java.util.concurrent.TimeUnit.NANOSECONDS);
     }
 
+    /** Nobody asked. */
+    private static boolean isProbe(Query query) {
+        return query.getApi().equals("probe");
+    }
+
     private void answered(Reply reply) {
-        decided(reply);
         if (!reply.getCachedKind().isEmpty()) {
             byCache.computeIfAbsent(reply.getCachedKind(), key -> new LongAdder())
                     .increment();
@@ -165,9 +180,9 @@ final class Traffic {
         }
     }
 
-    private void decided(Reply reply) {
-        route(reply.getRoute()).increment();
-        byRoute.computeIfAbsent(reply.getRoute(), key -> new LongAdder()).increment();
+    private void routed(String route) {
+        route(route).increment();
+        byRoute.computeIfAbsent(route, key -> new LongAdder()).increment();
     }
 
     /** Whether a backend's answers come from elsewhere; the built-ins are local. */
@@ -180,7 +195,7 @@ final class Traffic {
         return routes.computeIfAbsent(
                 route,
                 key -> Counter.builder("hybrid.route.decisions")
-                        .description("Queries by the route that ended them")
+                        .description("Queries that ended, by the route that ended them")
                         .tag("route", key)
                         .register(metrics));
     }
@@ -197,7 +212,7 @@ final class Traffic {
     }
 
     /**
-     * The orchestration seed's fields and counts by route and outcome. What nothing is known of is null: the average before the first
+     * The orchestration seed's fields and counts by route and outcome, which have the same sum: all that were accepted and ended. What nothing is known of is null: the average before the first
      * query, savings without a priced remote deployment, patterns while nothing learns.
      */
     JsonObject toJson() {

@@ -274,12 +274,12 @@ class HostileTest {
                                 + "\r\n0\r\n\r\n");
     }
 
-    /** What the server answers to these bytes, the beginning of it. */
     private static String raw(String request) throws IOException {
         return raw(harness, request);
     }
 
-    private static String raw(GatewayHarness harness, String request) throws IOException {
+    /** What the server answers to these bytes, the beginning of it. */
+    static String raw(GatewayHarness harness, String request) throws IOException {
         try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), harness.gateway.port())) {
             socket.setSoTimeout(3_000);
             socket.getOutputStream().write(request.getBytes(StandardCharsets.ISO_8859_1));

@@ -4,15 +4,22 @@ import static io.millrace.gateway.GatewayHarness.CHAT;
 import static io.millrace.gateway.GatewayHarness.json;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
 
 import io.millrace.config.MillraceConfig;
 import io.millrace.config.MillraceConfig.Listen;
 import io.millrace.schema.BackendStatus;
+import io.millrace.schema.Command;
+import io.millrace.schema.Query;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
+import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -61,6 +68,53 @@ class OperationsTest {
         assertThat(stats.getValue("patterns_learned")).isNull();
         assertThat(stats.getJsonObject("outcomes").getInteger("failed")).isEqualTo(1);
         assertThat(stats.getJsonObject("routes").getInteger("remote")).isEqualTo(1);
+    }
+
+    /** Those without a reply were in no route, and those that the log refused in total_queries. */
+    @Test
+    void shouldCountEveryAcceptedQueryOnceByRouteWhenSomeEndWithoutOne() throws Exception {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "a"));
+        harness.post(CHAT, HI);
+        harness.gateway.probe().get(5, TimeUnit.SECONDS);
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.error(query, 0, "overloaded", 503));
+        harness.post(CHAT, HI);
+        harness.wire.onQuery = (wire, query) -> {};
+        assertThat(harness.post("/query", "{\"query\":\"x\",\"llm_timeout_s\":1}")
+                        .statusCode())
+                .isEqualTo(504);
+        CompletableFuture<HttpResponse<String>> whole =
+                harness.http().sendAsync(chat(HI), HttpResponse.BodyHandlers.ofString());
+        await().until(() -> harness.wire.sent(Query.class).size() == 5);
+        whole.cancel(true);
+        await().until(() -> harness.wire.sent(Command.class).size() == 1);
+        harness.wire.onQuery =
+                (wire, query) -> wire.reply(FakeWire.delta(query, 0, "{}").setRoute("remote"));
+        harness.http()
+                .send(chat("{\"stream\":true," + HI.substring(1)), HttpResponse.BodyHandlers.ofInputStream())
+                .body()
+                .close();
+        await().until(() -> harness.wire.sent(Command.class).size() == 2);
+        harness.wire.down = true;
+        assertThat(harness.post(CHAT, HI).statusCode()).isEqualTo(503);
+
+        JsonObject stats = json(harness.get("/stats"));
+        assertThat(stats.getJsonObject("routes").getMap())
+                .isEqualTo(Map.<String, Object>of("local", 2, "none", 2, "remote", 1));
+        assertThat(stats.getJsonObject("outcomes").getMap())
+                .isEqualTo(Map.<String, Object>of("answered", 1, "failed", 2, "cancelled", 2));
+        assertThat(stats.getInteger("total_queries")).isEqualTo(5);
+        assertThat(harness.get("/metrics").body())
+                .contains("millrace_gateway_accepted_total 5.0")
+                .contains("hybrid_route_decisions_total{route=\"local\"} 2.0")
+                .contains("hybrid_route_decisions_total{route=\"none\"} 2.0")
+                .contains("hybrid_route_decisions_total{route=\"remote\"} 1.0");
+    }
+
+    private HttpRequest chat(String body) {
+        return HttpRequest.newBuilder(harness.uri(CHAT))
+                .header("Content-Type", "application/json")
+                .POST(HttpRequest.BodyPublishers.ofString(body))
+                .build();
     }
 
     @Test
@@ -148,7 +202,7 @@ class OperationsTest {
 
     @Test
     void shouldServeHealthConfigAndTheContractUnderAllPrefixes() {
-        for (String prefix : new String[] {"", "/aidb", "/hybrid"}) {
+        for (String prefix : List.of("", "/aidb", "/hybrid", "/ralph", "/embeddings")) {
             assertThat(json(harness.get(prefix + "/health")).getString("status"))
                     .isEqualTo("healthy");
             assertThat(harness.get(prefix + "/health/live").statusCode()).isEqualTo(200);

@@ -12,6 +12,7 @@ import io.millrace.schema.Query;
 import io.vertx.core.Vertx;
 import io.vertx.core.json.JsonObject;
 import io.vertx.openapi.contract.OpenAPIContract;
+import java.io.IOException;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
@@ -390,6 +391,62 @@ class ValidationTest {
         HttpResponse<String> alias = harness.get("/aidb/interactions/" + ID + "?wait=-1");
         assertThat(alias.statusCode()).isEqualTo(400);
         assertThat(json(alias).getString("field")).isEqualTo("wait");
+    }
+
+    /** A misspelt one was taken for one that is absent, and the answer looked right. */
+    @Test
+    void shouldNameAParameterThatIsNotOneWhenItIsOutsideOfV1() {
+        for (String path : List.of(
+                "/documents?limt=5",
+                "/documents?limit=5&limt=5",
+                "/aidb/documents?limt=5",
+                "/gaps?limt",
+                "/sources?limt=",
+                "/stats?limt=5",
+                "/interactions/" + ID + "?limt=5")) {
+            named("limt", harness.get(path));
+        }
+        named("dry_run", harness.post("/gc?dry_run=true", "{}"));
+        named("interaction_id", harness.get("/interactions/" + ID + "?interaction_id=" + ID));
+        assertThat(harness.get("/v1/models?limt=5").statusCode()).isEqualTo(200);
+        assertThat(harness.get("/documents?limit=5&offset=5").statusCode()).isEqualTo(200);
+        for (String offset : List.of("-1", "1000000001", "x", "1.5", "")) {
+            named("offset", harness.get("/documents?offset=" + offset));
+        }
+    }
+
+    private static void named(String parameter, HttpResponse<String> response) {
+        assertThat(response.statusCode())
+                .as("%s: %s", response.uri(), response.body())
+                .isEqualTo(400);
+        assertThat(json(response).getString("field")).as("%s", response.uri()).isEqualTo(parameter);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"", "/aidb", "/hybrid", "/ralph", "/embeddings"})
+    void shouldTellErrorsInOpenAisShapeBelowV1UnderEveryPrefix(String prefix) throws IOException {
+        for (HttpResponse<String> response : List.of(
+                harness.post(prefix + CHAT, "{}"),
+                harness.post(prefix + CHAT, ASK + "}", "Content-Type", "text/plain"),
+                harness.post(prefix + CHAT, "x".repeat(200_001)),
+                harness.get(prefix + CHAT),
+                harness.get(prefix + "/v1/nothing"),
+                harness.post(prefix + "/v1/models", "{}"))) {
+            assertThat(response.statusCode()).as(response.body()).isBetween(400, 499);
+            assertThat(response.headers().firstValue("content-type")).hasValue("application/json");
+            assertThat(json(response).getJsonObject("error").getString("message"))
+                    .isNotBlank();
+        }
+        for (String head : List.of(
+                "GET " + prefix + "/v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+                "GET " + prefix + "/v1/models HTTP/1.1\r\n\r\n",
+                "GET " + prefix + "/v1/models HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n")) {
+            assertThat(HostileTest.raw(harness, head))
+                    .startsWith("HTTP/1.1 400 ")
+                    .contains("{\"error\":{\"message\"");
+        }
+        assertThat(json(harness.get(prefix + "/nothing")).getInteger("status")).isEqualTo(404);
+        assertThat(json(harness.get("/aidbx/v1/models")).getInteger("status")).isEqualTo(404);
     }
 
     static Stream<Arguments> chats() {

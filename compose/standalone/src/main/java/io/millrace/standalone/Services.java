@@ -439,10 +439,10 @@ public final class Services implements AutoCloseable {
 
         @Override
         public Listed documents(Asking asking) throws Exception {
-            List<DocumentList.Row> rows = stored.of(asking.source(), asking.trust(), asking.limit());
+            DocumentList.Page page = stored.of(asking.source(), asking.trust(), asking.limit(), asking.offset());
             return new Listed(
-                    rows.isEmpty() ? 0 : rows.getFirst().total(),
-                    rows.stream()
+                    page.total(),
+                    page.rows().stream()
                             .map(row -> new Stored(
                                     row.documentId(),
                                     row.source(),

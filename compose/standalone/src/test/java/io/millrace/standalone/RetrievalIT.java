@@ -145,6 +145,7 @@ class RetrievalIT {
         assertThat(paths(rows)).containsExactly("lock.md");
         assertThat(rows.at("/results/0/payload/content").asText()).isEqualTo("path: lock.md\nsuccess_rate: 0.9");
         assertThat(rows.at("/results/0/unit").asText()).isEqualTo("row");
+        assertThat(rows.at("/results/0/payload/project").asText()).isEqualTo("it");
         assertThat(paths(search("{\"mode\":\"sql\",\"query\":\"select * from documents where tags = 'water'\","
                         + "\"filters\":{\"language\":\"de\"}}")))
                 .containsExactly("schleuse.md");
@@ -375,9 +376,16 @@ class RetrievalIT {
         assertThat(recorded.at("/interaction/api").asText()).isEqualTo("augment");
         assertThat(recorded.at("/interaction/search/used/0").asText())
                 .isEqualTo(answer.at("/context_ids/0").asText());
+        JsonNode narrow = post(
+                "/augment_query",
+                "{\"query\":\"How many barrels does the cooper bind a day?\",\"limit\":1,\"max_tokens\":16}",
+                200);
+        assertThat(narrow.path("context_count").asInt()).isZero();
+        assertThat(narrow.at("/capability_discovery/reason").asText()).isEqualTo("no_passage_fits");
         // nothing in the knowledge is near this
         JsonNode nothing = post("/augment_query", "{\"query\":\"zxqv 81723 lorem?\"}", 200);
         assertThat(nothing.path("context_count").asInt()).isZero();
+        assertThat(nothing.at("/capability_discovery/reason").asText()).isEqualTo("no_convincing_context");
         assertThat(nothing.path("augmented_prompt").asText()).isEqualTo("zxqv 81723 lorem?");
     }
 

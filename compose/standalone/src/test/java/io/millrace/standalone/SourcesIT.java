@@ -1046,6 +1046,18 @@ class SourcesIT {
         JsonNode listed = JSON.readTree(get("/documents?project=batch&source_trust_level=generated&limit=30"));
         assertThat(listed.path("documents").size()).isEqualTo(30);
         assertThat(listed.at("/documents/23/relative_path").asText()).isEqualTo("23.md");
+        List<String> paged = new ArrayList<>();
+        for (int offset : List.of(0, 15, 30, 45)) {
+            JsonNode page = JSON.readTree(get("/documents?project=batch&limit=15&offset=" + offset));
+            assertThat(page.path("total").asInt())
+                    .as("of all, on a page that is empty too")
+                    .isEqualTo(40);
+            page.path("documents")
+                    .forEach(
+                            document -> paged.add(document.path("relative_path").asText()));
+        }
+        assertThat(paged)
+                .isEqualTo(IntStream.range(0, 40).mapToObj("%02d.md"::formatted).toList());
         await(() -> JSON.readTree(get("/documents?project=batch&limit=30"))
                 .at("/documents/23/last_accessed_at")
                 .isTextual());

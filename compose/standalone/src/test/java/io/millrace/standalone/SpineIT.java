@@ -226,6 +226,7 @@ class SpineIT {
     @Test
     void shouldCancelUpstreamAndRecordItWhenTheClientGoesAway() throws Exception {
         local.mode(Mode.HANG);
+        int unrouted = JSON.readTree(get("/stats")).at("/routes/none").asInt();
         String marker = "cancel me " + System.nanoTime();
         var pending = HTTP.sendAsync(
                 request("/v1/chat/completions", body("plain-local", marker, "")), HttpResponse.BodyHandlers.ofString());
@@ -236,6 +237,15 @@ class SpineIT {
         await(() -> local.aborted() == 1);
         await(() -> sql("SELECT outcome FROM interactions WHERE query_text = '" + marker + "'")
                 .equals("cancelled"));
+        JsonNode stats = JSON.readTree(get("/stats"));
+        assertThat(stats.at("/routes/none").asInt()).isEqualTo(unrouted + 1);
+        double byRoute = get("/metrics")
+                .lines()
+                .filter(line -> line.startsWith("hybrid_route_decisions_total{"))
+                .mapToDouble(line -> Double.parseDouble(line.substring(line.lastIndexOf(' '))))
+                .sum();
+        assertThat(byRoute).isEqualTo(stats.path("total_queries").asInt());
+        assertThat(get("/metrics")).contains("millrace_gateway_accepted_total " + byRoute);
     }
 
     /** The thresholds are changed on the log, without a restart, so that any evidence falls between them. */
@@ -320,16 +330,18 @@ class SpineIT {
         JsonNode record = recorded(id(accepted));
         assertThat(record.at("/interaction/outcome").asText()).isEqualTo("answered");
         assertThat(record.at("/interaction/answer/text").asText()).startsWith("remote: ");
-        assertThat(post("/aidb/v1/chat/completions", body("plain-local", "And now?", ""))
-                        .body())
-                .contains("local: ");
+        for (String prefix : List.of("/aidb", "/hybrid", "/ralph", "/embeddings")) {
+            assertThat(post(prefix + "/v1/chat/completions", body("plain-local", "And now?", ""))
+                            .body())
+                    .contains("local: ");
+        }
         JsonNode stats = JSON.readTree(get("/stats"));
         assertThat(stats.path("total_queries").asInt())
-                .isEqualTo(before.path("total_queries").asInt() + 2);
+                .isEqualTo(before.path("total_queries").asInt() + 5);
         assertThat(stats.path("remote_route").asInt())
                 .isEqualTo(before.path("remote_route").asInt() + 1);
         assertThat(stats.path("local_route").asInt())
-                .isEqualTo(before.path("local_route").asInt() + 1);
+                .isEqualTo(before.path("local_route").asInt() + 4);
     }
 
     /** The predecessor's clients look for these. */
@@ -407,7 +419,9 @@ class SpineIT {
         }
 
         assertThat(refused.statusCode()).as(refused.body()).isEqualTo(503);
-        assertThat(refused.headers().firstValue("Retry-After")).isPresent();
+        assertThat(refused.headers().firstValue("Retry-After"))
+                .as("the circuit is open for a second")
+                .hasValue("1");
         assertThat(recorded(id(refused)).at("/interaction/failure/reason").asText())
                 .isEqualTo("circuit_open");
         int asked = local.asked();

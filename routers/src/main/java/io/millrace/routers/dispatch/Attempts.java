@@ -19,6 +19,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.Semaphore;
@@ -36,6 +37,9 @@ final class Attempts {
     private final ScheduledExecutorService alarms;
     private final Map<String, Semaphore> slots = new HashMap<>();
     private final Map<String, CircuitBreaker> circuits = new HashMap<>();
+
+    /** When circuits that were opened let the next call through, by deployment; {@link System#nanoTime}. */
+    private final Map<String, Long> trials = new ConcurrentHashMap<>();
 
     /** @param deployments those that this worker may be asked to use */
     Attempts(
@@ -69,7 +73,15 @@ final class Attempts {
                 .build();
         for (Deployment deployment : deployments) {
             slots.put(deployment.name(), new Semaphore(deployment.concurrency(), true));
-            circuits.put(deployment.name(), CircuitBreaker.of(deployment.name(), breaker));
+            CircuitBreaker circuit = CircuitBreaker.of(deployment.name(), breaker);
+            circuit.getEventPublisher().onStateTransition(event -> {
+                if (event.getStateTransition().getToState() == CircuitBreaker.State.OPEN) {
+                    trials.put(
+                            deployment.name(),
+                            System.nanoTime() + config.dispatch().breakerOpen().toNanos());
+                }
+            });
+            circuits.put(deployment.name(), circuit);
         }
     }
 
@@ -104,6 +116,12 @@ final class Attempts {
 
     CircuitBreaker circuit(Deployment deployment) {
         return Objects.requireNonNull(circuits.get(deployment.name()));
+    }
+
+    /** Milliseconds until a deployment whose circuit is open is asked again, at least 1: how a trial that is under way ends nobody knows. */
+    long untilTrialMs(Deployment deployment) {
+        Long trial = trials.get(deployment.name());
+        return trial == null ? 1 : Math.max(1, TimeUnit.NANOSECONDS.toMillis(trial - System.nanoTime()));
     }
 
     /** Deployments whose circuit is not closed, with its state. */

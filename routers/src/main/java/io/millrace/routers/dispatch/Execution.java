@@ -279,7 +279,7 @@ final class Execution {
                         FailureReason.CIRCUIT_OPEN,
                         deployment.name() + " failed too often and is left alone for a while",
                         503,
-                        BUSY_RETRY_AFTER_MS,
+                        attempts.untilTrialMs(deployment),
                         true);
             }
             long called = System.nanoTime();

@@ -78,7 +78,7 @@ public final class PostgresCatalog implements DocumentCatalog, AutoCloseable {
         boolean count = question.fields().isEmpty();
         String select = count
                 ? "SELECT count(*) FROM documents WHERE " + String.join(" AND ", where)
-                : "SELECT document_id, collection, title, path, trust, "
+                : "SELECT document_id, collection, title, path, trust, source, "
                         + question.fields().stream()
                                 .map(PostgresCatalog::column)
                                 .collect(Collectors.joining(", "))
@@ -166,7 +166,7 @@ public final class PostgresCatalog implements DocumentCatalog, AutoCloseable {
     private static Hit hit(ResultSet rows, List<String> fields) throws SQLException {
         StringBuilder text = new StringBuilder();
         for (int i = 0; i < fields.size(); i++) {
-            Object value = rows.getObject(6 + i);
+            Object value = rows.getObject(7 + i);
             text.append(text.isEmpty() ? "" : "\n")
                     .append(fields.get(i))
                     .append(": ")
@@ -178,6 +178,7 @@ public final class PostgresCatalog implements DocumentCatalog, AutoCloseable {
                 .setTitle(rows.getString(3))
                 .setPath(rows.getString(4))
                 .setTrust(rows.getString(5))
+                .setSource(rows.getString(6))
                 .setPassageId(rows.getString(1))
                 .build();
     }

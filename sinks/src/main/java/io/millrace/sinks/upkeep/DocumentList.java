@@ -14,11 +14,13 @@ import java.util.Optional;
 public final class DocumentList {
     private static final int PATIENCE_SECONDS = 3;
     private static final String LIST = """
+            WITH asked AS (
+                SELECT document_id, source, path, title, collection, trust, quarantined, size, updated_at FROM documents
+                WHERE (? = '' OR source = ?) AND (? = '' OR trust = ?))
             SELECT d.document_id, d.source, d.path, d.title, d.collection, d.trust, d.quarantined, d.size, d.updated_at,
-                   u.last_accessed_at, coalesce(u.uses, 0), d.total
-            FROM (SELECT *, count(*) OVER () AS total FROM documents
-                  WHERE (? = '' OR source = ?) AND (? = '' OR trust = ?)
-                  ORDER BY source, path, document_id LIMIT ?) d
+                   u.last_accessed_at, coalesce(u.uses, 0), t.total
+            FROM (SELECT count(*) AS total FROM asked) t
+            LEFT JOIN (SELECT * FROM asked ORDER BY source, path, document_id LIMIT ? OFFSET ?) d ON true
             LEFT JOIN document_usage u ON u.document_id = d.document_id
             ORDER BY d.source, d.path, d.document_id
             """;
@@ -34,7 +36,6 @@ public final class DocumentList {
      *
      * @param size bytes in UTF-8
      * @param uses answers and searches that it was part of
-     * @param total documents that were asked for, this one and those beyond the limit included
      */
     public record Row(
             String documentId,
@@ -47,17 +48,25 @@ public final class DocumentList {
             long size,
             Instant updatedAt,
             Optional<Instant> lastAccessedAt,
-            long uses,
-            long total) {}
+            long uses) {}
+
+    /** @param total of all that were asked for, on this page or not */
+    public record Page(long total, List<Row> rows) {
+        public Page {
+            rows = List.copyOf(rows);
+        }
+    }
 
     /**
-     * Documents by source and path.
+     * Documents by source, path and id, so that each has one place among them.
      *
      * @param source empty for all
      * @param trust empty for all
+     * @param limit most rows, at least 1
+     * @param offset documents to leave out first, at least 0
      * @throws SQLException when Postgres cannot be asked, or does not answer within 4 s
      */
-    public List<Row> of(String source, String trust, int limit) throws SQLException {
+    public Page of(String source, String trust, int limit, int offset) throws SQLException {
         try (Connection connection = server.connect(PATIENCE_SECONDS);
                 PreparedStatement select = connection.prepareStatement(LIST)) {
             select.setString(1, source);
@@ -65,9 +74,16 @@ public final class DocumentList {
             select.setString(3, trust);
             select.setString(4, trust);
             select.setInt(5, limit);
+            select.setInt(6, offset);
+            long total = 0;
             List<Row> found = new ArrayList<>();
             try (ResultSet rows = select.executeQuery()) {
                 while (rows.next()) {
+                    total = rows.getLong(12);
+                    if (rows.getString(1) == null) {
+                        // the total of a page that is empty
+                        break;
+                    }
                     found.add(new Row(
                             rows.getString(1),
                             rows.getString(2),
@@ -79,11 +95,10 @@ public final class DocumentList {
                             rows.getLong(8),
                             rows.getTimestamp(9).toInstant(),
                             Optional.ofNullable(rows.getTimestamp(10)).map(Timestamp::toInstant),
-                            rows.getLong(11),
-                            rows.getLong(12)));
+                            rows.getLong(11)));
                 }
             }
-            return List.copyOf(found);
+            return new Page(total, found);
         }
     }
 }

@@ -106,7 +106,7 @@ class DocumentUsageTest {
         execute("ANALYZE");
 
         DocumentList list = new DocumentList(postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD);
-        double now = median(() -> assertThat(list.of("mill", "", 100)).hasSize(100));
+        double now = median(() -> assertThat(list.of("mill", "", 100, 0).rows()).hasSize(100));
         double before = median(() -> number("SELECT count(*) FROM (" + BY_AGGREGATION + ") AS u"));
 
         System.out.printf(
@@ -117,7 +117,7 @@ class DocumentUsageTest {
             holder.setAutoCommit(false);
             // whoever reads them now waits for longer than the listing may take
             lock.execute("LOCK TABLE interactions IN ACCESS EXCLUSIVE MODE");
-            assertThat(list.of("mill", "", 100))
+            assertThat(list.of("mill", "", 100, 0).rows())
                     .anySatisfy(row -> assertThat(row.uses()).isPositive());
             holder.rollback();
         }

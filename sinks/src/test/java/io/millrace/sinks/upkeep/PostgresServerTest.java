@@ -27,7 +27,7 @@ class PostgresServerTest {
             String url = "jdbc:postgresql://127.0.0.1:" + silent.getLocalPort() + "/none";
             long started = System.nanoTime();
 
-            assertThatThrownBy(() -> new DocumentList(url, "nobody", "").of("", "", 10))
+            assertThatThrownBy(() -> new DocumentList(url, "nobody", "").of("", "", 10, 0))
                     .isInstanceOf(SQLException.class);
             assertThatThrownBy(() -> new PostgresServer(url, "nobody", "").connect(600))
                     .isInstanceOf(SQLException.class);

@@ -1,0 +1,27 @@
+package io.millrace.gateway;
+
+import java.util.List;
+
+/** What paths begin with. */
+final class Prefixes {
+    /** The seed's proxy served the same handlers under these. */
+    static final List<String> ALL = List.of("/aidb", "/hybrid", "/ralph", "/embeddings");
+
+    /** Below it OpenAI's contract holds. */
+    static final String OPENAI = "/v1/";
+
+    private Prefixes() {}
+
+    /** The path as it is without the prefix that it begins with, if it does; begins with a slash when the path does. */
+    static String strip(String path) {
+        for (String prefix : ALL) {
+            if (path.equals(prefix)) {
+                return "/";
+            }
+            if (path.startsWith(prefix) && path.charAt(prefix.length()) == '/') {
+                return path.substring(prefix.length());
+            }
+        }
+        return path;
+    }
+}
