@@ -156,6 +156,25 @@ class CliIT {
         refused(run("ask", "  "), "query");
     }
 
+    /** An answer that could move the cursor would rewrite what stands above it. */
+    @Test
+    @Order(3)
+    void shouldWriteOutWhatTheTerminalWouldObeyWhenAModelAnswersWithIt() throws Exception {
+        String sent = "the wheel \u001b[2J\u001b]0;title\u0007 turns \u009b31m to the \u202eleft";
+        local.text(sent);
+        try {
+            assertThat(good("ask", "Which way does the wheel turn?").out())
+                    .contains("the wheel \\u001b[2J\\u001b]0;title\\u0007 turns \\u009b31m to the \\u202eleft")
+                    .doesNotContain("\u001b", "\u009b", "\u0007", "\u202e");
+            String json = good("ask", "Which way does the wheel turn today?", "--json")
+                    .out();
+            assertThat(json).doesNotContain("\u001b", "\u009b", "\u0007", "\u202e");
+            assertThat(JSON.readTree(json).path("response").asText()).isEqualTo(sent);
+        } finally {
+            local.text("local: the wheel turns");
+        }
+    }
+
     /** Their files are called alike, too. */
     @Test
     @Order(3)
@@ -222,12 +241,12 @@ class CliIT {
             String marker = "written meanwhile, with an ü";
             Files.writeString(
                     data.resolve("logs/millrace.log"),
-                    marker + "\n",
+                    marker + " \u001b[2J\n",
                     StandardCharsets.UTF_8,
                     java.nio.file.StandardOpenOption.APPEND);
             Awaitility.await("what was written meanwhile")
                     .atMost(Duration.ofSeconds(10))
-                    .until(() -> Millrace.read(folder, "follower.out").contains(marker));
+                    .until(() -> Millrace.read(folder, "follower.out").contains(marker + " \\u001b[2J\n"));
         } finally {
             follower.destroy();
             follower.waitFor();
@@ -242,7 +261,8 @@ class CliIT {
         assertThat(good("config", "check", "--config", config.toString()).out()).contains("good", config.toString());
         assertThat(good("config", "show", "--config", config.toString()).out())
                 .containsPattern("dispatch\\.probe +100ms +" + config + ":1")
-                .containsPattern("routing\\.local +0\\.85 +default");
+                .containsPattern("routing\\.local +0\\.85 +default")
+                .containsPattern("\ncollections +codebase-context,skills-patterns, +default\n +error-solutions,");
         JsonNode json = JSON.readTree(
                 good("config", "show", "--json", "--config", config.toString()).out());
         assertThat(json.at("/dispatch.probe/value").asText()).isEqualTo("100ms");
