@@ -59,6 +59,11 @@ class CliIT {
         Files.write(knowledge.resolve("latin.md"), new byte[] {'M', (byte) 0xfc, 'h', 'l', 'e'});
         // cannot be read, whoever asks
         Files.createSymbolicLink(knowledge.resolve("memory.md"), Path.of("/proc/self/mem"));
+        Files.writeString(knowledge.resolve("dump.txt"), "grain ".repeat(400_000));
+        Files.write(knowledge.resolve("wheel.png"), new byte[] {1, 2, 3});
+        Files.writeString(knowledge.resolve("empty.md"), "\n");
+        // nobody misses what an editor keeps
+        Files.write(Files.createDirectory(knowledge.resolve(".editor")).resolve("state"), new byte[] {1});
         Path other = Files.createDirectories(folder.resolve("other/mill"));
         Files.writeString(
                 other.resolve("keeper.md"), "# The miller\n\nThe miller of the new mill is called Kunigunde Amsel.\n");
@@ -120,7 +125,17 @@ class CliIT {
                         + folder.resolve("path").resolve("redis-server"))
                 .contains("the bundled PostgreSQL does not run on this system, using "
                         + folder.toRealPath().resolve("path/machine/postgresql/bin/postgres"));
-        assertThat(Millrace.read(folder, "up.err")).isEmpty();
+    }
+
+    @Test
+    @Order(1)
+    void shouldTellInOneLineWhichFilesOfAFolderAreLeftOut() throws Exception {
+        Path log = data.resolve("logs/millrace.log");
+        assertThat(Millrace.read(folder, "up.err").lines())
+                .containsExactly("knowledge " + folder.resolve("mill")
+                        + ": 5 files left out (1 too large, 1 not text, 1 empty, 1 unreadable, 1 of another type); see "
+                        + log);
+        assertThat(Files.readString(log)).contains("dump.txt", "latin.md", "empty.md", "memory.md", "wheel.png");
     }
 
     @Test
@@ -373,7 +388,7 @@ class CliIT {
         assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(12));
 
         assertThat(up.waitFor(1, TimeUnit.SECONDS)).isTrue();
-        assertThat(Millrace.read(folder, "up.err")).isEmpty();
+        assertThat(Millrace.read(folder, "up.err").lines()).hasSize(1);
         assertThat(Files.readAllLines(data.resolve("logs/millrace.log")))
                 .isNotEmpty()
                 .noneMatch(line -> line.contains(" ERROR ") || line.contains("did not stop in good order"));
