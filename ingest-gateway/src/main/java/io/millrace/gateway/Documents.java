@@ -48,7 +48,8 @@ final class Documents {
                 .onFailure(context::fail);
     }
 
-    private static void attempt(RoutingContext context, Runnable then) {
+    /** What it throws is the answer. */
+    static void attempt(RoutingContext context, Runnable then) {
         try {
             then.run();
         } catch (RuntimeException e) {

@@ -1,6 +1,7 @@
 package io.millrace.gateway;
 
 import io.millrace.schema.RawDocument;
+import io.vertx.core.Future;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
@@ -16,6 +17,9 @@ import org.slf4j.LoggerFactory;
 final class DocumentsHandler {
     private static final Logger LOG = LoggerFactory.getLogger(DocumentsHandler.class);
     private static final int DEFAULT_LIMIT = 100;
+    private static final String ID = "id";
+    private static final String PROJECT = "project";
+    private static final String PATH = "relative_path";
 
     private final SearchPort knowledge;
     private final Blocking blocking;
@@ -58,17 +62,56 @@ final class DocumentsHandler {
     }
 
     private void deleteAdmitted(RoutingContext context) {
-        String project = text(context, "project", Documents.DEFAULT_PROJECT);
-        documents.requireUndeclared(project, "project");
-        RawDocument gone = RawDocument.newBuilder()
+        String id = text(context, ID, "");
+        String path = text(context, PATH, "");
+        if (id.isEmpty()) {
+            if (path.isEmpty()) {
+                throw Problem.invalid(PATH, "relative_path is required where no id is given");
+            }
+            deletePlace(context, text(context, PROJECT, Documents.DEFAULT_PROJECT), path);
+        } else if (!path.isEmpty() || !context.queryParam(PROJECT).isEmpty()) {
+            throw Problem.invalid(ID, "id says which document it is: give it without project and relative_path");
+        } else {
+            deleteId(context, id);
+        }
+    }
+
+    private void deletePlace(RoutingContext context, String project, String path) {
+        documents.requireUndeclared(project, PROJECT);
+        RawDocument gone = gone(context, project, path).build();
+        delete(context, gone, Documents.id(gone));
+    }
+
+    /** For who knows its path only as it is shown, with a secret in it redacted. */
+    private void deleteId(RoutingContext context, String id) {
+        blocking.run(() -> knowledge.place(id))
+                .recover(error -> Future.failedFuture(unreadable(error)))
+                .onSuccess(found -> Documents.attempt(context, () -> {
+                    SearchPort.Place place =
+                            found.orElseThrow(() -> Problem.field(404, "not_found", ID, "no document has this id"));
+                    documents.requireUndeclared(place.source(), ID);
+                    delete(
+                            context,
+                            gone(context, place.source(), place.path())
+                                    .setDocumentId(id)
+                                    .build(),
+                            id);
+                }))
+                .onFailure(context::fail);
+    }
+
+    private static RawDocument.Builder gone(RoutingContext context, String source, String path) {
+        return RawDocument.newBuilder()
                 .setEnvelope(Documents.envelope(context))
-                .setSource(project)
-                .setPath(text(context, "relative_path", ""))
-                .setDeleted(true)
-                .build();
+                .setSource(source)
+                .setPath(path)
+                .setDeleted(true);
+    }
+
+    private void delete(RoutingContext context, RawDocument gone, String id) {
         documents
                 .send(context, List.of(gone))
-                .onSuccess(nothing -> answer(context, List.of(Documents.id(gone)), "to be deleted"))
+                .onSuccess(nothing -> answer(context, List.of(id), "to be deleted"))
                 .onFailure(context::fail);
     }
 
@@ -93,7 +136,7 @@ final class DocumentsHandler {
 
     void list(RoutingContext context) {
         SearchPort.Asking asking = new SearchPort.Asking(
-                text(context, "project", ""),
+                text(context, PROJECT, ""),
                 text(context, "source_trust_level", ""),
                 Answers.queryParam(context, "limit")
                         .map(RequestParameter::getInteger)
@@ -122,14 +165,14 @@ final class DocumentsHandler {
                     Answers.json(
                             context, 200, new JsonObject().put("documents", all).put("total", listed.total()));
                 })
-                .onFailure(error -> {
-                    LOG.warn("documents could not be listed: {}", error.toString());
-                    context.fail(
-                            error instanceof Problem
-                                    ? error
-                                    : Problem.unavailable(
-                                            "postgres_unavailable", "the documents cannot be listed now"));
-                });
+                .onFailure(error -> context.fail(unreadable(error)));
+    }
+
+    private static Throwable unreadable(Throwable error) {
+        LOG.warn("documents could not be looked up: {}", error.toString());
+        return error instanceof Problem
+                ? error
+                : Problem.unavailable("postgres_unavailable", "the documents cannot be looked up now");
     }
 
     private static String text(RoutingContext context, String name, String absent) {

@@ -77,6 +77,20 @@ public interface SearchPort {
     Listed documents(Asking asking) throws Exception;
 
     /**
+     * Where the document of this id is; empty when there is none.
+     *
+     * @throws Exception when the store of documents cannot be asked
+     */
+    Optional<Place> place(String documentId) throws Exception;
+
+    /**
+     * Where a document is.
+     *
+     * @param path as it is shown: secrets in it are redacted
+     */
+    record Place(String source, String path) {}
+
+    /**
      * Which documents.
      *
      * @param source empty for all

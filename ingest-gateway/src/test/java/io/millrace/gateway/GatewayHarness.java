@@ -51,6 +51,9 @@ final class GatewayHarness implements AutoCloseable {
     final AtomicBoolean starting = new AtomicBoolean();
 
     final java.util.List<SearchPort.Asked> searched = new java.util.concurrent.CopyOnWriteArrayList<>();
+    /** By the ids of documents. */
+    final Map<String, SearchPort.Place> places = new java.util.concurrent.ConcurrentHashMap<>();
+
     final PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
     final Gateway gateway;
     private final HttpClient http =
@@ -94,6 +97,11 @@ final class GatewayHarness implements AutoCloseable {
             @Override
             public Listed documents(Asking asking) {
                 return new Listed(0, List.of());
+            }
+
+            @Override
+            public Optional<Place> place(String documentId) {
+                return Optional.ofNullable(places.get(documentId));
             }
 
             @Override
@@ -220,6 +228,13 @@ final class GatewayHarness implements AutoCloseable {
 
     HttpResponse<String> get(String path) {
         return send(HttpRequest.newBuilder(uri(path))
+                .timeout(Duration.ofSeconds(20))
+                .build());
+    }
+
+    HttpResponse<String> delete(String path) {
+        return send(HttpRequest.newBuilder(uri(path))
+                .DELETE()
                 .timeout(Duration.ofSeconds(20))
                 .build());
     }

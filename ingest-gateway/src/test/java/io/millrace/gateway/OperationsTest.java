@@ -5,12 +5,14 @@ import static io.millrace.gateway.GatewayHarness.json;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
+import static org.assertj.core.api.Assertions.tuple;
 
 import io.millrace.config.MillraceConfig;
 import io.millrace.config.MillraceConfig.Listen;
 import io.millrace.schema.BackendStatus;
 import io.millrace.schema.Command;
 import io.millrace.schema.Query;
+import io.millrace.schema.RawDocument;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import java.net.http.HttpRequest;
@@ -198,6 +200,42 @@ class OperationsTest {
         assertThat(harness.post("/sources/notes/sync", "").statusCode()).isEqualTo(202);
         assertThat(harness.post("/sources/nobody/sync", "").statusCode()).isEqualTo(404);
         assertThat(harness.post("/documents", document).statusCode()).isEqualTo(409);
+    }
+
+    /** Its path is stored without the secret that it had, and names no document. */
+    @Test
+    void shouldDeleteADocumentByItsIdAloneAndNameTheParameterThatIsWrong() {
+        String id = "0123456789abcdef0123456789abcdef";
+        harness.places.put(id, new SearchPort.Place("wiki", "dir/[REDACTED:api_key].md"));
+        harness.places.put("f".repeat(32), new SearchPort.Place("notes", "a.md"));
+
+        HttpResponse<String> deleted = harness.delete("/documents?id=" + id);
+
+        assertThat(deleted.statusCode()).as(deleted.body()).isEqualTo(202);
+        assertThat(json(deleted).getJsonArray("document_ids")).containsExactly(id);
+        harness.delete("/documents?project=wiki&relative_path=b.md");
+        assertThat(harness.wire.sent(RawDocument.class))
+                .extracting(RawDocument::getSource, RawDocument::getDocumentId, RawDocument::getDeleted)
+                .containsExactly(tuple("wiki", id, true), tuple("wiki", "", true));
+        Map.of(
+                        "id=" + id + "&relative_path=a.md",
+                        "400 id",
+                        "id=" + id + "&project=wiki",
+                        "400 id",
+                        "id=nonsense",
+                        "400 id",
+                        "project=wiki",
+                        "400 relative_path",
+                        "id=" + "0".repeat(32),
+                        "404 id",
+                        "id=" + "f".repeat(32),
+                        "409 id")
+                .forEach((query, expected) -> {
+                    HttpResponse<String> refused = harness.delete("/documents?" + query);
+                    assertThat(refused.statusCode() + " " + json(refused).getString("field"))
+                            .as(query)
+                            .isEqualTo(expected);
+                });
     }
 
     @Test

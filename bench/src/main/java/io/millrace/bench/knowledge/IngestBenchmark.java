@@ -146,7 +146,8 @@ public final class IngestBenchmark implements Callable<Integer> {
     private double ingest(Log log, LuceneIndex index, String name) throws Exception {
         long before = index.count();
         long since = System.nanoTime();
-        List<FolderLoader.Loaded> documents = new FolderLoader(log).load(dir, name, "nixos-docs");
+        List<FolderLoader.Loaded> documents =
+                new FolderLoader(log).load(dir, name, "nixos-docs").loaded();
         for (FolderLoader.Loaded document : documents) {
             while (!isWhole(index, document)) {
                 // each look costs what a search does

@@ -14,6 +14,7 @@ import io.millrace.standalone.cli.LogsCommand;
 import io.millrace.standalone.cli.RateCommand;
 import io.millrace.standalone.cli.SourcesCommand;
 import io.millrace.standalone.cli.StatusCommand;
+import io.millrace.standalone.cli.Terminal;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import java.io.IOException;
@@ -67,7 +68,7 @@ public final class Main {
         showVersion(line);
         line.setExecutionExceptionHandler((error, command, result) -> {
             List<String> told = error instanceof ConfigException config ? config.errors() : List.of(oneLine(error));
-            told.forEach(each -> command.getErr().println("millrace: " + each));
+            told.forEach(each -> Terminal.error("millrace: " + Terminal.inLine(each)));
             if (Boolean.getBoolean(TRACE_PROPERTY)) {
                 error.printStackTrace(command.getErr());
             } else if (!isExpected(error)) {

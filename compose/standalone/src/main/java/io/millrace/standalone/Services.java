@@ -459,6 +459,11 @@ public final class Services implements AutoCloseable {
         }
 
         @Override
+        public Optional<Place> place(String documentId) throws Exception {
+            return stored.place(documentId).map(place -> new Place(place.source(), place.path()));
+        }
+
+        @Override
         public Optional<Session> session(SessionName name) {
             return sessions.summary(name.tenant(), name.principal(), name.id())
                     .map(summary -> new Session(

@@ -94,7 +94,9 @@ public final class Standalone implements AutoCloseable {
                     .formatted(seconds(began)));
             data.announce(url());
 
-            keep(Ingestion.start(services.log(), searcher, knowledge, say)).await(KNOWLEDGE_WAIT);
+            Path logFile = data.root().resolve("logs/millrace.log");
+            keep(Ingestion.start(services.log(), searcher, knowledge, logFile, say))
+                    .await(KNOWLEDGE_WAIT);
         } catch (RuntimeException e) {
             // a signal may be the reason; the cleaning up is not meant by it
             boolean asked = Thread.interrupted();

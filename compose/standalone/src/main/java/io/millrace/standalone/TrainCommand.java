@@ -3,6 +3,7 @@ package io.millrace.standalone;
 import io.millrace.config.ConfigLoader;
 import io.millrace.standalone.Standalone.Knowledge;
 import io.millrace.standalone.cli.DataOption;
+import io.millrace.standalone.cli.Terminal;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.AotCache;
 import java.io.IOException;
@@ -50,7 +51,7 @@ public final class TrainCommand implements Callable<Integer> {
                         "docs", folder, loaded.config().collections().getFirst()))
                 .stream()
                 .toList();
-        try (Standalone standalone = Standalone.start(loaded, data.folder(), docs, line -> System.out.println(line));
+        try (Standalone standalone = Standalone.start(loaded, data.folder(), docs, Terminal::line);
                 HttpClient http = HttpClient.newHttpClient()) {
             send(http, standalone.url() + "/query", QUERY);
             send(http, standalone.url() + "/v1/chat/completions", CHAT);

@@ -4,6 +4,7 @@ import io.millrace.config.ConfigLoader;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.standalone.Standalone.Knowledge;
 import io.millrace.standalone.cli.DataOption;
+import io.millrace.standalone.cli.Terminal;
 import io.millrace.standalone.error.UserException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -57,8 +58,7 @@ public final class UpCommand implements Callable<Integer> {
         folders.addAll(
                 apart(knowledge.stream().map(each -> folder(each, collections)).toList()));
         try (Stop stop = new Stop()) {
-            try (Standalone standalone =
-                    Standalone.start(loaded, data.folder(), folders, line -> System.out.println(line))) {
+            try (Standalone standalone = Standalone.start(loaded, data.folder(), folders, Terminal::line)) {
                 System.out.println("millrace ready " + standalone.url());
                 stop.await();
             } catch (RuntimeException e) {

@@ -59,6 +59,11 @@ class CliIT {
         Files.write(knowledge.resolve("latin.md"), new byte[] {'M', (byte) 0xfc, 'h', 'l', 'e'});
         // cannot be read, whoever asks
         Files.createSymbolicLink(knowledge.resolve("memory.md"), Path.of("/proc/self/mem"));
+        Files.writeString(knowledge.resolve("dump.txt"), "grain ".repeat(400_000));
+        Files.write(knowledge.resolve("wheel.png"), new byte[] {1, 2, 3});
+        Files.writeString(knowledge.resolve("empty.md"), "\n");
+        // nobody misses what an editor keeps
+        Files.write(Files.createDirectory(knowledge.resolve(".editor")).resolve("state"), new byte[] {1});
         Path other = Files.createDirectories(folder.resolve("other/mill"));
         Files.writeString(
                 other.resolve("keeper.md"), "# The miller\n\nThe miller of the new mill is called Kunigunde Amsel.\n");
@@ -120,7 +125,17 @@ class CliIT {
                         + folder.resolve("path").resolve("redis-server"))
                 .contains("the bundled PostgreSQL does not run on this system, using "
                         + folder.toRealPath().resolve("path/machine/postgresql/bin/postgres"));
-        assertThat(Millrace.read(folder, "up.err")).isEmpty();
+    }
+
+    @Test
+    @Order(1)
+    void shouldTellInOneLineWhichFilesOfAFolderAreLeftOut() throws Exception {
+        Path log = data.resolve("logs/millrace.log");
+        assertThat(Millrace.read(folder, "up.err").lines())
+                .containsExactly("knowledge " + folder.resolve("mill")
+                        + ": 5 files left out (1 too large, 1 not text, 1 empty, 1 unreadable, 1 of another type); see "
+                        + log);
+        assertThat(Files.readString(log)).contains("dump.txt", "latin.md", "empty.md", "memory.md", "wheel.png");
     }
 
     @Test
@@ -154,6 +169,25 @@ class CliIT {
         assertThat(json.toString()).contains("keeper.md");
         assertThat(good("ask", "Who", "is", "the", "sluice", "keeper?").out()).contains("keeper.md");
         refused(run("ask", "  "), "query");
+    }
+
+    /** An answer that could move the cursor would rewrite what stands above it. */
+    @Test
+    @Order(3)
+    void shouldWriteOutWhatTheTerminalWouldObeyWhenAModelAnswersWithIt() throws Exception {
+        String sent = "the wheel \u001b[2J\u001b]0;title\u0007 turns \u009b31m to the \u202eleft";
+        local.text(sent);
+        try {
+            assertThat(good("ask", "Which way does the wheel turn?").out())
+                    .contains("the wheel \\u001b[2J\\u001b]0;title\\u0007 turns \\u009b31m to the \\u202eleft")
+                    .doesNotContain("\u001b", "\u009b", "\u0007", "\u202e");
+            String json = good("ask", "Which way does the wheel turn today?", "--json")
+                    .out();
+            assertThat(json).doesNotContain("\u001b", "\u009b", "\u0007", "\u202e");
+            assertThat(JSON.readTree(json).path("response").asText()).isEqualTo(sent);
+        } finally {
+            local.text("local: the wheel turns");
+        }
     }
 
     /** Their files are called alike, too. */
@@ -222,12 +256,12 @@ class CliIT {
             String marker = "written meanwhile, with an ü";
             Files.writeString(
                     data.resolve("logs/millrace.log"),
-                    marker + "\n",
+                    marker + " \u001b[2J\n",
                     StandardCharsets.UTF_8,
                     java.nio.file.StandardOpenOption.APPEND);
             Awaitility.await("what was written meanwhile")
                     .atMost(Duration.ofSeconds(10))
-                    .until(() -> Millrace.read(folder, "follower.out").contains(marker));
+                    .until(() -> Millrace.read(folder, "follower.out").contains(marker + " \\u001b[2J\n"));
         } finally {
             follower.destroy();
             follower.waitFor();
@@ -242,7 +276,8 @@ class CliIT {
         assertThat(good("config", "check", "--config", config.toString()).out()).contains("good", config.toString());
         assertThat(good("config", "show", "--config", config.toString()).out())
                 .containsPattern("dispatch\\.probe +100ms +" + config + ":1")
-                .containsPattern("routing\\.local +0\\.85 +default");
+                .containsPattern("routing\\.local +0\\.85 +default")
+                .containsPattern("\ncollections +codebase-context,skills-patterns, +default\n +error-solutions,");
         JsonNode json = JSON.readTree(
                 good("config", "show", "--json", "--config", config.toString()).out());
         assertThat(json.at("/dispatch.probe/value").asText()).isEqualTo("100ms");
@@ -353,7 +388,7 @@ class CliIT {
         assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(12));
 
         assertThat(up.waitFor(1, TimeUnit.SECONDS)).isTrue();
-        assertThat(Millrace.read(folder, "up.err")).isEmpty();
+        assertThat(Millrace.read(folder, "up.err").lines()).hasSize(1);
         assertThat(Files.readAllLines(data.resolve("logs/millrace.log")))
                 .isNotEmpty()
                 .noneMatch(line -> line.contains(" ERROR ") || line.contains("did not stop in good order"));

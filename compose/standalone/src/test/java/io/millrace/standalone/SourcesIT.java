@@ -676,6 +676,21 @@ class SourcesIT {
         await(() -> sql("SELECT count(*) FROM documents WHERE source = 'locks'").equals("2"));
         assertThat(sql("SELECT count(*) FROM documents WHERE source = 'locks' AND path LIKE 'dir/%'"))
                 .isEqualTo("1");
+
+        // who does not know the path any more has the id
+        String id = sql("SELECT document_id FROM documents WHERE source = 'locks' AND path LIKE 'dir/%'");
+        assertThat(send("DELETE", "/documents?project=locks&wait=true&relative_path=dir/%5BREDACTED:api_key%5D.md", "")
+                        .statusCode())
+                .isEqualTo(200);
+        assertThat(sql("SELECT count(*) FROM documents WHERE source = 'locks'")).isEqualTo("2");
+        HttpResponse<String> gone = send("DELETE", "/documents?wait=true&id=" + id, "");
+        assertThat(gone.statusCode()).as(gone.body()).isEqualTo(200);
+        assertThat(JSON.readTree(gone.body()).at("/document_ids/0").asText()).isEqualTo(id);
+        assertThat(found("lock of Dömitz oak gates")).doesNotContain("dir/[REDACTED:api_key].md");
+        await(() -> sql("SELECT count(*) FROM documents WHERE source = 'locks'").equals("1"));
+        HttpResponse<String> unknown = send("DELETE", "/documents?id=" + id, "");
+        assertThat(unknown.statusCode()).isEqualTo(404);
+        assertThat(JSON.readTree(unknown.body()).path("field").asText()).isEqualTo("id");
     }
 
     @Test
@@ -979,6 +994,7 @@ class SourcesIT {
         add("again.md", "The sluice valve 7 of  ÖDLAND is opened by Friedrun Achtermann, each Thursday morning!");
         add("other.md", "The sluice valve 8 of Ödland is opened by Friedrun Achtermann each Thursday morning.");
         add("unused.md", "Nobody ever asks for the colour of the soup in the canteen.");
+        add("sk-" + "proj-mmmmnnnnoooo7777.md", "Nobody ever asks for the price of a bowl.");
         String found = JSON.readTree(post("/search", "{\"query\":\"valve 7 Friedrun Achtermann\",\"limit\":3}"))
                 .path("results")
                 .toString();
@@ -986,7 +1002,7 @@ class SourcesIT {
         await(() -> sql("SELECT count(*) FROM document_usage u JOIN documents d USING (document_id)"
                         + " WHERE d.source = 'scrap' AND last_accessed_at IS NOT NULL")
                 .equals("3"));
-        await(() -> sql("SELECT count(*) FROM documents WHERE source = 'scrap'").equals("4"));
+        await(() -> sql("SELECT count(*) FROM documents WHERE source = 'scrap'").equals("5"));
 
         // what changed within half a year stays, unless it only repeats another one
         JsonNode dry =
@@ -994,7 +1010,7 @@ class SourcesIT {
         assertThat(garbage(dry)).containsOnlyKeys("again.md");
         assertThat(garbage(dry).get("again.md")).isEqualTo("repeats scrap/used.md");
         assertThat(dry.path("total_deleted").asInt()).isZero();
-        assertThat(sql("SELECT count(*) FROM documents WHERE source = 'scrap'")).isEqualTo("4");
+        assertThat(sql("SELECT count(*) FROM documents WHERE source = 'scrap'")).isEqualTo("5");
 
         Ran collected = run(new GarbageCommand(), "--older-than-days", "0");
 
@@ -1002,6 +1018,7 @@ class SourcesIT {
         assertThat(collected.out())
                 .contains("scrap/again.md: repeats scrap/used.md")
                 .contains("scrap/unused.md: unused")
+                .contains("scrap/[REDACTED:api_key].md: unused")
                 .doesNotContain("declared.md");
         await(() -> sql("SELECT string_agg(path, ',' ORDER BY path) FROM documents WHERE source = 'scrap'")
                 .equals("other.md,used.md"));

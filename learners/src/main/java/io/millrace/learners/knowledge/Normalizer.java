@@ -93,7 +93,10 @@ public final class Normalizer implements Service {
             keepOnly(raw, raw.getManifest());
         } else if (raw.getDeleted()) {
             book.well(raw.getSource(), clean(raw.getPath()));
-            delete(documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath()));
+            delete(
+                    raw.getDocumentId().isEmpty()
+                            ? documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath())
+                            : raw.getDocumentId());
         } else {
             try {
                 write(document(raw));

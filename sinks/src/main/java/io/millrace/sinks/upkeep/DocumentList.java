@@ -25,6 +25,8 @@ public final class DocumentList {
             ORDER BY d.source, d.path, d.document_id
             """;
 
+    private static final String PLACE = "SELECT source, path FROM documents WHERE document_id = ?";
+
     private final PostgresServer server;
 
     public DocumentList(String url, String user, String password) {
@@ -54,6 +56,28 @@ public final class DocumentList {
     public record Page(long total, List<Row> rows) {
         public Page {
             rows = List.copyOf(rows);
+        }
+    }
+
+    /**
+     * Where a document is.
+     *
+     * @param path as it is shown: secrets in it are redacted
+     */
+    public record Place(String source, String path) {}
+
+    /**
+     * Where the document of this id is; empty when there is none.
+     *
+     * @throws SQLException when Postgres cannot be asked, or does not answer within 4 s
+     */
+    public Optional<Place> place(String documentId) throws SQLException {
+        try (Connection connection = server.connect(PATIENCE_SECONDS);
+                PreparedStatement select = connection.prepareStatement(PLACE)) {
+            select.setString(1, documentId);
+            try (ResultSet row = select.executeQuery()) {
+                return row.next() ? Optional.of(new Place(row.getString(1), row.getString(2))) : Optional.empty();
+            }
         }
     }
 

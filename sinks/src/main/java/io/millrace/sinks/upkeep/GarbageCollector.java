@@ -169,6 +169,7 @@ public final class GarbageCollector implements Service {
                             .build())
                     .setSource(each.source())
                     .setPath(each.path())
+                    .setDocumentId(each.documentId())
                     .setDeleted(true)
                     .build();
             log.producer()

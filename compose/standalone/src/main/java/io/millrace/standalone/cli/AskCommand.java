@@ -51,23 +51,23 @@ public final class AskCommand implements Callable<Integer> {
         String id = answer.path("interaction_id").asText();
         remember(id);
         if (json) {
-            System.out.println(answer.toPrettyString());
+            Terminal.line(answer.toPrettyString());
             return 0;
         }
-        System.out.println(answer.path("response").asText());
+        Terminal.line(answer.path("response").asText());
         JsonNode decision = answer.path("decision");
         boolean extract = decision.path("route").asText().equals("extractive");
         if (!extract && decision.path("context_added").asBoolean()) {
-            System.out.println();
+            Terminal.line("");
             int number = 1;
             for (JsonNode hit : answer.path("results").path("combined_results")) {
-                System.out.println("[" + number++ + "] "
-                        + hit.path("payload").path("title").asText() + " ("
-                        + hit.path("payload").path("path").asText() + ")");
+                Terminal.line("[" + number++ + "] "
+                        + Terminal.inLine(hit.path("payload").path("title").asText() + " ("
+                                + hit.path("payload").path("path").asText() + ")"));
             }
         }
-        System.out.println();
-        System.out.println(explain(decision, answer));
+        Terminal.line("");
+        Terminal.line(Terminal.inLine(explain(decision, answer)));
         return 0;
     }
 
@@ -81,7 +81,7 @@ public final class AskCommand implements Callable<Integer> {
             Files.writeString(folder.resolve("last-interaction"), id);
         } catch (IOException e) {
             // somebody else's, or its disk is full: no reason to keep the answer back
-            System.err.println("millrace: rate last will not find this answer: " + DataFolder.reason(e));
+            Terminal.error("millrace: rate last will not find this answer: " + DataFolder.reason(e));
         }
     }
 

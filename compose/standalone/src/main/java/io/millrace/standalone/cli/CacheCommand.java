@@ -14,7 +14,7 @@ public final class CacheCommand {
             mixinStandardHelpOptions = true)
     int clear(@Mixin Instance instance, @Option(names = "--json", description = "Print the response.") boolean json) {
         JsonNode cleared = Instance.good(instance.delete("/cache"));
-        System.out.println(
+        Terminal.line(
                 json
                         ? cleared.toPrettyString()
                         : "cleared: epoch " + cleared.path("epoch").asLong());

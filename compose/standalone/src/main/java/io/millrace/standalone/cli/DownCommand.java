@@ -31,7 +31,7 @@ public final class DownCommand implements Callable<Integer> {
         } catch (TimeoutException e) {
             throw new UserException("process " + pid + " did not stop within 15 s");
         }
-        System.out.println("millrace stopped");
+        Terminal.line("millrace stopped");
         return 0;
     }
 }

@@ -26,20 +26,20 @@ public final class GapsCommand implements Callable<Integer> {
     public Integer call() {
         JsonNode gaps = Instance.good(instance.get("/gaps?limit=" + limit));
         if (json) {
-            System.out.println(gaps.toPrettyString());
+            Terminal.line(gaps.toPrettyString());
             return 0;
         }
         if (gaps.path("gaps").isEmpty()) {
-            System.out.println("no gaps in seven days");
+            Terminal.line("no gaps in seven days");
         }
         for (JsonNode gap : gaps.path("gaps")) {
-            System.out.printf(
+            Terminal.line(String.format(
                     Locale.ROOT,
-                    "%4d ×  %s  (context score %.2f)%n        %s%n",
+                    "%4d ×  %s  (context score %.2f)%n        %s",
                     gap.path("count").asLong(),
-                    gap.path("query").asText(),
+                    Terminal.inLine(gap.path("query").asText()),
                     gap.path("context_score").asDouble(),
-                    gap.path("fill").asText());
+                    Terminal.inLine(gap.path("fill").asText())));
         }
         return 0;
     }

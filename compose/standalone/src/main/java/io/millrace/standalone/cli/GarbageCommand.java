@@ -30,20 +30,19 @@ public final class GarbageCommand implements Callable<Integer> {
         JsonNode answer = Instance.good(instance.post(
                 "/gc", Instance.JSON.createObjectNode().put("dry_run", dryRun).put("older_than_days", olderThanDays)));
         if (json) {
-            System.out.println(answer.toPrettyString());
+            Terminal.line(answer.toPrettyString());
             return 0;
         }
         for (JsonNode document : answer.path("documents")) {
-            System.out.printf(
-                    "%s %s/%s: %s%n",
-                    document.path("collection").asText(),
-                    document.path("source").asText(),
-                    document.path("path").asText(),
-                    document.path("reason").asText());
+            Terminal.line(Terminal.inLine("%s %s/%s: %s"
+                    .formatted(
+                            document.path("collection").asText(),
+                            document.path("source").asText(),
+                            document.path("path").asText(),
+                            document.path("reason").asText())));
         }
         long found = answer.path("total_candidates").asLong();
-        System.out.println(
-                found + " documents of no use" + (dryRun || found == 0 ? "; nothing was deleted" : ", deleted"));
+        Terminal.line(found + " documents of no use" + (dryRun || found == 0 ? "; nothing was deleted" : ", deleted"));
         return 0;
     }
 }

@@ -16,6 +16,7 @@ import picocli.CommandLine.Option;
 @Command(name = "logs", description = "What the instance on the data folder wrote.", mixinStandardHelpOptions = true)
 public final class LogsCommand implements Callable<Integer> {
     private static final long FOLLOW_MS = 300;
+    private static final int AT_ONCE = 1 << 20;
 
     @Mixin
     private DataOption data = new DataOption();
@@ -38,12 +39,11 @@ public final class LogsCommand implements Callable<Integer> {
         if (!Files.exists(file)) {
             throw new UserException("there is no log yet at " + file);
         }
-        long position = Files.size(file);
+        byte[] written = Files.readAllBytes(file);
         // decoded without complaint: a log that is being written may end within a character
-        List<String> all = new String(Files.readAllBytes(file), StandardCharsets.UTF_8)
-                .lines()
-                .toList();
-        all.subList(Math.max(0, all.size() - lines), all.size()).forEach(System.out::println);
+        List<String> all = new String(written, StandardCharsets.UTF_8).lines().toList();
+        all.subList(Math.max(0, all.size() - lines), all.size()).forEach(Terminal::line);
+        long position = written.length;
         while (follow) {
             Thread.sleep(FOLLOW_MS);
             if (!Files.exists(file)) {
@@ -57,13 +57,24 @@ public final class LogsCommand implements Callable<Integer> {
             }
             try (RandomAccessFile in = new RandomAccessFile(file.toFile(), "r")) {
                 in.seek(position);
-                byte[] more = new byte[(int) Math.min(1 << 20, size - position)];
+                byte[] more = new byte[(int) Math.min(AT_ONCE, size - position)];
                 in.readFully(more);
-                System.out.write(more, 0, more.length);
-                System.out.flush();
-                position += more.length;
+                int whole = wholeLines(more);
+                if (whole > 0) {
+                    Terminal.line(new String(more, 0, whole, StandardCharsets.UTF_8).stripTrailing());
+                    position += whole;
+                }
             }
         }
         return 0;
+    }
+
+    /** So many bytes end with a line, so that no character is cut; all, when there is no end of a line in as many as are read at once. */
+    private static int wholeLines(byte[] bytes) {
+        int end = bytes.length;
+        while (end > 0 && bytes[end - 1] != '\n') {
+            end--;
+        }
+        return end == 0 && bytes.length == AT_ONCE ? bytes.length : end;
     }
 }

@@ -46,7 +46,7 @@ public final class RateCommand implements Callable<Integer> {
             request.put("note", note);
         }
         Instance.good(instance.post("/feedback/" + segment(interaction), request));
-        System.out.println("recorded: " + verdict + " for " + interaction);
+        Terminal.line("recorded: " + verdict + " for " + interaction);
         return 0;
     }
 

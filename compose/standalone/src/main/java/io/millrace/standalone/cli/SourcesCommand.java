@@ -184,10 +184,10 @@ public final class SourcesCommand implements Callable<Integer> {
             if (json) {
                 ObjectNode node = result(source, what);
                 node.set("entry", Instance.JSON.valueToTree(entry));
-                System.out.println(node.toPrettyString());
+                Terminal.line(node.toPrettyString());
             } else {
                 print(false, source, what + ":");
-                System.out.print(SourcesFile.lines(entry));
+                Terminal.line(SourcesFile.lines(entry).stripTrailing());
             }
         }
 
@@ -275,7 +275,7 @@ public final class SourcesCommand implements Callable<Integer> {
         public Integer call() throws IOException, InterruptedException {
             JsonNode source = await(instance, id);
             if (dryRun) {
-                System.out.println(json ? source.toPrettyString() : "would be read: " + line(source));
+                Terminal.line(json ? source.toPrettyString() : "would be read: " + line(source));
                 return 0;
             }
             JsonNode asked =
@@ -344,9 +344,9 @@ public final class SourcesCommand implements Callable<Integer> {
 
     private static void print(boolean json, SourceDefinition source, String what) {
         if (json) {
-            System.out.println(result(source, what).toPrettyString());
+            Terminal.line(result(source, what).toPrettyString());
         } else {
-            System.out.printf("%s (%s %s): %s%n", source.id(), source.kind().word(), source.location(), what);
+            Terminal.line("%s (%s %s): %s".formatted(source.id(), source.kind().word(), source.location(), what));
         }
     }
 
@@ -367,14 +367,14 @@ public final class SourcesCommand implements Callable<Integer> {
             failed |= source.path("state").asText().equals("failed");
         }
         if (json) {
-            System.out.println(all.toPrettyString());
+            Terminal.line(all.toPrettyString());
             return failed ? 1 : 0;
         }
         if (all.path("sources").isEmpty()) {
-            System.out.println("no sources; add one with millrace sources add ID LOCATION");
+            Terminal.line("no sources; add one with millrace sources add ID LOCATION");
         }
-        all.path("sources").forEach(source -> told(source).forEach(System.out::println));
-        all.path("errors").forEach(error -> System.out.println(printable(error.asText())));
+        all.path("sources").forEach(source -> told(source).forEach(Terminal::line));
+        all.path("errors").forEach(error -> Terminal.line(Terminal.inLine(error.asText())));
         return failed ? 1 : 0;
     }
 
@@ -394,7 +394,7 @@ public final class SourcesCommand implements Callable<Integer> {
         if (source.path("error").isTextual()) {
             line.append(": ").append(source.path("error").asText());
         }
-        return printable(line.toString());
+        return Terminal.inLine(line.toString());
     }
 
     /** A source and, below it, the first reasons why something of it is not there. */
@@ -417,30 +417,12 @@ public final class SourcesCommand implements Callable<Integer> {
     private static void tell(List<String> told, String what, JsonNode reasons, int all) {
         reasons.properties().stream()
                 .limit(REASONS)
-                .forEach(each -> told.add(printable("  " + what + " " + each.getKey() + ": "
+                .forEach(each -> told.add(Terminal.inLine("  " + what + " " + each.getKey() + ": "
                         + each.getValue().asText())));
         int left = all - Math.min(REASONS, reasons.size());
         if (left > 0) {
             told.add("  " + left + " more " + what + (reasons.size() > REASONS ? "; see --json" : ""));
         }
-    }
-
-    /** Names of files and pages are others' words: what would move the cursor, or end the line, is written out. */
-    private static String printable(String text) {
-        StringBuilder printable = new StringBuilder();
-        text.codePoints().forEach(each -> {
-            boolean harmless = switch (Character.getType(each)) {
-                case Character.CONTROL, Character.FORMAT, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR ->
-                    false;
-                default -> true;
-            };
-            if (harmless) {
-                printable.appendCodePoint(each);
-            } else {
-                printable.append(String.format(Locale.ROOT, "\\u%04x", each));
-            }
-        });
-        return printable.toString();
     }
 
     private static void add(StringBuilder line, int count, String what) {
@@ -500,13 +482,18 @@ public final class SourcesCommand implements Callable<Integer> {
             if (source.isPresent()) {
                 String bar = bar(source.get());
                 if (!json && !bar.equals(told)) {
-                    System.out.print(terminal ? "\r" + bar + " " : bar + System.lineSeparator());
-                    System.out.flush();
+                    if (terminal) {
+                        Terminal.inPlace(bar);
+                    } else {
+                        Terminal.line(bar);
+                    }
                     told = bar;
                 }
                 if (isOver(source.get(), asked)) {
-                    System.out.print(terminal ? System.lineSeparator() : "");
-                    System.out.println(
+                    if (terminal) {
+                        Terminal.line("");
+                    }
+                    Terminal.line(
                             json
                                     ? source.get().toPrettyString()
                                     : String.join(System.lineSeparator(), told(source.get())));

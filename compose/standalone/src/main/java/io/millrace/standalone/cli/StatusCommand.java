@@ -30,27 +30,27 @@ public final class StatusCommand implements Callable<Integer> {
             waiting.add("no service is reported");
         }
         if (json) {
-            System.out.println(status.toPrettyString());
+            Terminal.line(status.toPrettyString());
             return waiting.isEmpty() ? 0 : 1;
         }
-        System.out.println("services   "
+        Terminal.line("services   "
                 + (waiting.isEmpty() ? "all " + status.path("services").size() + " ready" : "not ready: " + waiting));
         status.path("endpoints")
                 .properties()
-                .forEach(part -> System.out.printf(
-                        "%-10s %s%s%n",
-                        part.getKey(),
-                        part.getValue().asText(),
-                        status.path("reachable").path(part.getKey()).asBoolean() ? "" : " (not reachable)"));
+                .forEach(part -> Terminal.line(Terminal.inLine("%-10s %s%s"
+                        .formatted(
+                                part.getKey(),
+                                part.getValue().asText(),
+                                status.path("reachable").path(part.getKey()).asBoolean() ? "" : " (not reachable)"))));
         if (status.path("backends").isEmpty()) {
-            System.out.println("backends   none: answers are extracts. Set MILLRACE_LOCAL_URL or MILLRACE_REMOTE_URL.");
+            Terminal.line("backends   none: answers are extracts. Set MILLRACE_LOCAL_URL or MILLRACE_REMOTE_URL.");
         }
         for (JsonNode backend : status.path("backends")) {
-            System.out.printf(
-                    "%-10s %s %s%n",
-                    backend.path("deployment").asText(),
-                    backend.path("status").asText(),
-                    backend.path("error").asText());
+            Terminal.line(Terminal.inLine("%-10s %s %s"
+                    .formatted(
+                            backend.path("deployment").asText(),
+                            backend.path("status").asText(),
+                            backend.path("error").asText())));
         }
         return waiting.isEmpty() ? 0 : 1;
     }
