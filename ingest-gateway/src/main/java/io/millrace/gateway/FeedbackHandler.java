@@ -12,6 +12,7 @@ import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import io.vertx.ext.web.RoutingContext;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -136,9 +137,23 @@ final class FeedbackHandler {
                 ? Future.succeededFuture()
                 : blocking.run(() -> store.find(id))
                         .recover(unreadable -> Future.succeededFuture(new Found.Open()))
-                        .compose(found -> found instanceof Found.Unknown
-                                ? Future.failedFuture(unknown())
-                                : Future.succeededFuture());
+                        .compose(found -> found instanceof Found.Unknown ? requireLate(id) : Future.succeededFuture());
+    }
+
+    /** That the projection does not know an id says nothing before it has what the log had when that interaction must have ended. */
+    private Future<Void> requireLate(String id) {
+        Instant ended = Instant.ofEpochMilli(Ids.millisOf(id)).plus(openAtMost);
+        return blocking.run(() -> store.hasReached(
+                        wire.offsetsAt(Topics.INTERACTIONS, ended).get()))
+                .recover(unreadable -> Future.succeededFuture(false))
+                .compose(reached -> reached ? blocking.run(() -> store.find(id)) : Future.failedFuture(behind()))
+                .compose(found ->
+                        found instanceof Found.Unknown ? Future.failedFuture(unknown()) : Future.succeededFuture());
+    }
+
+    private static Problem behind() {
+        return Problem.unavailable(
+                "projection_behind", "the store of interactions is behind the log and may not have this one yet");
     }
 
     private static Problem unknown() {

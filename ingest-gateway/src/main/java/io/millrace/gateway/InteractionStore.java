@@ -11,8 +11,11 @@ import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Types;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.apache.kafka.common.TopicPartition;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -89,6 +92,7 @@ final class InteractionStore implements AutoCloseable {
                    (select coalesce(jsonb_agg(record order by attempt), '[]')::text from decisions where interaction_id = ?),
                    (select coalesce(jsonb_agg(record order by feedback_id), '[]')::text from feedback where interaction_id = ?)
             """;
+    private static final String OFFSETS = "select topic, partition, next_offset from sink_offsets";
     private static final int CONNECTIONS = 4;
     private static final long CONNECT_MS = 1_500;
     private static final int QUERY_SECONDS = 3;
@@ -129,6 +133,23 @@ final class InteractionStore implements AutoCloseable {
             LOG.warn("the interactions cannot be read: {}", e.getMessage());
             throw Problem.unavailable("postgres_unavailable", "the store of interactions cannot be read now");
         }
+    }
+
+    /**
+     * Whether the projection is at these offsets of the log, or beyond.
+     *
+     * @throws SQLException when it cannot be read
+     */
+    boolean hasReached(Map<TopicPartition, Long> offsets) throws SQLException {
+        Map<TopicPartition, Long> next = new HashMap<>();
+        try (Connection connection = pool().getConnection();
+                PreparedStatement statement = connection.prepareStatement(OFFSETS);
+                ResultSet rows = statement.executeQuery()) {
+            while (rows.next()) {
+                next.put(new TopicPartition(rows.getString(1), rows.getInt(2)), rows.getLong(3));
+            }
+        }
+        return offsets.entrySet().stream().allMatch(each -> next.getOrDefault(each.getKey(), 0L) >= each.getValue());
     }
 
     /** Whether the last call got through. Where it did not, asks: nobody else may want anything for long. */

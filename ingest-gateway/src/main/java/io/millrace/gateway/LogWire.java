@@ -1,5 +1,6 @@
 package io.millrace.gateway;
 
+import io.millrace.log.ClientConfig;
 import io.millrace.log.Log;
 import io.millrace.log.LogTail;
 import io.millrace.log.Topic;
@@ -7,7 +8,10 @@ import io.millrace.log.Topics;
 import io.millrace.schema.BackendStatus;
 import io.millrace.schema.Reply;
 import java.time.Duration;
+import java.time.Instant;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.CancellationException;
@@ -17,7 +21,15 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.common.IsolationLevel;
+import org.apache.kafka.common.TopicPartition;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -35,7 +47,10 @@ final class LogWire implements Wire {
             List.of(Topics.QUERIES, Topics.COMMANDS, Topics.FEEDBACK, Topics.RAW_API, Topics.DEAD_LETTERS);
     private static final Duration RETRY = Duration.ofMillis(500);
 
+    private static final Duration ASK = Duration.ofSeconds(3);
+
     private final Log log;
+    private final Admin admin;
     private final DiskSpace disk;
     private final ThreadPoolExecutor sender;
     private final Thread opener;
@@ -52,6 +67,7 @@ final class LogWire implements Wire {
     LogWire(Log log, DiskSpace disk, int backlog) {
         this.log = log;
         this.disk = disk;
+        this.admin = Admin.create(ClientConfig.admin(log.settings().bootstrapServers()));
         this.sender = new ThreadPoolExecutor(
                 1,
                 1,
@@ -136,6 +152,37 @@ final class LogWire implements Wire {
         }
     }
 
+    @Override
+    public CompletableFuture<Map<TopicPartition, Long>> offsetsAt(Topic<?> topic, Instant time) {
+        return offsets(topic, OffsetSpec.forTimestamp(time.toEpochMilli()))
+                .thenCombine(offsets(topic, OffsetSpec.latest()), (at, ends) -> {
+                    Map<TopicPartition, Long> reached = new HashMap<>(ends);
+                    // -1 where nothing is as new as that
+                    at.forEach((partition, offset) -> {
+                        if (offset >= 0) {
+                            reached.put(partition, offset);
+                        }
+                    });
+                    return reached;
+                });
+    }
+
+    private CompletableFuture<Map<TopicPartition, Long>> offsets(Topic<?> topic, OffsetSpec which) {
+        String name = log.settings().name(topic);
+        Map<TopicPartition, OffsetSpec> asked = IntStream.range(
+                        0, log.settings().partitions(topic))
+                .mapToObj(number -> new TopicPartition(name, number))
+                .collect(Collectors.toMap(Function.identity(), each -> which));
+        return admin.listOffsets(
+                        asked, new ListOffsetsOptions(IsolationLevel.READ_COMMITTED).timeoutMs((int) ASK.toMillis()))
+                .all()
+                .toCompletionStage()
+                .toCompletableFuture()
+                .thenApply(told -> told.entrySet().stream()
+                        .collect(Collectors.toMap(
+                                Map.Entry::getKey, each -> each.getValue().offset())));
+    }
+
     private static void close(@Nullable LogTail<?> tail) {
         if (tail != null) {
             tail.close();
@@ -158,5 +205,6 @@ final class LogWire implements Wire {
         }
         close(replies);
         close(states);
+        admin.close(Duration.ofSeconds(1));
     }
 }

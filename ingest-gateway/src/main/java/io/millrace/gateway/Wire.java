@@ -4,9 +4,12 @@ import io.millrace.log.Topic;
 import io.millrace.schema.BackendStatus;
 import io.millrace.schema.Completion;
 import io.millrace.schema.Reply;
+import java.time.Instant;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.BooleanSupplier;
 import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.common.TopicPartition;
 
 /** The log as the gateway uses it. Never blocks its caller. */
 interface Wire extends AutoCloseable {
@@ -37,6 +40,12 @@ interface Wire extends AutoCloseable {
      * belongs to a query sent from then on can be missed. Tries for ever while the log is away.
      */
     CompletableFuture<Void> open(int partition, Reader reader);
+
+    /**
+     * Where a topic was at a time, by partition: the offset of the first record that is not older, or the committed end. Fails after 3 s without
+     * an answer.
+     */
+    CompletableFuture<Map<TopicPartition, Long>> offsetsAt(Topic<?> topic, Instant time);
 
     @Override
     void close();

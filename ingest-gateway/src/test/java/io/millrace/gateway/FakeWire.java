@@ -12,7 +12,9 @@ import io.millrace.schema.Completion;
 import io.millrace.schema.Failure;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
+import java.time.Instant;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
@@ -20,6 +22,7 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.BiConsumer;
 import java.util.function.BooleanSupplier;
 import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.common.TopicPartition;
 import org.jspecify.annotations.Nullable;
 
 /** A log in memory, whose other side the test plays. */
@@ -36,6 +39,8 @@ final class FakeWire implements Wire {
     volatile @Nullable Reader reader;
     volatile BiConsumer<FakeWire, Query> onQuery = (wire, query) -> {};
     volatile boolean down;
+    /** Of each topic at any time. */
+    volatile Map<TopicPartition, Long> offsets = Map.of();
 
     @Override
     public <V extends SpecificRecord> CompletableFuture<Void> send(
@@ -50,6 +55,11 @@ final class FakeWire implements Wire {
             onQuery.accept(this, query);
         }
         return done;
+    }
+
+    @Override
+    public CompletableFuture<Map<TopicPartition, Long>> offsetsAt(Topic<?> topic, Instant time) {
+        return CompletableFuture.completedFuture(offsets);
     }
 
     @Override

@@ -17,6 +17,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import org.apache.kafka.common.TopicPartition;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -32,6 +33,7 @@ class InteractionsTest {
         sql("create table interactions (interaction_id uuid, accepted_at timestamptz, record jsonb)");
         sql("create table decisions (interaction_id uuid, attempt int, record jsonb)");
         sql("create table feedback (feedback_id uuid, interaction_id uuid, record jsonb)");
+        sql("create table sink_offsets (topic text, partition int, next_offset bigint)");
         harness = new GatewayHarness(
                 GatewayHarness.config(Duration.ofSeconds(20), 64),
                 new Gateway.Surroundings(
@@ -99,6 +101,27 @@ class InteractionsTest {
     @Test
     void shouldSay404WhenNobodyKnowsTheId() {
         assertThat(harness.get("/interactions/" + Ids.next()).statusCode()).isEqualTo(404);
+    }
+
+    /** A sink that is behind made answers that were given long ago unknown, and their ratings slips of the pen. */
+    @Test
+    void shouldSayThatTheProjectionIsBehindBeforeItSaysThatNobodyKnowsTheRatedId() throws SQLException {
+        String id = Ids.first(System.currentTimeMillis() - 3_600_000);
+        harness.wire.offsets =
+                Map.of(new TopicPartition("interactions", 0), 5L, new TopicPartition("interactions", 1), 2L);
+        sql("insert into sink_offsets values ('interactions', 0, 4), ('interactions', 1, 2), ('queries', 0, 9)");
+
+        HttpResponse<String> behind = harness.post("/feedback/" + id, "{\"rating\":1}");
+
+        assertThat(behind.statusCode()).as(behind.body()).isEqualTo(503);
+        assertThat(json(behind).getString("code")).isEqualTo("projection_behind");
+        assertThat(behind.headers().firstValue("Retry-After")).hasValue("1");
+        sql("update sink_offsets set next_offset = 5 where topic = 'interactions' and partition = 0");
+        assertThat(harness.post("/feedback/" + id, "{\"rating\":1}").statusCode())
+                .isEqualTo(404);
+        store(id, "answered");
+        assertThat(harness.post("/feedback/" + id, "{\"rating\":1}").statusCode())
+                .isEqualTo(200);
     }
 
     @Test

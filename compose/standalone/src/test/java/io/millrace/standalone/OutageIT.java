@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import io.millrace.bench.stub.StubUpstream;
 import io.millrace.bench.stub.StubUpstream.Mode;
+import io.millrace.id.Ids;
 import io.millrace.log.ClientConfig;
 import io.millrace.log.LogSettings;
 import io.millrace.log.Topics;
@@ -15,6 +16,9 @@ import io.millrace.standalone.Stack.Trace;
 import java.io.IOException;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Iterator;
@@ -219,6 +223,35 @@ class OutageIT {
         await(
                 "healthy",
                 () -> stack.json("/health/detailed").path("status").asText().equals("healthy"));
+    }
+
+    /** The sink waits for a lock as it would for a slow disk, and everybody can read: what is answered meanwhile is on the log and not in Postgres. */
+    @Test
+    @Order(2)
+    void shouldAskForARatingAgainWhileTheProjectionIsBehindAndThenSayWhatIsUnknown() throws Exception {
+        // of before two deadlines; those of now are taken in any case
+        Duration open = Duration.ofSeconds(50);
+        var at = stack.parts().endpoints();
+        try (Connection lock = DriverManager.getConnection(at.jdbcUrl(), at.user(), at.password());
+                Statement statement = lock.createStatement()) {
+            lock.setAutoCommit(false);
+            statement.execute("LOCK TABLE sink_offsets IN EXCLUSIVE MODE");
+            String unprojected = id(stack.chat("plain-local", "Behind a lock", ""));
+            await("its end is on the log", () -> stack.ends().containsKey(unprojected));
+            String unknown = Ids.first(System.currentTimeMillis() - open.toMillis());
+
+            HttpResponse<String> behind = stack.post("/feedback/" + unknown, "{\"rating\":1}");
+
+            assertThat(behind.statusCode()).as(behind.body()).isEqualTo(503);
+            assertThat(behind.headers().firstValue("Retry-After")).hasValue("1");
+            lock.rollback();
+            await(
+                    "the projection",
+                    () -> stack.get("/interactions/" + unprojected).statusCode() == 200);
+            await(
+                    "nobody knows it",
+                    () -> stack.post("/feedback/" + unknown, "{\"rating\":1}").statusCode() == 404);
+        }
     }
 
     @Test
