@@ -4,8 +4,8 @@ import static io.millrace.gateway.GatewayHarness.CHAT;
 import static io.millrace.gateway.GatewayHarness.json;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
-import static org.awaitility.Awaitility.await;
 import static org.assertj.core.api.Assertions.tuple;
+import static org.awaitility.Awaitility.await;
 
 import io.millrace.config.MillraceConfig;
 import io.millrace.config.MillraceConfig.Listen;

@@ -143,7 +143,10 @@ class HostileIT {
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
         JsonNode hits = JSON.readTree(response.body()).at("/results/combined_results");
         assertThat(hits).as(response.body()).isNotEmpty();
-        assertThat(health().at("/services/retrieval/details").isMissingNode()).isTrue();
+        JsonNode retrieval = health().at("/services/retrieval");
+        assertThat(retrieval.path("details").isMissingNode())
+                .as("%s", retrieval)
+                .isTrue();
     }
 
     /** A broker whose disk is full halts its process. */
