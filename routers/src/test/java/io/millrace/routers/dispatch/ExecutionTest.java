@@ -268,6 +268,16 @@ class ExecutionTest {
     }
 
     @Test
+    void shouldSayGarbageWhenTheLogCouldNotTakeTheAnswer() {
+        // twice that in its record: as text, and in the body that it came in
+        stub.text("x".repeat(15 * 1024 * 1024));
+
+        run(Samples.dispatch(Samples.query().build()).build());
+
+        assertFailed(FailureReason.BACKEND_GARBAGE, true);
+    }
+
+    @Test
     void shouldQuoteTheServerWhenItRefusesTheRequest() {
         stub.mode(Mode.BAD_REQUEST);
 
