@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.function.LongSupplier;
 import org.apache.kafka.connect.source.SourceRecord;
 import org.apache.kafka.connect.source.SourceTask;
 import org.apache.kafka.connect.storage.OffsetStorageReader;
@@ -32,19 +33,34 @@ public abstract class KnowledgeTask extends SourceTask {
 
     private @Nullable SourceSettings settings;
     private @Nullable Scan scan;
-    private Pass pass = new Pass();
+    private final LongSupplier clock;
+    private Pass pass = new Pass(0);
     private long dueAt;
+    private long waitMs;
     private long retryMs = FIRST_RETRY_MS;
     private volatile boolean stopped;
 
+    KnowledgeTask() {
+        this(System::currentTimeMillis);
+    }
+
+    /** @param clock epoch milliseconds */
+    KnowledgeTask(LongSupplier clock) {
+        this.clock = clock;
+    }
+
     /** What one scan did. */
     private static final class Pass {
-        private final long startedAt = System.currentTimeMillis();
+        private final long startedAt;
         private final Map<String, String> skips = new LinkedHashMap<>();
         private int skipped;
         private int sent;
         private int deleted;
         private int told = -1;
+
+        private Pass(long startedAt) {
+            this.startedAt = startedAt;
+        }
 
         private void skip(String path, String reason) {
             skipped++;
@@ -74,15 +90,17 @@ public abstract class KnowledgeTask extends SourceTask {
         if (known == null || stopped) {
             return null;
         }
-        if (scan == null && System.currentTimeMillis() < dueAt) {
-            Thread.sleep(Math.min(IDLE_MS, Math.max(1, dueAt - System.currentTimeMillis())));
+        long wait = dueAt - clock.getAsLong();
+        // more than was to be waited for: the clock was set back, by years perhaps
+        if (scan == null && wait > 0 && wait <= waitMs) {
+            Thread.sleep(Math.min(IDLE_MS, wait));
             return null;
         }
         List<SourceRecord> batch = new ArrayList<>();
         try {
             Scan running = scan;
             if (running == null) {
-                pass = new Pass();
+                pass = new Pass(clock.getAsLong());
                 batch.add(report(known, "scanning", 0, "", mark(known)));
                 running = scan(known, context.offsetStorageReader());
                 scan = running;
@@ -142,7 +160,7 @@ public abstract class KnowledgeTask extends SourceTask {
         running.close();
         scan = null;
         retryMs = FIRST_RETRY_MS;
-        dueAt = System.currentTimeMillis() + known.scheduleMs();
+        waitFor(known.scheduleMs());
     }
 
     private void failed(SourceSettings known, List<SourceRecord> batch, String reason) {
@@ -152,10 +170,14 @@ public abstract class KnowledgeTask extends SourceTask {
             running.close();
         }
         scan = null;
-        long wait = Math.min(retryMs, Math.max(LAST_RETRY_MS, known.scheduleMs()));
-        retryMs *= 2;
-        dueAt = System.currentTimeMillis() + wait;
+        waitFor(retryMs);
+        retryMs = Math.min(2 * retryMs, Math.max(LAST_RETRY_MS, known.scheduleMs()));
         batch.add(report(known, "failed", found, reason, mark(known)));
+    }
+
+    private void waitFor(long millis) {
+        waitMs = millis;
+        dueAt = clock.getAsLong() + millis;
     }
 
     /** The offset of the last whole pass, so that a report of an unfinished one does not move it. */
@@ -186,13 +208,13 @@ public abstract class KnowledgeTask extends SourceTask {
         report.put("skipped", pass.skipped);
         report.put("skips", new LinkedHashMap<>(pass.skips));
         report.put("started_at", pass.startedAt);
-        report.put("ended_at", state.equals("scanning") ? 0L : System.currentTimeMillis());
+        report.put("ended_at", state.equals("scanning") ? 0L : clock.getAsLong());
         report.put("next_at", state.equals("scanning") ? 0L : dueAt(state, known));
         return record(known, "$report", report, partition(known), mark);
     }
 
     private long dueAt(String state, SourceSettings known) {
-        return state.equals("done") ? System.currentTimeMillis() + known.scheduleMs() : dueAt;
+        return state.equals("done") ? clock.getAsLong() + known.scheduleMs() : dueAt;
     }
 
     private static SourceRecord record(

@@ -2,6 +2,7 @@ package io.millrace.connect;
 
 import io.millrace.connect.Contents.NotADocumentException;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.FileSystemLoopException;
 import java.nio.file.FileVisitOption;
 import java.nio.file.FileVisitResult;
@@ -194,8 +195,12 @@ public final class LocalDirSourceTask extends KnowledgeTask {
                 return new Step.Skipped(path, before.reason());
             }
             refused.remove(path);
-            try {
-                byte[] bytes = Files.readAllBytes(root.resolve(path));
+            try (InputStream in = Files.newInputStream(root.resolve(path))) {
+                // not all of it: it may have grown since, and what a kernel makes up has no size
+                byte[] bytes = in.readNBytes(settings.maxBytes() + 1);
+                if (bytes.length > settings.maxBytes()) {
+                    return new Step.Skipped(path, "more than the " + settings.maxBytes() + " bytes of max_bytes");
+                }
                 Map<String, Object> document = Scan.document(settings, path);
                 document.put("modified_at", file.modifiedAt());
                 Contents.of(path, bytes, document);

@@ -31,6 +31,10 @@ final class Patterns {
 
     /** @param path relative, with slashes */
     boolean take(String path) {
+        if (path.indexOf('\0') >= 0) {
+            // a link may lead anywhere, and a matcher takes no such path
+            return false;
+        }
         Path file = Path.of(path);
         return (hidden || !isHidden(file))
                 && (fetch.isEmpty() || fetch.stream().anyMatch(glob -> glob.matches(file)))

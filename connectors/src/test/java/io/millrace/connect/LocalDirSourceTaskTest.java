@@ -11,6 +11,8 @@ import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 
 class LocalDirSourceTaskTest {
@@ -95,6 +97,22 @@ class LocalDirSourceTaskTest {
                 .containsEntry("out.md", "a link that leaves the folder")
                 .containsEntry("dangling.md", "a link to nothing")
                 .containsKey("self.md");
+    }
+
+    /** As a file that grows between the look and the read: without a bound it would take all memory. */
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void shouldReadNoMoreThanItMayWhenAFileHoldsMoreThanItsSizeSays() throws Exception {
+        Path made = Path.of("/proc/sys/kernel/random");
+        assertThat(Files.size(made.resolve("boot_id"))).isZero();
+
+        Pass pass = new Passes(LocalDirSourceTask::new, made.toString())
+                .set(SourceSettings.FETCH, "boot_id")
+                .set(SourceSettings.MAX_BYTES, "10")
+                .run();
+
+        assertThat(pass.found()).isEmpty();
+        assertThat(pass.skipped()).containsEntry("boot_id", "more than the 10 bytes of max_bytes");
     }
 
     @Test

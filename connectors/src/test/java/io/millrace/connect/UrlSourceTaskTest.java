@@ -107,6 +107,17 @@ class UrlSourceTaskTest {
         assertThat(pass.everything()).hasValue(List.of(base + "/", base + "/a", base + "/b"));
     }
 
+    /** One link of one page must not be the end of a source. */
+    @Test
+    void shouldGoOnWhenALinkIsNoPathThatAFileCouldHave() throws Exception {
+        html("/", "top" + link("/a%00b") + link("/b"), "");
+        html("/b", "b", "");
+
+        Pass pass = passes.set(SourceSettings.DEPTH, "1").run();
+
+        assertThat(pass.found()).containsOnlyKeys(base + "/", base + "/b");
+    }
+
     /** Connect finds an offset by the bytes of its partition: they must be the same in the next process. */
     @Test
     void shouldNameAPartitionTheSameInEachProcess() {

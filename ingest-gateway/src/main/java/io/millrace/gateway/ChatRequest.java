@@ -86,6 +86,7 @@ record ChatRequest(
                     case "presence_penalty", "frequency_penalty" -> number(field, -2, 2);
                     case "tools", "functions" -> tools |= filledArray(field);
                     case "response_format" -> structured = responseFormat();
+                    case "stream_options" -> readStreamOptions();
                     default -> json.skipChildren();
                 }
             }
@@ -220,6 +221,23 @@ record ChatRequest(
                 throw Problem.invalid("response_format.type", "response_format.type is required");
             }
             return !type.equals("text");
+        }
+
+        private void readStreamOptions() throws IOException {
+            if (json.currentToken() == JsonToken.VALUE_NULL) {
+                return;
+            }
+            if (json.currentToken() != JsonToken.START_OBJECT) {
+                throw wrongType("stream_options", "an object");
+            }
+            for (String field = json.nextFieldName(); field != null; field = json.nextFieldName()) {
+                json.nextToken();
+                if (field.equals("include_usage")) {
+                    bool("stream_options.include_usage", false);
+                } else {
+                    json.skipChildren();
+                }
+            }
         }
 
         private boolean filledArray(String field) throws IOException {

@@ -2,8 +2,10 @@ package io.millrace.gateway;
 
 import com.github.benmanes.caffeine.cache.Cache;
 import com.github.benmanes.caffeine.cache.Caffeine;
-import io.millrace.id.Ids;
+import io.millrace.schema.Envelope;
 import io.millrace.schema.Query;
+import io.vertx.core.json.DecodeException;
+import io.vertx.core.json.JsonObject;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -29,7 +31,7 @@ final class Idempotency {
         record Elsewhere(String id) implements Claim {}
     }
 
-    private record Entry(Query query, String fingerprint, CompletableFuture<Outcome> outcome) {}
+    private record Entry(Query query, CompletableFuture<Outcome> outcome) {}
 
     private final Cache<String, Entry> entries =
             Caffeine.newBuilder().maximumSize(MOST).expireAfterWrite(REMEMBERED).build();
@@ -39,13 +41,13 @@ final class Idempotency {
         this.store = store;
     }
 
-    /** Claims the query's key for it; throws a 422 when the key stood for another body. */
+    /** Claims the query's key for it; throws a 422 when the key stood for another request. */
     CompletionStage<Claim> claim(Query query) {
         String key = IdempotencyKeys.of(query);
-        Entry mine = new Entry(query, fingerprint(query), new CompletableFuture<>());
+        Entry mine = new Entry(query, new CompletableFuture<>());
         Entry first = entries.asMap().putIfAbsent(key, mine);
         if (first != null) {
-            if (!first.fingerprint.equals(mine.fingerprint)) {
+            if (!isSame(first.query, query)) {
                 throw Problem.field(
                         422,
                         "idempotency_key_reused",
@@ -73,20 +75,35 @@ final class Idempotency {
         });
     }
 
-    private static String fingerprint(Query query) {
-        return Ids.checksum(String.join(
-                "\n",
-                query.getApi(),
-                query.getBackend(),
-                query.getRetrieval(),
-                Boolean.toString(query.getGenerate()),
-                Integer.toString(query.getLimit()),
-                String.join(",", query.getCollections()),
-                query.getSessionId(),
-                query.getContextLevel(),
-                Integer.toString(query.getContextTokens()),
-                String.join(",", query.getExclude()),
-                query.getBody()));
+    /** All of a query counts: what an answer depends on is in it, and a list of fields would miss the next one. */
+    private static boolean isSame(Query first, Query second) {
+        return asked(first).equals(asked(second)) && isSameJson(first.getBody(), second.getBody());
+    }
+
+    /** A query without its body and without what no two requests have in common. */
+    private static Query asked(Query query) {
+        Envelope envelope = query.getEnvelope();
+        return Query.newBuilder(query)
+                .setEnvelope(Envelope.newBuilder()
+                        .setSynthetic(envelope.getSynthetic())
+                        .build())
+                .setInteractionId("")
+                .setDeadlineAt(query.getDeadlineAt() - envelope.getOccurredAt())
+                .setBody("")
+                .build();
+    }
+
+    /** The order of fields does not count: a client that builds its request again may have another. */
+    private static boolean isSameJson(String first, String second) {
+        if (first.equals(second)) {
+            return true;
+        }
+        try {
+            return new JsonObject(first).equals(new JsonObject(second));
+        } catch (DecodeException e) {
+            // a number of a thousand digits in a field that nobody read so far
+            return false;
+        }
     }
 
     /** 409 for a key whose query has not ended, as far as this process can see. */

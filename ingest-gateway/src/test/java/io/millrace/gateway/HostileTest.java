@@ -31,7 +31,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 class HostileTest {
     private static final String ID = Ids.next();
     private static final List<String> BODIES = List.of(
-            "{\"model\":\"gpt\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}],\"stream\":false,\"n\":1,\"top_p\":0.5,\"response_format\":{\"type\":\"text\"}}",
+            "{\"model\":\"gpt\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}],\"stream\":false,\"stream_options\":{\"include_usage\":true},\"n\":1,\"top_p\":0.5,\"response_format\":{\"type\":\"text\"}}",
             "{\"query\":\"x\",\"mode\":\"auto\",\"limit\":5,\"score_threshold\":0.5,\"context\":{\"a\":1},\"collections\":[\"nixos-docs\"],\"llm_timeout_s\":5,\"session_id\":\"s\",\"max_tokens\":5}",
             "{\"rating\":1,\"note\":\"n\",\"query\":\"q\"}",
             "{\"interaction_id\":\"" + ID

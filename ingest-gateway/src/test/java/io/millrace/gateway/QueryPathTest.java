@@ -682,6 +682,58 @@ class QueryPathTest {
         assertThat(other.statusCode()).isEqualTo(422);
     }
 
+    /** The first answer is not the answer to another question. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "\"filters\":{\"language\":\"nix\"}",
+                "\"filters\":{\"tags\":[\"t\"]}",
+                "\"filters\":{\"min_success_rate\":0.5}",
+                "\"score_threshold\":0.5",
+                "\"keyword_limit\":3",
+                "\"prefer_local\":false",
+                "\"local_only\":true",
+                "\"store\":false",
+                "\"llm_timeout_s\":7",
+                "\"limit\":3"
+            })
+    void shouldRefuseAnIdempotencyKeyWhenAnotherFieldOfItsQueryChanges(String field) {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
+        assertThat(harness.post("/query", "{\"query\":\"x\"}", "Idempotency-Key", "k3")
+                        .statusCode())
+                .isEqualTo(200);
+
+        HttpResponse<String> other = harness.post("/query", "{\"query\":\"x\"," + field + "}", "Idempotency-Key", "k3");
+
+        assertThat(other.statusCode()).as(other.body()).isEqualTo(422);
+        assertThat(harness.wire.sent(Query.class)).hasSize(1);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {Headers.LOCAL_ONLY, Headers.CACHE, Headers.SYNTHETIC})
+    void shouldRefuseAnIdempotencyKeyWhenAHeaderOfItsQueryChanges(String header) {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
+        assertThat(harness.post(CHAT, HI, "Idempotency-Key", "k4").statusCode()).isEqualTo(200);
+
+        assertThat(harness.post(CHAT, HI, "Idempotency-Key", "k4", header, "true")
+                        .statusCode())
+                .isEqualTo(422);
+    }
+
+    @Test
+    void shouldRepeatTheFirstAnswerWhenTheFieldsHaveAnotherOrder() {
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "ok"));
+        harness.post(CHAT, HI, "Idempotency-Key", "k5");
+        String again = "{\"strange\":[1,{}], \"messages\":[{\"content\":\"hi\",\"role\":\"user\"}]}";
+
+        assertThat(harness.post(CHAT, again, "Idempotency-Key", "k5").statusCode())
+                .isEqualTo(200);
+        assertThat(harness.post(CHAT, again.replace("1", "2"), "Idempotency-Key", "k5")
+                        .statusCode())
+                .isEqualTo(422);
+        assertThat(harness.wire.sent(Query.class)).hasSize(1);
+    }
+
     @Test
     void shouldReplayAStreamWhenAnIdempotencyKeyComesAgain() {
         harness.wire.onQuery = (wire, query) -> {

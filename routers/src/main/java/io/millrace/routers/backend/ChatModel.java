@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.config.MillraceConfig.Deployment;
+import io.millrace.log.ClientConfig;
 import io.millrace.log.Vocabulary.FailureReason;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Dispatch;
@@ -37,6 +38,9 @@ import org.jspecify.annotations.Nullable;
 public final class ChatModel implements AutoCloseable {
     /** An answer larger than this is no chat answer. */
     private static final int MAX_BODY = 32 * 1024 * 1024;
+
+    /** An answer is one record of the log: its text, and beside that the body or the message that it is in. The rest is for evidence. */
+    private static final int MAX_ANSWER = ClientConfig.MAX_RECORD_BYTES - 4 * 1024 * 1024;
 
     /** One chunk may hold a whole answer, or an image; it then travels through the log in one record. */
     private static final int MAX_LINE = 8 * 1024 * 1024;
@@ -260,7 +264,7 @@ public final class ChatModel implements AutoCloseable {
                     .setTokensEstimated(estimated)
                     .setCostUsd(cost(deployment, in, out))
                     .build();
-            return new Streamed(answer, last);
+            return new Streamed(loggable(answer), last);
         }
 
         private String message() {
@@ -412,7 +416,7 @@ public final class ChatModel implements AutoCloseable {
         int out = estimated
                 ? estimate(more ? message.toString() : text)
                 : usage.path("completion_tokens").asInt();
-        return Answer.newBuilder()
+        return loggable(Answer.newBuilder()
                 .setText(text)
                 .setMessage(more ? message.toString() : "")
                 .setFinishReason(choice.path("finish_reason").asText("stop"))
@@ -422,7 +426,23 @@ public final class ChatModel implements AutoCloseable {
                 .setTokensEstimated(estimated)
                 .setCostUsd(cost(deployment, in, out))
                 .setBody(body)
-                .build();
+                .build());
+    }
+
+    /** What the log cannot take would end nothing: the client would hear of it as late as of a dead worker, and routing ask again. */
+    private static Answer loggable(Answer answer) throws BackendException {
+        long chars = (long) answer.getText().length()
+                + answer.getMessage().length()
+                + answer.getBody().length();
+        if (3 * chars > MAX_ANSWER) {
+            long bytes = List.of(answer.getText(), answer.getMessage(), answer.getBody()).stream()
+                    .mapToLong(text -> text.getBytes(StandardCharsets.UTF_8).length)
+                    .sum();
+            if (bytes > MAX_ANSWER) {
+                throw garbage("the answer is larger than the log takes: " + bytes + " bytes");
+            }
+        }
+        return answer;
     }
 
     /** Content is a text, or a list of parts of which some are. */

@@ -209,7 +209,8 @@ public final class DispatchWorker implements Service {
         Map<String, Object> settings = new HashMap<>(ClientConfig.consumer(log.settings()));
         settings.put(ConsumerConfig.GROUP_ID_CONFIG, group);
         settings.put(ConsumerConfig.SHARE_ACKNOWLEDGEMENT_MODE_CONFIG, "explicit");
-        // no more than there is room for: what this worker would refuse, another one may have a slot for
+        // a batch is no larger than all of a worker's room. What is in work does not count: one that is full fetches on
+        // and refuses, or a worker alone would let its clients wait for their deadlines (decision 017)
         settings.put(ConsumerConfig.SHARE_ACQUIRE_MODE_CONFIG, "record_limit");
         settings.put(ConsumerConfig.MAX_POLL_RECORDS_CONFIG, Math.min(room, 500));
         // what a share consumer does not know

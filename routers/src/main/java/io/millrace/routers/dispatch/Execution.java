@@ -306,6 +306,10 @@ final class Execution {
                     circuit.releasePermission();
                 }
                 throw e;
+            } catch (RuntimeException | Error e) {
+                // an error of ours: a permission that is kept would leave a half-open circuit without one for ever
+                circuit.releasePermission();
+                throw e;
             }
             Thread.sleep(LOADING_PAUSE);
         }

@@ -3,6 +3,7 @@ package io.millrace.routers.dispatch;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import io.github.resilience4j.circuitbreaker.CircuitBreaker;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.millrace.config.MillraceConfig;
 import io.millrace.log.Vocabulary.CompletionKind;
@@ -267,6 +268,16 @@ class ExecutionTest {
     }
 
     @Test
+    void shouldSayGarbageWhenTheLogCouldNotTakeTheAnswer() {
+        // twice that in its record: as text, and in the body that it came in
+        stub.text("x".repeat(15 * 1024 * 1024));
+
+        run(Samples.dispatch(Samples.query().build()).build());
+
+        assertFailed(FailureReason.BACKEND_GARBAGE, true);
+    }
+
+    @Test
     void shouldQuoteTheServerWhenItRefusesTheRequest() {
         stub.mode(Mode.BAD_REQUEST);
 
@@ -373,6 +384,25 @@ class ExecutionTest {
                 .forEach(i -> run(Samples.dispatch(Samples.query().build()).build()));
 
         assertThat(stub.seen()).hasSize(5);
+        assertThat(attempts.openCircuits()).isEmpty();
+    }
+
+    @Test
+    void shouldProbeAgainWhenTheProbeFailedInTheWorker() {
+        CircuitBreaker circuit =
+                attempts.circuit(attempts.config().deployment("one").orElseThrow());
+        circuit.transitionToOpenState();
+        circuit.transitionToHalfOpenState();
+        // no gateway lets it through: it stands for any error of ours while the only permission is taken
+        run(Samples.dispatch(streaming()
+                        .setBody("{\"messages\":[],\"stream_options\":\"x\"}")
+                        .build())
+                .build());
+        assertFailed(FailureReason.BACKEND_ERROR, true);
+
+        run(Samples.dispatch(Samples.query().build()).build());
+
+        assertThat(out.completions.getLast().getKind()).isEqualTo(CompletionKind.ANSWERED);
         assertThat(attempts.openCircuits()).isEmpty();
     }
 
