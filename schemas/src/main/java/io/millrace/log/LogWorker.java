@@ -210,18 +210,9 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     private void work() {
         subscribe.accept(consumer);
         long lastCommit = System.nanoTime();
-        boolean paused = false;
         while (running) {
-            boolean full = inFlight.get() >= concurrency;
-            if (full != paused) {
-                if (full) {
-                    consumer.pause(consumer.assignment());
-                } else {
-                    consumer.resume(consumer.paused());
-                }
-                paused = full;
-            }
-            ConsumerRecords<byte[], byte[]> records = consumer.poll(full ? POLL_WHILE_FULL : POLL);
+            Duration patience = throttle() ? POLL_WHILE_FULL : POLL;
+            ConsumerRecords<byte[], byte[]> records = consumer.poll(patience);
             for (ConsumerRecord<byte[], byte[]> record : records) {
                 accept(record);
             }
@@ -234,6 +225,20 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
                 lastCommit = System.nanoTime();
             }
         }
+    }
+
+    /**
+     * Fetches nothing while there is enough in work; says whether that is so. What was paused is not remembered: a rebalance forgets it,
+     * and the whole backlog would be read into memory.
+     */
+    private boolean throttle() {
+        boolean full = inFlight.get() >= concurrency;
+        if (full) {
+            consumer.pause(consumer.assignment());
+        } else {
+            consumer.resume(consumer.paused());
+        }
+        return full;
     }
 
     private void accept(ConsumerRecord<byte[], byte[]> record) {
@@ -368,6 +373,8 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
             for (TopicPartition partition : partitions) {
                 trackers.put(partition, new OffsetTracker(consumer.position(partition)));
             }
+            // the poll that this is part of may return records yet
+            throttle();
             assigned = true;
         }
 
