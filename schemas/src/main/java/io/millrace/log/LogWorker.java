@@ -218,8 +218,10 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
             }
             if (System.nanoTime() - lastCommit > COMMIT_EVERY_NANOS) {
                 consumer.commitAsync(progress(trackers.keySet()), (offsets, error) -> {
-                    if (error != null) {
-                        LOG.debug("{}: a commit failed, the next one covers it", step, error);
+                    if (error == null) {
+                        acknowledged(offsets);
+                    } else {
+                        LOG.debug("{}: a commit failed and is tried again", step, error);
                     }
                 });
                 lastCommit = System.nanoTime();
@@ -327,12 +329,21 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
         for (TopicPartition partition : partitions) {
             OffsetTracker tracker = trackers.get(partition);
-            long offset = tracker == null ? -1 : tracker.advance();
+            long offset = tracker == null ? -1 : tracker.uncommitted();
             if (offset >= 0) {
                 offsets.put(partition, new OffsetAndMetadata(offset));
             }
         }
         return offsets;
+    }
+
+    private void acknowledged(Map<TopicPartition, OffsetAndMetadata> offsets) {
+        offsets.forEach((partition, offset) -> {
+            OffsetTracker tracker = trackers.get(partition);
+            if (tracker != null) {
+                tracker.committed(offset.offset());
+            }
+        });
     }
 
     private void stopWork() {
