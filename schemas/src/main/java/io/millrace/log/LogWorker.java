@@ -39,8 +39,8 @@ import org.slf4j.LoggerFactory;
  * order.
  *
  * <p>What cannot be decoded, and what fails {@value #TRIES} times, becomes a dead letter and the stream goes on. A
- * {@link SchemaRegistry.RegistryUnavailableException} or {@link RetryLaterException} is not the record's fault: it is tried again
- * until it passes, and meanwhile the partition's commits stand still.
+ * {@link RetryLaterException} and {@linkplain LogProducer#isOutage an outage of the log or the registry} are not the record's fault: it is
+ * tried again until it passes, and meanwhile the partition's commits stand still.
  */
 public final class LogWorker<V extends SpecificRecord> implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(LogWorker.class);
@@ -306,14 +306,16 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
                 if (bury(record, e, 1)) {
                     return true;
                 }
-            } catch (SchemaRegistry.RegistryUnavailableException | RetryLaterException e) {
-                LOG.warn("{}: waiting: {}", step, e.getMessage());
             } catch (InterruptedException e) {
                 return false;
             } catch (Exception | LinkageError | StackOverflowError | AssertionError e) {
-                failures++;
-                if (failures >= TRIES && bury(record, e, failures)) {
-                    return true;
+                if (e instanceof RetryLaterException || LogProducer.isOutage(e)) {
+                    LOG.warn("{}: waiting: {}", step, e.getMessage());
+                } else {
+                    failures++;
+                    if (failures >= TRIES && bury(record, e, failures)) {
+                        return true;
+                    }
                 }
             }
             try {
