@@ -6,6 +6,9 @@ import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.errors.AuthenticationException;
+import org.apache.kafka.common.errors.AuthorizationException;
+import org.apache.kafka.common.errors.RetriableException;
 import org.jspecify.annotations.Nullable;
 
 /** Writes values to the log. Thread-safe; one per process is enough. */
@@ -71,6 +74,22 @@ public final class LogProducer implements AutoCloseable {
             }
         });
         return done;
+    }
+
+    /**
+     * Whether something failed, at whatever depth, because the log or the registry is away or lets nobody in, and not for what was sent:
+     * the same is worth sending again, for as long as it takes. A producer that was closed is neither; it writes no dead letter either.
+     */
+    public static boolean isOutage(Throwable error) {
+        for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+            if (cause instanceof RetriableException
+                    || cause instanceof AuthenticationException
+                    || cause instanceof AuthorizationException
+                    || cause instanceof SchemaRegistry.RegistryUnavailableException) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** Waits until everything sent is acknowledged or failed. */

@@ -16,6 +16,7 @@ import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.WakeupException;
 import org.jspecify.annotations.Nullable;
@@ -154,7 +155,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     /**
      * Waits until what is on the topic now is handled: for whoever has reason to think that the tail is behind. Costs a connection.
      *
-     * @throws TimeoutException when it is not after this time
+     * @throws TimeoutException when it is not after this time, or the log cannot be asked
      */
     public void awaitEnd(Duration patience) throws InterruptedException, TimeoutException {
         Map<TopicPartition, Long> ends;
@@ -165,7 +166,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
                                     partition.topic().equals(log.settings().name(topic)))
                             .toList(),
                     patience);
-        } catch (org.apache.kafka.common.errors.TimeoutException e) {
+        } catch (KafkaException e) {
             throw new TimeoutException(step + ": the end of " + topic.name() + " is not known: " + e.getMessage());
         }
         long until = System.nanoTime() + patience.toNanos();
@@ -269,14 +270,15 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
                 return;
             } catch (SchemaRegistry.RegistryUnavailableException e) {
                 LOG.warn("{}: waiting: {}", step, e.getMessage());
-            } catch (RuntimeException e) {
+                pause();
+            } catch (RuntimeException | LinkageError | StackOverflowError | AssertionError e) {
                 bury(record, e);
                 return;
             }
         }
     }
 
-    private void bury(ConsumerRecord<byte[], byte[]> record, RuntimeException error) {
+    private void bury(ConsumerRecord<byte[], byte[]> record, Throwable error) {
         if (record.offset() < ends.getOrDefault(new TopicPartition(record.topic(), record.partition()), 0L)) {
             leftOut++;
             LOG.debug("{}: {}-{}@{} is left out", step, record.topic(), record.partition(), record.offset(), error);

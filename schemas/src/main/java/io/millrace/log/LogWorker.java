@@ -16,10 +16,11 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BiConsumer;
-import java.util.function.Consumer;
+import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.CloseOptions;
+import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -28,6 +29,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.WakeupException;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -37,8 +39,8 @@ import org.slf4j.LoggerFactory;
  * order.
  *
  * <p>What cannot be decoded, and what fails {@value #TRIES} times, becomes a dead letter and the stream goes on. A
- * {@link SchemaRegistry.RegistryUnavailableException} or {@link RetryLaterException} is not the record's fault: it is tried again
- * until it passes, and meanwhile the partition's commits stand still.
+ * {@link RetryLaterException} and {@linkplain LogProducer#isOutage an outage of the log or the registry} are not the record's fault: it is
+ * tried again until it passes, and meanwhile the partition's commits stand still.
  */
 public final class LogWorker<V extends SpecificRecord> implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(LogWorker.class);
@@ -48,6 +50,8 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     private static final long COMMIT_EVERY_NANOS = TimeUnit.MILLISECONDS.toNanos(200);
     private static final Duration FIRST_BACKOFF = Duration.ofMillis(100);
     private static final Duration LAST_BACKOFF = Duration.ofSeconds(2);
+    /** Until a consumer that died, or could not be made, is replaced. */
+    private static final Duration REPLACE_AFTER = Duration.ofMillis(500);
 
     /** Processes one record; runs on a virtual thread and may block. */
     @FunctionalInterface
@@ -62,7 +66,7 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     }
 
     /** What must be processed in order. */
-    private interface Lane {
+    interface Lane {
         String of(ConsumerRecord<byte[], byte[]> record, String key);
     }
 
@@ -76,11 +80,11 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     }
 
     private final String step;
-    private final Consumer<KafkaConsumer<byte[], byte[]>> subscribe;
+    private final BiConsumer<Consumer<byte[], byte[]>, ConsumerRebalanceListener> subscribe;
     private final Decoder<V> decoder;
     private final Lane lane;
-    private final Map<String, Object> config;
-    private volatile KafkaConsumer<byte[], byte[]> consumer;
+    private final Supplier<Consumer<byte[], byte[]>> open;
+    private volatile @Nullable Consumer<byte[], byte[]> consumer;
     private final DeadLetters deadLetters;
     private final Handler<V> handler;
     private final int concurrency;
@@ -102,7 +106,7 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
                 step,
                 log,
                 concurrency,
-                ClientConfig.member(log.settings(), step),
+                () -> new KafkaConsumer<>(ClientConfig.member(log.settings(), step)),
                 (consumer, listener) ->
                         consumer.subscribe(List.of(log.settings().name(topic)), listener),
                 decoder(topic, log.codecs().of(topic)),
@@ -122,28 +126,28 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
                 step,
                 log,
                 concurrency,
-                lively(ClientConfig.member(log.settings(), step)),
+                () -> new KafkaConsumer<>(lively(ClientConfig.member(log.settings(), step))),
                 (consumer, listener) -> consumer.subscribe(topics, listener),
                 decoder,
                 (record, key) -> record.topic(),
                 handler);
     }
 
-    private LogWorker(
+    /** @param open makes a consumer; called on the worker's thread, again when it throws and when the consumer died */
+    LogWorker(
             String step,
             Log log,
             int concurrency,
-            Map<String, Object> settings,
-            BiConsumer<KafkaConsumer<byte[], byte[]>, ConsumerRebalanceListener> subscribe,
+            Supplier<Consumer<byte[], byte[]>> open,
+            BiConsumer<Consumer<byte[], byte[]>, ConsumerRebalanceListener> subscribe,
             Decoder<V> decoder,
             Lane lane,
             Handler<V> handler) {
         this.step = step;
-        this.subscribe = reader -> subscribe.accept(reader, new Rebalances());
+        this.open = open;
+        this.subscribe = subscribe;
         this.decoder = decoder;
         this.lane = lane;
-        this.config = settings;
-        this.consumer = new KafkaConsumer<>(config);
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
         this.handler = handler;
         this.concurrency = concurrency;
@@ -181,59 +185,74 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     private void run() {
         while (running) {
             try {
-                work();
+                work(replace());
             } catch (WakeupException e) {
                 LOG.debug("{}: woken to stop", step);
             } catch (RuntimeException e) {
                 LOG.error("{}: the consumer died and is replaced", step, e);
                 assigned = false;
-                replace();
+                pause();
             }
         }
         assigned = false;
         stopWork();
     }
 
-    /** What was not committed is read again. */
-    private void replace() {
-        consumer.close(CloseOptions.timeout(Duration.ZERO));
+    /** The first consumer, or another; what the one before did not commit is read again. */
+    private Consumer<byte[], byte[]> replace() {
+        Consumer<byte[], byte[]> dead = consumer;
+        if (dead != null) {
+            dead.close(CloseOptions.timeout(Duration.ZERO));
+        }
         trackers.clear();
+        Consumer<byte[], byte[]> fresh = open.get();
+        consumer = fresh;
+        return fresh;
+    }
+
+    private void pause() {
         try {
-            Thread.sleep(FIRST_BACKOFF);
+            Thread.sleep(REPLACE_AFTER);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             running = false;
         }
-        consumer = new KafkaConsumer<>(config);
     }
 
-    private void work() {
-        subscribe.accept(consumer);
+    private void work(Consumer<byte[], byte[]> consumer) {
+        subscribe.accept(consumer, new Rebalances(consumer));
         long lastCommit = System.nanoTime();
-        boolean paused = false;
         while (running) {
-            boolean full = inFlight.get() >= concurrency;
-            if (full != paused) {
-                if (full) {
-                    consumer.pause(consumer.assignment());
-                } else {
-                    consumer.resume(consumer.paused());
-                }
-                paused = full;
-            }
-            ConsumerRecords<byte[], byte[]> records = consumer.poll(full ? POLL_WHILE_FULL : POLL);
+            Duration patience = throttle(consumer) ? POLL_WHILE_FULL : POLL;
+            ConsumerRecords<byte[], byte[]> records = consumer.poll(patience);
             for (ConsumerRecord<byte[], byte[]> record : records) {
                 accept(record);
             }
             if (System.nanoTime() - lastCommit > COMMIT_EVERY_NANOS) {
                 consumer.commitAsync(progress(trackers.keySet()), (offsets, error) -> {
-                    if (error != null) {
-                        LOG.debug("{}: a commit failed, the next one covers it", step, error);
+                    if (error == null) {
+                        acknowledged(offsets);
+                    } else {
+                        LOG.debug("{}: a commit failed and is tried again", step, error);
                     }
                 });
                 lastCommit = System.nanoTime();
             }
         }
+    }
+
+    /**
+     * Fetches nothing while there is enough in work; says whether that is so. What was paused is not remembered: a rebalance forgets it,
+     * and the whole backlog would be read into memory.
+     */
+    private boolean throttle(Consumer<byte[], byte[]> consumer) {
+        boolean full = inFlight.get() >= concurrency;
+        if (full) {
+            consumer.pause(consumer.assignment());
+        } else {
+            consumer.resume(consumer.paused());
+        }
+        return full;
     }
 
     private void accept(ConsumerRecord<byte[], byte[]> record) {
@@ -287,14 +306,16 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
                 if (bury(record, e, 1)) {
                     return true;
                 }
-            } catch (SchemaRegistry.RegistryUnavailableException | RetryLaterException e) {
-                LOG.warn("{}: waiting: {}", step, e.getMessage());
             } catch (InterruptedException e) {
                 return false;
             } catch (Exception | LinkageError | StackOverflowError | AssertionError e) {
-                failures++;
-                if (failures >= TRIES && bury(record, e, failures)) {
-                    return true;
+                if (e instanceof RetryLaterException || LogProducer.isOutage(e)) {
+                    LOG.warn("{}: waiting: {}", step, e.getMessage());
+                } else {
+                    failures++;
+                    if (failures >= TRIES && bury(record, e, failures)) {
+                        return true;
+                    }
                 }
             }
             try {
@@ -322,7 +343,7 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
         for (TopicPartition partition : partitions) {
             OffsetTracker tracker = trackers.get(partition);
-            long offset = tracker == null ? -1 : tracker.advance();
+            long offset = tracker == null ? -1 : tracker.uncommitted();
             if (offset >= 0) {
                 offsets.put(partition, new OffsetAndMetadata(offset));
             }
@@ -330,29 +351,46 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         return offsets;
     }
 
+    private void acknowledged(Map<TopicPartition, OffsetAndMetadata> offsets) {
+        offsets.forEach((partition, offset) -> {
+            OffsetTracker tracker = trackers.get(partition);
+            if (tracker != null) {
+                tracker.committed(offset.offset());
+            }
+        });
+    }
+
     private void stopWork() {
+        Consumer<byte[], byte[]> last = consumer;
         executor.shutdownNow();
         try {
             if (!executor.awaitTermination(5, TimeUnit.SECONDS)) {
                 LOG.warn("{}: {} records were still in work; they will be read again", step, inFlight.get());
             }
-            consumer.commitSync(progress(trackers.keySet()), Duration.ofSeconds(2));
+            if (last != null) {
+                last.commitSync(progress(trackers.keySet()), Duration.ofSeconds(2));
+            }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         } catch (RuntimeException e) {
             LOG.debug("{}: the last commit failed; its records will be read again", step, e);
         } finally {
-            consumer.close(CloseOptions.timeout(Duration.ofSeconds(2)));
+            if (last != null) {
+                last.close(CloseOptions.timeout(Duration.ofSeconds(2)));
+            }
         }
     }
 
     @Override
     public void close() {
         running = false;
-        consumer.wakeup();
+        Consumer<byte[], byte[]> current = consumer;
+        if (current != null) {
+            current.wakeup();
+        }
         if (thread.getState() == Thread.State.NEW) {
-            // a start that was broken off: nobody else closes what the constructor opened
-            stopWork();
+            // a start that was broken off
+            executor.shutdownNow();
             return;
         }
         try {
@@ -363,11 +401,19 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     }
 
     private final class Rebalances implements ConsumerRebalanceListener {
+        private final Consumer<byte[], byte[]> consumer;
+
+        Rebalances(Consumer<byte[], byte[]> consumer) {
+            this.consumer = consumer;
+        }
+
         @Override
         public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
             for (TopicPartition partition : partitions) {
                 trackers.put(partition, new OffsetTracker(consumer.position(partition)));
             }
+            // the poll that this is part of may return records yet
+            throttle(consumer);
             assigned = true;
         }
 

@@ -32,17 +32,14 @@ final class OffsetTracker {
         return unfinished.isEmpty() ? next : unfinished.first();
     }
 
-    /** The offset to commit if it is news since the last call, else -1. */
-    synchronized long advance() {
+    /** The offset to commit if the broker does not have it, else -1. */
+    synchronized long uncommitted() {
         long now = committable();
-        if (now == committed) {
-            return -1;
-        }
-        committed = now;
-        return now;
+        return now == committed ? -1 : now;
     }
 
-    synchronized int inFlight() {
-        return unfinished.size();
+    /** Says what the broker acknowledged: a commit that was only sent may fail, and no record need follow that would repeat it. */
+    synchronized void committed(long offset) {
+        committed = offset;
     }
 }

@@ -8,9 +8,9 @@ import io.millrace.knowledge.QueryExpander;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.Vectors;
 import io.millrace.log.Log;
+import io.millrace.log.LogProducer;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
-import io.millrace.log.SchemaRegistry.RegistryUnavailableException;
 import io.millrace.log.Topics;
 import io.millrace.routers.cache.ResponseCache;
 import io.millrace.routers.cache.SemanticCache;
@@ -34,7 +34,6 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import org.apache.kafka.common.errors.RetriableException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -131,7 +130,8 @@ public final class RetrievalWorker implements Service {
         try {
             send(query, found, began);
         } catch (ExecutionException | RuntimeException e) {
-            if (!isRefused(e)) {
+            // an absent log is waited for; what is left is that the log does not take the record
+            if (LogProducer.isOutage(e)) {
                 throw e;
             }
             send(query, without(query, "retrieval", e), began);
@@ -200,12 +200,6 @@ public final class RetrievalWorker implements Service {
         log.producer()
                 .send(Topics.RETRIEVALS, query.getInteractionId(), retrieval)
                 .get();
-    }
-
-    /** Whether it is the record that the log does not take; an absent log is waited for. */
-    private static boolean isRefused(Exception error) {
-        Throwable cause = error instanceof ExecutionException && error.getCause() != null ? error.getCause() : error;
-        return !(cause instanceof RetriableException) && !(cause instanceof RegistryUnavailableException);
     }
 
     /** The query, kept on the machine when its evidence may not leave it. */
