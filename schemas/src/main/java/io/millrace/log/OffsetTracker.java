@@ -41,8 +41,4 @@ final class OffsetTracker {
         committed = now;
         return now;
     }
-
-    synchronized int inFlight() {
-        return unfinished.size();
-    }
 }
