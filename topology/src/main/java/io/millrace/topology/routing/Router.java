@@ -226,12 +226,17 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
 
     private void tick() {
         markEnded();
-        for (String id : leases.take(now)) {
-            RoutingState state = store().get(id);
-            Lease lease = held().get(id);
-            if (state == null || isOver(id, state) || lease == null) {
-                continue;
-            }
+        leases.take(now, this::lost);
+        forget.take(now, id -> {
+            release(id);
+            store().delete(id);
+        });
+    }
+
+    private void lost(String id) {
+        RoutingState state = store().get(id);
+        Lease lease = held().get(id);
+        if (state != null && !isOver(id, state) && lease != null) {
             Decision decision = decisions.decode(
                     bytes(state.getDecisions().get(state.getDecisions().size() - 1)));
             AttemptSeen lost = AttemptSeen.newBuilder()
@@ -249,10 +254,6 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                     .build();
             endAttempt(id, RoutingState.newBuilder(state), state, lost);
         }
-        forget.take(now).forEach(id -> {
-            release(id);
-            store().delete(id);
-        });
     }
 
     private void markEnded() {
