@@ -29,7 +29,7 @@ public final class Terms {
     static final double SYNONYM_WEIGHT = 0.2;
 
     private static final int SYNONYMS_EACH = 2;
-    private static final Pattern WORD = Pattern.compile("[\\p{L}\\p{N}]+(?:[._-][\\p{L}\\p{N}]+)*");
+    private static final Pattern WORD = Pattern.compile("[\\p{L}\\p{N}]+(?:[._-][\\p{L}\\p{N}]++)*+");
     private static final Map<String, List<String>> SYNONYMS = readSynonyms();
 
     /** Thread-safe: it keeps its buffers per thread. */

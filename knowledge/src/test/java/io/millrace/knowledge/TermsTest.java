@@ -42,4 +42,20 @@ class TermsTest {
     void shouldBeEmptyWhenOnlyStopWordsAreAsked() {
         assertThat(Terms.expanded("is it the, or not?")).isEmpty();
     }
+
+    /** Stack for each word of a question would end the worker that reads it; an eighth of a usual stack is a fair share. */
+    @Test
+    void shouldReadAQuestionOfAnyLength() throws InterruptedException {
+        for (String repeated : java.util.List.of(".b", "-b", ",1", "/b", "_b", "a", "A", "+", "é\uD83D\uDE00")) {
+            String question = "a1" + repeated.repeat(100_000);
+            java.util.concurrent.FutureTask<?> read = new java.util.concurrent.FutureTask<>(() -> {
+                assertThat(Terms.expanded(question)).isNotNull();
+                return io.millrace.knowledge.meaning.Question.of(question, new float[] {1});
+            });
+            Thread thread = new Thread(null, read, "small stack", 256 * 1024);
+            thread.start();
+            thread.join();
+            assertThat(read).as(repeated).succeedsWithin(java.time.Duration.ZERO);
+        }
+    }
 }

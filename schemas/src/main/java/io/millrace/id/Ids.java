@@ -7,7 +7,6 @@ import java.security.SecureRandom;
 import java.util.HexFormat;
 import java.util.UUID;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.regex.Pattern;
 
 /**
  * Makes and checks identifiers.
@@ -18,7 +17,6 @@ import java.util.regex.Pattern;
 public final class Ids {
     private static final SecureRandom RANDOM = new SecureRandom();
     private static final AtomicLong LAST = new AtomicLong();
-    private static final Pattern CONTENT = Pattern.compile("[0-9a-f]{32}");
 
     private Ids() {}
 
@@ -66,11 +64,6 @@ public final class Ids {
             digest.update(bytes);
         }
         return HexFormat.of().formatHex(digest.digest(), 0, 16);
-    }
-
-    /** Whether {@code id} has the form of {@link #content}. */
-    public static boolean isContentId(String id) {
-        return CONTENT.matcher(id).matches();
     }
 
     /** SHA-256 of a text's UTF-8 bytes, 64 hex digits. */

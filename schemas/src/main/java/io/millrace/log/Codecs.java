@@ -3,8 +3,6 @@ package io.millrace.log;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.avro.specific.SpecificRecord;
-import org.apache.kafka.common.serialization.Serde;
-import org.apache.kafka.common.serialization.Serdes;
 
 /** The codecs of a deployment, one per topic. Subjects are {@code <prefixed topic>-value}. */
 public final class Codecs {
@@ -25,14 +23,6 @@ public final class Codecs {
     @SuppressWarnings("unchecked")
     public <V extends SpecificRecord> AvroCodec<V> of(Topic<V> topic) {
         return (AvroCodec<V>) codecs.computeIfAbsent(topic, this::create);
-    }
-
-    /** The same as a Kafka serde. Decoding throws; where that must not be, decode bytes by hand. */
-    public <V extends SpecificRecord> Serde<V> serde(Topic<V> topic) {
-        AvroCodec<V> codec = of(topic);
-        return Serdes.serdeFrom(
-                (name, value) -> value == null ? null : codec.encode(value),
-                (name, bytes) -> bytes == null ? null : codec.decode(bytes));
     }
 
     /** Where the schemas of these codecs are, for those who keep values as bytes and need the writer's schema beside them. */

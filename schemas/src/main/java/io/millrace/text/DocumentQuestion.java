@@ -46,7 +46,7 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
     private static final int MOST = 100;
     private static final Pattern START = Pattern.compile("(?is)^\\s*select\\s.+\\sfrom\\s.*");
     private static final Pattern TOKEN = Pattern.compile(
-            "\\s*(?:'((?:[^']|'')*)'|(-?\\d+(?:\\.\\d+)?)|([A-Za-z_][A-Za-z0-9_]*)|(<=|>=|<>|!=|[=<>(),*;]))");
+            "\\s*(?:'((?:[^']++|'')*+)'|(-?\\d+(?:\\.\\d+)?)|([A-Za-z_][A-Za-z0-9_]*)|(<=|>=|<>|!=|[=<>(),*;]))");
 
     /** Kinds of fields. */
     public enum Kind {
@@ -104,8 +104,9 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
         Parser(String text) {
             Matcher matcher = TOKEN.matcher(text);
             int from = 0;
-            while (from < text.stripTrailing().length()) {
-                if (!matcher.find(from) || matcher.start() != from) {
+            int end = text.stripTrailing().length();
+            while (from < end) {
+                if (!matcher.region(from, text.length()).lookingAt()) {
                     String rest = text.substring(from).strip();
                     throw new QuestionException("what is meant by "
                             + (rest.length() > 20 ? rest.substring(0, 20) + "…" : rest)

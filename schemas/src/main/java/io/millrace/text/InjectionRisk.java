@@ -92,7 +92,7 @@ public final class InjectionRisk {
     /** Code spans and quotations, each within its paragraph. */
     private static final Pattern SPAN = Pattern.compile(String.join(
             "|",
-            "(`+)" + upTo("`") + "\\1",
+            "(`{1,32}+)" + upTo("`") + "\\1",
             "(?<!\\w)\"" + upTo("\"") + "\"(?!\\w)",
             "(?<!\\w)'" + upTo("'") + "'(?!\\w)",
             "“" + upTo("”") + "”",

@@ -13,6 +13,9 @@ import java.util.stream.Stream;
  * Google, Stripe, Hugging Face, other providers of models and packages, any PEM or PGP private key, and passwords in connection
  * strings. Names of settings such as {@code max_tokens} are no secrets, nor is what only says where a secret comes from:
  * {@code ${DB_PASSWORD}}, {@code os.environ["KEY"]}, {@code <your-key>}.
+ *
+ * <p>The text is a client's, and stream threads have small stacks: a group repeats possessively or a few times, since each other
+ * repetition takes a stack frame; and what may be followed by something else is possessive or bounded, so that time grows with the text.
  */
 public final class Redactor {
     /**
@@ -20,6 +23,8 @@ public final class Redactor {
      *     what it costs to try an expression at each character
      */
     private record Kind(String name, Pattern pattern, int group, List<String> hints) {}
+
+    private static final String PRIVATE_KEY = "(?:(?!PRIVATE KEY)[A-Z0-9]{1,32}+ ){0,8}+PRIVATE KEY(?: BLOCK)?-----";
 
     private static final String KEY_NAME =
             "(?:api[_-]?key|client[_-]?secret|(?:access|auth|refresh)[_-]?token|secret[_-]?key|app[_-]?secret)";
@@ -47,10 +52,10 @@ public final class Redactor {
             "\\$(?:[A-Z_][A-Z0-9_]*|[a-z_]+)",
             "\\{\\{.*|\\{\\w*\\}.*|<.*|%\\(.*|%\\w+%|!(?:secret|vault|Ref|Sub)\\b.*",
             // names, calls, paths into settings, places
-            "[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+",
+            "[A-Z][A-Z0-9]*+(?:_[A-Z0-9]++)++",
             "[A-Za-z_][\\w.:]*\\(.*",
             "(?:os|sys|process|env|environ|import\\.meta|config|cfg|settings|secrets?|vars?|local|data|self|this|args|options|opts|params"
-                    + "|props|credentials|context|ctx|request|req|user|System)(?:\\.\\w+)+\\W*",
+                    + "|props|credentials|context|ctx|request|req|user|System)(?:\\.\\w++)++\\W*+",
             "(?:/run/|/etc/|/var/|file:|vault:|op://|arn:).*",
             // masks, and what is to be replaced
             "\\*{3,}.*|\\.{3}.*|[xX]{4,}.*",
@@ -61,7 +66,10 @@ public final class Redactor {
     private static final List<Kind> KINDS = List.of(
             kind(
                     "private_key",
-                    "-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[\\s\\S]{0,16384}?(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\\z)",
+                    // up to its end, that of the text, or the next key: a key that was cut off shall not be looked
+                    // through again and again
+                    "-----BEGIN " + PRIVATE_KEY + "(?:[^-]|-(?!----(?:BEGIN|END) " + PRIVATE_KEY
+                            + ")){0,16384}+(?:-----END " + PRIVATE_KEY + "|(?=-----BEGIN )|\\z)",
                     "-----begin "),
             kind("anthropic_key", "\\bsk-ant-[A-Za-z0-9_-]{16,}", "sk-ant-"),
             // the seed's own example, sk-proj-abcdef123456, has 12 characters after the prefix
@@ -103,26 +111,32 @@ public final class Redactor {
                     "gocspx-",
                     "ya29."),
             kind("huggingface_token", "\\bhf_[A-Za-z0-9]{30,}\\b", "hf_"),
-            kind("jwt", "\\beyJ[A-Za-z0-9_-]{8,}\\.eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{8,}", "eyj"),
+            // looked for where a word begins, and only in one that has the ends of a token: each of its hyphens might
+            // begin one
+            value(
+                    "jwt",
+                    "(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]++\\.eyJ[A-Za-z0-9_-]{8,}+\\.[A-Za-z0-9_-]{8})"
+                            + "[A-Za-z0-9_-]*?\\b(eyJ[A-Za-z0-9_-]{8,}+\\.eyJ[A-Za-z0-9_-]{8,}+\\.[A-Za-z0-9_-]{8,})",
+                    "eyj"),
             value("bearer_token", "(?i)\\bBearer\\s+([A-Za-z0-9._~+/=-]{20,})", "bearer"),
             value(
                     "basic_auth",
                     "(?i)\\bAuthorization[\"']?\\s*[=:]\\s*[\"']?Basic\\s+([A-Za-z0-9+/]{8,}={0,2})",
                     "basic"),
             // quoted: any constant
-            value("api_key", "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*[\"']([^\\s\"'\\[]{12,512})[\"']", KEY_HINTS),
+            value("api_key", "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*[\"']([^\\s\"'\\[]{12,512}+)[\"']", KEY_HINTS),
             // not quoted: prose and names of things have no digits
             value(
                     "api_key",
                     "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*(?=[A-Za-z_/+.~=-]{0,64}[0-9])([A-Za-z0-9_/+.~=-]{12,512})",
                     KEY_HINTS),
             // Redis has no user: redis://:secret@host
-            value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]{0,64}:([^\\s:/@]{3,128})@", "://"),
+            value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]{0,64}+:([^\\s:/@]{3,128}+)@", "://"),
             value("connection_password", "(?i)\\b(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})", "key="),
             // within a longer name too: DB_PASSWORD, PGPASSWORD
             value(
                     "password",
-                    "(?i)(?:password|passwd|pwd)[\"']?\\s*[=:]\\s*[\"']?([^\\s\"',;\\[]{8,128})",
+                    "(?i)(?:password|passwd|pwd)[\"']?\\s*[=:]\\s*[\"']?([^\\s\"',;\\[]{8,128}+)",
                     "passw",
                     "pwd"));
 

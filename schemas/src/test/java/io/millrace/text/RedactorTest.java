@@ -22,6 +22,7 @@ class RedactorTest {
         "AIzaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, google_key",
         "hf_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, huggingface_token",
         "eyJaaaaaaaa.eyJaaaaaaaa.aaaaaaaa, jwt",
+        "session-eyJaaaaaaaa.eyJaaaaaaaa.aaaaaaaa, jwt",
         "AWS_SECRET_ACCESS_KEY=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, aws_secret_key",
         "-----BEGIN RSA PRIVATE KEY-----aa-----END RSA PRIVATE KEY-----, private_key",
         "PWD='hunter2hunter2', password",
@@ -102,6 +103,14 @@ class RedactorTest {
             })
     void shouldLeaveOrdinaryTextAlone(String text) {
         assertThat(Redactor.redact(text)).isSameAs(text);
+    }
+
+    @Test
+    void shouldRedactAKeyThatIsCutOffBeforeAnother() {
+        String begin = "-----BEGIN RSA PRIVATE KEY-----\n";
+
+        assertThat(Redactor.redact(begin + "MIIE-a\n" + begin + "MIIE-b\n-----END RSA PRIVATE KEY-----\nafter"))
+                .isEqualTo("[REDACTED:private_key][REDACTED:private_key]\nafter");
     }
 
     @Test

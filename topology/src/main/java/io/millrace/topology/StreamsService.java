@@ -43,7 +43,7 @@ public final class StreamsService implements Service {
 
     /** The routing application: at-least-once, lowest latency. */
     public static StreamsService routing(Log log, MillraceConfig config, Path stateDir) {
-        Properties properties = common(log, RoutingTopology.APPLICATION, stateDir);
+        Properties properties = common(log, "routing", RoutingTopology.APPLICATION, stateDir);
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.AT_LEAST_ONCE);
         // Commits bound what is read again after a crash; repeated records re-emit stored bytes, so a second of them is
         // cheap.
@@ -58,7 +58,7 @@ public final class StreamsService implements Service {
 
     /** The ledger application: exactly-once. */
     public static StreamsService ledger(Log log, Path stateDir) {
-        Properties properties = common(log, LedgerTopology.APPLICATION, stateDir);
+        Properties properties = common(log, "ledger", LedgerTopology.APPLICATION, stateDir);
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         // This is the ledger's latency: readers of interactions see a record when its transaction commits.
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
@@ -71,7 +71,7 @@ public final class StreamsService implements Service {
 
     /** The learning application: exactly-once, since it counts. */
     public static StreamsService learning(Log log, Path stateDir) {
-        Properties properties = common(log, LearningTopology.APPLICATION, stateDir);
+        Properties properties = common(log, "learning", LearningTopology.APPLICATION, stateDir);
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         // nobody waits for what is learned; a commit costs a transaction whether or not there was traffic
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
@@ -94,7 +94,7 @@ public final class StreamsService implements Service {
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), ClientConfig.BATCH_WAIT_MS);
     }
 
-    private static Properties common(Log log, String application, Path stateDir) {
+    private static Properties common(Log log, String step, String application, Path stateDir) {
         Properties properties = new Properties();
         properties.putAll(ClientConfig.metrics());
         properties.put(StreamsConfig.APPLICATION_ID_CONFIG, log.settings().group(application));
@@ -117,6 +117,7 @@ public final class StreamsService implements Service {
         properties.put(
                 StreamsConfig.producerPrefix(ProducerConfig.MAX_REQUEST_SIZE_CONFIG), ClientConfig.MAX_RECORD_BYTES);
         properties.put(StreamsConfig.PRODUCTION_EXCEPTION_HANDLER_CLASS_CONFIG, PassOverTooLarge.class);
+        BuryUnprocessable.in(properties, log.settings(), log.codecs(), step);
         properties.put(
                 StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG),
                 ClientConfig.SESSION_TIMEOUT_MS);

@@ -41,6 +41,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Deque;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -132,6 +133,7 @@ class LawFourTest {
         private final Map<String, Completion> firstEnd = new HashMap<>();
         private final List<Interaction> closed = new ArrayList<>();
         private final Map<String, byte[]> decided = new HashMap<>();
+        private final Set<String> dispatched = new HashSet<>();
         private int decisions;
         private long now = 1_000_000;
         private long goesAwayAt = Long.MAX_VALUE;
@@ -370,6 +372,13 @@ class LawFourTest {
         }
 
         private void onDispatch(Dispatch dispatch) {
+            String id = dispatch.getInteractionId();
+            if (!dispatched.add(id + ":" + dispatch.getAttempt())) {
+                assertThat(routing.<String, Object>getKeyValueStore(RoutingTopology.LEASES_STORE)
+                                .get(id))
+                        .as("a second worker would write into the same answer")
+                        .isNull();
+            }
             if (random.nextInt(25) == 0) {
                 // nobody takes it
                 return;

@@ -13,11 +13,14 @@ import java.util.regex.Pattern;
 public final class Question {
     private static final Pattern WORD = Pattern.compile("[\\p{L}\\p{N}]+");
     private static final Pattern SPACE = Pattern.compile("\\s+");
-    private static final Pattern NUMBER = Pattern.compile("\\p{Nd}+(?:[.,]\\p{Nd}+)*");
+    private static final Pattern NUMBER = Pattern.compile("\\p{Nd}+(?:[.,]\\p{Nd}++)*+");
 
-    /** Paths, identifiers, calls, versions, options: where one letter changes the question. */
-    private static final Pattern CODE =
-            Pattern.compile("--?[\\w-]{2,}|\\w+(?:[./\\\\:_]\\w+)+|\\p{Ll}+\\p{Lu}\\w*|\\w+\\(\\)|\\w*[+#]+(?=\\W|$)");
+    /**
+     * Paths, identifiers, calls, versions, options: where one letter changes the question. The text is a client's: a group repeats
+     * possessively, since it would take stack for each word, and what may be followed by something is bounded, since each letter may begin it.
+     */
+    private static final Pattern CODE = Pattern.compile(
+            "--?[\\w-]{2,}|\\w{1,64}(?:[./\\\\:_]\\w++)++|\\p{Ll}{1,64}+\\p{Lu}\\w*|\\w{1,64}+\\(\\)|\\w{0,64}+[+#]+(?=\\W|$)");
 
     private static final Pattern NAME = Pattern.compile("(?<=.)\\b\\p{Lu}\\w*");
     private static final Pattern SENTENCE = Pattern.compile("[.?!](?:\\s|$)");

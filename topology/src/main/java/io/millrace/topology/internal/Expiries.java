@@ -1,21 +1,22 @@
 package io.millrace.topology.internal;
 
-import java.util.ArrayList;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 
 /** When which key is due. In memory, one per task, rebuilt from the store: a tick must not scan the store. */
 public final class Expiries {
-    private final TreeMap<Long, List<String>> due = new TreeMap<>();
+    private final TreeMap<Long, Deque<String>> due = new TreeMap<>();
     private final Map<String, Long> latest = new HashMap<>();
 
     /** Sets when a key is due, milliseconds; an earlier setting is forgotten. */
     public void set(String key, long at) {
         Long before = latest.put(key, at);
         if (before == null || before != at) {
-            due.computeIfAbsent(at, time -> new ArrayList<>(1)).add(key);
+            due.computeIfAbsent(at, time -> new ArrayDeque<>(1)).add(key);
         }
     }
 
@@ -29,17 +30,16 @@ public final class Expiries {
         latest.remove(key);
     }
 
-    /** Takes out the keys that are due at {@code now}. */
-    public List<String> take(long now) {
-        List<String> taken = new ArrayList<>();
+    /** Hands out the keys that are due at {@code now}, each as it is taken out: when one cannot be handled, the rest are still due. */
+    public void take(long now, Consumer<String> handler) {
         while (!due.isEmpty() && due.firstKey() <= now) {
-            var entry = due.pollFirstEntry();
-            for (String key : entry.getValue()) {
-                if (latest.remove(key, entry.getKey())) {
-                    taken.add(key);
-                }
+            var first = due.firstEntry();
+            String key = first.getValue().poll();
+            if (key == null) {
+                due.remove(first.getKey());
+            } else if (latest.remove(key, first.getKey())) {
+                handler.accept(key);
             }
         }
-        return taken;
     }
 }

@@ -69,18 +69,19 @@ public final class Table<V extends SpecificRecord> {
         if (known != null && known.bytes.equals(ByteBuffer.wrap(bytes))) {
             return known.value;
         }
-        Optional<V> value = decode(key, bytes);
-        decoded.put(key, new Entry<>(ByteBuffer.wrap(bytes), value));
-        return value;
-    }
-
-    private Optional<V> decode(String key, byte[] bytes) {
+        Optional<V> value;
         try {
-            return Optional.of(codec.decode(bytes));
-        } catch (UndecodableException | RegistryUnavailableException e) {
+            value = Optional.of(codec.decode(bytes));
+        } catch (UndecodableException e) {
             LOG.warn("{}: the value of {} is left out: {}", store, key, e.getMessage());
+            value = Optional.empty();
+        } catch (RegistryUnavailableException e) {
+            // says nothing about the bytes: not remembered, so that they are read when it is back
+            LOG.warn("{}: the value of {} cannot be read now: {}", store, key, e.getMessage());
             return Optional.empty();
         }
+        decoded.put(key, new Entry<>(ByteBuffer.wrap(bytes), value));
+        return value;
     }
 
     private static final class Updater extends ContextualProcessor<String, byte[], Void, Void>

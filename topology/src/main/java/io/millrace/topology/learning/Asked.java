@@ -64,7 +64,7 @@ final class Asked extends ContextualProcessor<String, byte[], String, byte[]> {
 
     /** The same question in other case, spacing or end marks is the same. */
     static String hash(String tenant, String text) {
-        String plain = text.toLowerCase(Locale.ROOT).replaceAll("\\s+", " ").replaceAll("[\\s?!.]+$", "");
+        String plain = text.toLowerCase(Locale.ROOT).replaceAll("\\s+", " ").replaceAll("(?<![\\s?!.])[\\s?!.]++$", "");
         return Ids.content(tenant, plain);
     }
 

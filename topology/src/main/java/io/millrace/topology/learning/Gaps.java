@@ -55,7 +55,7 @@ final class Gaps extends ContextualProcessor<String, byte[], String, byte[]> {
     public void process(Record<String, byte[]> record) {
         KeyValueStore<String, QueryGap> known = Objects.requireNonNull(store);
         if (context().recordMetadata().orElseThrow().topic().equals(ticks)) {
-            due.take(record.timestamp()).forEach(key -> forget(known, key, record));
+            due.take(record.timestamp(), key -> forget(known, key, record));
             return;
         }
         try {

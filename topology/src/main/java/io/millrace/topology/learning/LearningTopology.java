@@ -5,6 +5,7 @@ import io.millrace.log.LogSettings;
 import io.millrace.log.Topics;
 import io.millrace.schema.QueryGap;
 import io.millrace.topology.internal.BinarySerde;
+import io.millrace.topology.internal.Guarded;
 import java.util.Map;
 import java.util.function.Supplier;
 import org.apache.kafka.common.serialization.Serdes;
@@ -41,7 +42,7 @@ public record LearningTopology(LogSettings log, Codecs codecs) implements Suppli
                 Serdes.String().deserializer(),
                 Serdes.ByteArray().deserializer(),
                 log.name(Topics.RETRIEVALS));
-        topology.addProcessor(ASKED, () -> new Asked(codecs), "retrievals-source");
+        topology.addProcessor(ASKED, () -> new Guarded<>(new Asked(codecs)), "retrievals-source");
         topology.addSink(
                 "gap-candidates-sink",
                 log.name(Topics.GAP_CANDIDATES),
@@ -58,7 +59,8 @@ public record LearningTopology(LogSettings log, Codecs codecs) implements Suppli
                 Serdes.String().deserializer(),
                 Serdes.ByteArray().deserializer(),
                 log.name(Topics.TICKS));
-        topology.addProcessor(GAPS, () -> new Gaps(log, codecs), "gap-candidates-source", "ticks-source");
+        topology.addProcessor(
+                GAPS, () -> new Guarded<>(new Gaps(log, codecs)), "gap-candidates-source", "ticks-source");
         topology.addStateStore(
                 Stores.keyValueStoreBuilder(
                                 Stores.inMemoryKeyValueStore(STORE), Serdes.String(), BinarySerde.of(QueryGap.class))

@@ -24,7 +24,6 @@ import io.millrace.schema.LedgerState;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.schema.SearchNote;
-import io.millrace.text.Redactor;
 import io.millrace.topology.internal.Expiries;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -32,6 +31,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.UnaryOperator;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.metrics.Sensor;
 import org.apache.kafka.streams.processor.api.ContextualProcessor;
@@ -40,6 +40,8 @@ import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.processor.api.RecordMetadata;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The terminal record in the making, for each open interaction.
@@ -54,6 +56,8 @@ import org.jspecify.annotations.Nullable;
  * {@code docs/decisions/016}.
  */
 final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
+    private static final Logger LOG = LoggerFactory.getLogger(Ledger.class);
+
     /** After the deadline: by so much the clocks of those who write may differ. */
     static final long GRACE_MS = 2_000;
 
@@ -70,6 +74,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     private static final long SWEEP_MS = 10_000;
 
     private final LogSettings log;
+    private final UnaryOperator<String> redactor;
     private final AvroCodec<Query> queries;
     private final AvroCodec<Retrieval> retrievals;
     private final AvroCodec<Decision> decisions;
@@ -91,8 +96,9 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     private @Nullable KeyValueStore<String, Long> closed;
     private @Nullable Sensor late;
 
-    Ledger(LogSettings log, Codecs codecs) {
+    Ledger(LogSettings log, Codecs codecs, UnaryOperator<String> redactor) {
         this.log = log;
+        this.redactor = redactor;
         this.queries = codecs.of(Topics.QUERIES);
         this.retrievals = codecs.of(Topics.RETRIEVALS);
         this.decisions = codecs.of(Topics.DECISIONS);
@@ -170,7 +176,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         settle(id, after);
     }
 
-    private static LedgerState queried(LedgerState state, Query query) {
+    private LedgerState queried(LedgerState state, Query query) {
         if (state.getQuerySeen()) {
             return state;
         }
@@ -179,7 +185,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
                 .setInteractionId(query.getInteractionId())
                 .setApi(query.getApi())
                 .setModel(query.getModel())
-                .setQueryText(query.getStore() ? Redactor.redact(query.getText()) : "")
+                .setQueryText(query.getStore() ? redacted(query.getText()) : "")
                 .setAcceptedAt(query.getEnvelope().getOccurredAt())
                 .setStored(query.getStore())
                 .setVariant(query.getVariant())
@@ -349,10 +355,10 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
 
     /** Ends what is due. */
     private void expire() {
-        for (String id : due.take(heard)) {
+        due.take(heard, id -> {
             LedgerState state = decoded.get(id);
             if (state == null) {
-                continue;
+                return;
             }
             if (!state.getQuerySeen()) {
                 remove(id);
@@ -361,7 +367,7 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
             } else {
                 close(id, expired(state));
             }
-        }
+        });
         if (Math.abs(now - swept) >= SWEEP_MS) {
             swept = now;
             forget();
@@ -441,38 +447,49 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
     }
 
     /** The answer as it may be kept: redacted, or without its texts. */
-    private static @Nullable Answer kept(Interaction interaction) {
+    private @Nullable Answer kept(Interaction interaction) {
         Answer answer = interaction.getAnswer();
         if (answer == null) {
             return null;
         }
         Answer.Builder kept = Answer.newBuilder(answer).setBody("");
         return interaction.getStored()
-                ? kept.setText(Redactor.redact(answer.getText()))
-                        .setMessage(Redactor.redact(answer.getMessage()))
+                ? kept.setText(redacted(answer.getText()))
+                        .setMessage(redacted(answer.getMessage()))
                         .build()
                 : kept.setText("").setMessage("").build();
     }
 
     /** What was searched for is text of the query, too. */
-    private static SearchNote kept(SearchNote search, boolean stored) {
+    private SearchNote kept(SearchNote search, boolean stored) {
         return SearchNote.newBuilder(search)
                 .setQueries(
                         stored
                                 ? search.getQueries().stream()
-                                        .map(Redactor::redact)
+                                        .map(this::redacted)
                                         .toList()
                                 : List.of())
                 .build();
     }
 
     /** A backend may repeat in its message what it was asked. */
-    private static @Nullable Failure kept(@Nullable Failure failure, boolean stored) {
+    private @Nullable Failure kept(@Nullable Failure failure, boolean stored) {
         return failure == null
                 ? null
                 : Failure.newBuilder(failure)
-                        .setMessage(stored ? Redactor.redact(failure.getMessage()) : "")
+                        .setMessage(stored ? redacted(failure.getMessage()) : "")
                         .build();
+    }
+
+    /** The text without secrets; no text when they cannot be looked for: a query must be known and end, whatever is written in it. */
+    private String redacted(String text) {
+        try {
+            return redactor.apply(text);
+        } catch (RuntimeException | StackOverflowError e) {
+            LOG.error(
+                    "a text of {} characters is left out of its interaction: it cannot be redacted", text.length(), e);
+            return "";
+        }
     }
 
     private void schedule(String id, LedgerState state) {

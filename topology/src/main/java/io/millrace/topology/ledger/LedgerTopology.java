@@ -4,9 +4,12 @@ import io.millrace.log.Codecs;
 import io.millrace.log.LogSettings;
 import io.millrace.log.Topics;
 import io.millrace.schema.LedgerState;
+import io.millrace.text.Redactor;
 import io.millrace.topology.internal.BinarySerde;
+import io.millrace.topology.internal.Guarded;
 import java.util.Map;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.state.Stores;
@@ -40,6 +43,10 @@ public record LedgerTopology(LogSettings log, Codecs codecs) implements Supplier
 
     @Override
     public Topology get() {
+        return get(Redactor::redact);
+    }
+
+    Topology get(UnaryOperator<String> redactor) {
         Topology topology = new Topology();
         source(topology, "queries-source", log.name(Topics.QUERIES));
         source(topology, "retrievals-source", log.name(Topics.RETRIEVALS));
@@ -47,7 +54,7 @@ public record LedgerTopology(LogSettings log, Codecs codecs) implements Supplier
         source(topology, "completions-source", log.name(Topics.COMPLETIONS));
         topology.addProcessor(
                 LEDGER,
-                () -> new Ledger(log, codecs),
+                () -> new Guarded<>(new Ledger(log, codecs, redactor)),
                 "queries-source",
                 "retrievals-source",
                 "decisions-source",

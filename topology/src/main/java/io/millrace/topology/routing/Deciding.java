@@ -24,7 +24,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Deciding {
     /** Changes whenever the same inputs may give another decision. */
-    public static final String POLICY_VERSION = "1";
+    public static final String POLICY_VERSION = "2";
 
     private static final String LOCAL = "local";
     private static final String REMOTE = "remote";
@@ -209,6 +209,9 @@ public final class Deciding {
             return Choice.reject(Reasons.CONTENT_SENT, failureOf(last));
         }
         boolean full = attempts.size() >= maxAttempts;
+        if (!full && isLostBuiltin(last)) {
+            return again(in);
+        }
         if (last.getEnd().equals("withheld")) {
             Optional<DeploymentSeen> remote =
                     full || in.getLocalOnly() ? Optional.empty() : untried(in, REMOTE, d -> true);
@@ -223,6 +226,21 @@ public final class Deciding {
             return Choice.builtin(Route.DELIVER, Reasons.WITHHELD_RELEASED);
         }
         return Choice.reject(last.getReason(), failureOf(last));
+    }
+
+    /** What was lost needs no model: neither its place nor its side says which model may answer instead. */
+    private static boolean isLostBuiltin(AttemptSeen attempt) {
+        return attempt.getBackend().equals(Topics.BUILTIN)
+                && attempt.getReason().equals(FailureReason.WORKER_LOST);
+    }
+
+    /** What followed before a built-in's worker was lost follows again. */
+    private Choice again(DecisionInputs in) {
+        List<AttemptSeen> others =
+                in.getAttempts().stream().filter(a -> !isLostBuiltin(a)).toList();
+        return others.isEmpty()
+                ? first(in)
+                : next(DecisionInputs.newBuilder(in).setAttempts(others).build());
     }
 
     private static Optional<Choice> retry(DecisionInputs in, AttemptSeen last, boolean holdsAnswer) {

@@ -226,19 +226,20 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
 
     private void tick() {
         markEnded();
-        for (String id : leases.take(now)) {
-            RoutingState state = store().get(id);
-            Lease lease = held().get(id);
-            if (state == null || isOver(id, state) || lease == null) {
-                continue;
-            }
+        leases.take(now, this::lost);
+        forget.take(now, id -> {
+            release(id);
+            store().delete(id);
+        });
+    }
+
+    private void lost(String id) {
+        RoutingState state = store().get(id);
+        Lease lease = held().get(id);
+        if (state != null && !isOver(id, state) && lease != null) {
             Decision decision = decisions.decode(
                     bytes(state.getDecisions().get(state.getDecisions().size() - 1)));
-            AttemptSeen lost = AttemptSeen.newBuilder()
-                    .setAttempt(decision.getAttempt())
-                    .setRoute(decision.getRoute())
-                    .setBackend(decision.getBackend())
-                    .setDeployment(decision.getDeployment())
+            AttemptSeen lost = seen(decision)
                     .setEnd("worker_lost")
                     .setReason(FailureReason.WORKER_LOST)
                     .setMessage("the worker was silent for "
@@ -249,10 +250,6 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                     .build();
             endAttempt(id, RoutingState.newBuilder(state), state, lost);
         }
-        forget.take(now).forEach(id -> {
-            release(id);
-            store().delete(id);
-        });
     }
 
     private void markEnded() {
@@ -286,13 +283,29 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
         markEnded();
     }
 
-    /** Emits the last decision and its work again, the same bytes: the work follows from the decision and the first retrieval. */
+    /**
+     * Emits the last decision and its work again, the same bytes: the work follows from the decision and the first retrieval. Not the work
+     * of an attempt that is leased: it is on its topic, and a second worker would write into the same answer.
+     */
     private void repeat(String id, RoutingState state, Retrieval repeated) {
         byte[] encoded = bytes(state.getDecisions().get(state.getDecisions().size() - 1));
         byte[] first = bytes(state.getRetrieval());
         Decision decision = decisions.decode(encoded);
         Retrieval retrieval = first.length == 0 ? repeated : retrievals.decode(first);
-        emit(id, decision, encoded, dispatches.encode(dispatch(decision, state, retrieval)));
+        if (held().get(id) != null) {
+            context().forward(new Record<>(id, encoded, now), RoutingTopology.DECISIONS_SINK);
+        } else if (config.dispatchable().contains(decision.getBackend())) {
+            emit(id, decision, encoded, dispatches.encode(dispatch(decision, state, retrieval)));
+        } else {
+            AttemptSeen gone = seen(decision)
+                    .setEnd(CompletionKind.FAILED)
+                    .setReason(FailureReason.BACKEND_UNREACHABLE)
+                    .setMessage("backend " + decision.getBackend() + " is no longer configured")
+                    .setHttpStatus(502)
+                    .setRetryable(true)
+                    .build();
+            endAttempt(id, RoutingState.newBuilder(state), state, gone);
+        }
     }
 
     private void emit(String id, Decision decision, byte[] encoded, byte[] dispatch) {
@@ -425,14 +438,18 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 : failure;
     }
 
+    private static AttemptSeen.Builder seen(Decision decision) {
+        return AttemptSeen.newBuilder()
+                .setAttempt(decision.getAttempt())
+                .setRoute(decision.getRoute())
+                .setBackend(decision.getBackend())
+                .setDeployment(decision.getDeployment());
+    }
+
     private AttemptSeen ended(RoutingState state, Completion completion) {
         Decision decision = decisions.decode(bytes(state.getDecisions().get(completion.getAttempt() - 1)));
         Failure failure = completion.getFailure();
-        return AttemptSeen.newBuilder()
-                .setAttempt(completion.getAttempt())
-                .setRoute(decision.getRoute())
-                .setBackend(decision.getBackend())
-                .setDeployment(decision.getDeployment())
+        return seen(decision)
                 .setEnd(completion.getKind())
                 .setReason(failure == null ? "" : failure.getReason())
                 .setMessage(failure == null ? "" : failure.getMessage())

@@ -10,6 +10,7 @@ import io.millrace.schema.Lease;
 import io.millrace.schema.RoutingConfig;
 import io.millrace.schema.RoutingState;
 import io.millrace.topology.internal.BinarySerde;
+import io.millrace.topology.internal.Guarded;
 import io.millrace.topology.internal.Table;
 import java.util.function.Supplier;
 import org.apache.kafka.common.serialization.Serdes;
@@ -75,7 +76,7 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
         source(topology, TICKS_SOURCE, log.name(Topics.TICKS));
         topology.addProcessor(
                 ROUTER,
-                () -> new Router(log, codecs, config, live, status, latency),
+                () -> new Guarded<>(new Router(log, codecs, config, live, status, latency)),
                 RETRIEVALS_SOURCE,
                 COMPLETIONS_SOURCE,
                 COMMANDS_SOURCE,

@@ -178,12 +178,51 @@ class DecidingTest {
                         "",
                         both().setAttempts(List.of(failed)).setBackend("local")),
                 row("reject", "backend_error", "", both().setAttempts(List.of(failed, failed, failed, failed))),
+                row("evidence", "evidence_only", "", both().setGenerate(false).setAttempts(List.of(lost("evidence")))),
+                row(
+                        "cache",
+                        "cache_exact",
+                        "",
+                        both().setCachedKind("exact")
+                                .setDeployments(List.of(remote))
+                                .setAttempts(List.of(lost("cache")))),
+                row(
+                        "extractive",
+                        "no_model_configured",
+                        "",
+                        both().setDeployments(List.of()).setAttempts(List.of(lost("extractive")))),
+                row(
+                        "reject",
+                        "egress_denied",
+                        "",
+                        both().setBackend("remote").setLocalOnly(true).setAttempts(List.of(lost("reject")))),
+                row(
+                        "deliver",
+                        "withheld_released",
+                        "",
+                        both().setAttempts(List.of(withheld, lost("deliver")))
+                                .setDeployments(List.of(local, remoteSick))),
+                row(
+                        "reject",
+                        "worker_lost",
+                        "",
+                        both().setGenerate(false)
+                                .setAttempts(List.of(
+                                        lost("evidence"), lost("evidence"), lost("evidence"), lost("evidence")))),
                 row("reject", "content_sent", "", both().setAttempts(List.of(sent(failed)))),
                 row(
                         "reject",
                         "cancelled",
                         "",
                         both().setAttempts(List.of(failed)).setCancelled(true)));
+    }
+
+    /** A built-in whose worker was killed. */
+    private static AttemptSeen lost(String route) {
+        return AttemptSeen.newBuilder(attempt("worker_lost", "builtin", "", true))
+                .setRoute(route)
+                .setReason("worker_lost")
+                .build();
     }
 
     private static AttemptSeen sent(AttemptSeen attempt) {

@@ -1,0 +1,5 @@
+/** Tests. */
+@NullMarked
+package io.millrace.topology.internal;
+
+import org.jspecify.annotations.NullMarked;

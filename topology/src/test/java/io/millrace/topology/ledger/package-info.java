@@ -1,0 +1,5 @@
+/** Tests. */
+@NullMarked
+package io.millrace.topology.ledger;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,197 @@
+package io.millrace.topology.routing;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.millrace.config.MillraceConfig;
+import io.millrace.config.MillraceConfig.Backend;
+import io.millrace.config.MillraceConfig.Deployment;
+import io.millrace.config.MillraceConfig.Kind;
+import io.millrace.config.MillraceConfig.Locality;
+import io.millrace.config.Secret;
+import io.millrace.id.Ids;
+import io.millrace.log.Codecs;
+import io.millrace.log.InMemorySchemaRegistry;
+import io.millrace.log.LogSettings;
+import io.millrace.log.Topic;
+import io.millrace.log.Topics;
+import io.millrace.schema.Completion;
+import io.millrace.schema.Decision;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Failure;
+import io.millrace.schema.Query;
+import io.millrace.schema.Retrieval;
+import io.millrace.schema.RoutingState;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+import org.apache.kafka.streams.StreamsConfig;
+import org.apache.kafka.streams.TopologyTestDriver;
+import org.junit.jupiter.api.Test;
+
+/** What a retrieval that is read again does: a rebalance of its group repeats what was in flight. */
+class RouterTest {
+    private static final long NOW = 1_800_000_000_000L;
+
+    private final Codecs codecs = new Codecs(new InMemorySchemaRegistry(), "t.");
+    private final LogSettings log = new LogSettings("nowhere:1", "t.", 1, (short) 1);
+    private final String id = Ids.first(NOW);
+
+    private static MillraceConfig config(String... locals) {
+        MillraceConfig d = MillraceConfig.defaults();
+        Map<String, Backend> backends = Stream.of(locals)
+                .collect(Collectors.toMap(
+                        name -> name,
+                        name -> new Backend(name, Locality.LOCAL, Kind.LLAMA_CPP, List.of(deployment(name + "-1")))));
+        return new MillraceConfig(
+                d.listen(),
+                d.kafka(),
+                d.retention(),
+                d.registry(),
+                d.postgres(),
+                d.redis(),
+                backends,
+                d.models(),
+                d.routing(),
+                d.retrieval(),
+                d.knowledge(),
+                d.cache(),
+                d.dispatch(),
+                d.limits(),
+                d.collections(),
+                d.connect());
+    }
+
+    private static Deployment deployment(String name) {
+        return new Deployment(name, "http://x", "", Secret.NONE, 0, 0, 0, Set.of(), 4, Duration.ofSeconds(10));
+    }
+
+    private TopologyTestDriver driver(MillraceConfig config) {
+        Properties properties = new Properties();
+        properties.put(StreamsConfig.APPLICATION_ID_CONFIG, "routing");
+        properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, "nowhere:1");
+        return new TopologyTestDriver(
+                new RoutingTopology(log, codecs, config).get(), properties, Instant.ofEpochMilli(NOW));
+    }
+
+    private <V extends SpecificRecord> void write(TopologyTestDriver driver, Topic<V> topic, V value, long at) {
+        driver.createInputTopic(log.name(topic), new StringSerializer(), new ByteArraySerializer())
+                .pipeInput(id, codecs.of(topic).encode(value), at);
+    }
+
+    private <V extends SpecificRecord> List<V> read(TopologyTestDriver driver, Topic<V> topic) {
+        return driver
+                .createOutputTopic(log.name(topic), new StringDeserializer(), new ByteArrayDeserializer())
+                .readValuesToList()
+                .stream()
+                .map(bytes -> codecs.of(topic).decode(bytes))
+                .toList();
+    }
+
+    private Retrieval retrieval() {
+        Envelope envelope = Envelope.newBuilder().setOccurredAt(NOW).build();
+        return Retrieval.newBuilder()
+                .setEnvelope(envelope)
+                .setInteractionId(id)
+                .setQuery(Query.newBuilder()
+                        .setEnvelope(envelope)
+                        .setInteractionId(id)
+                        .setText("why?")
+                        .setGenerate(true)
+                        .setDeadlineAt(NOW + 30_000)
+                        .build())
+                .build();
+    }
+
+    private Completion.Builder completion(String kind) {
+        return Completion.newBuilder().setInteractionId(id).setAttempt(1).setKind(kind);
+    }
+
+    @Test
+    void shouldRepeatTheDecisionAndNotTheWorkWhileAWorkerHoldsIt() {
+        try (TopologyTestDriver driver = driver(config("a"))) {
+            write(driver, Topics.RETRIEVALS, retrieval(), NOW);
+            write(driver, Topics.RETRIEVALS, retrieval(), NOW + 10);
+            assertThat(read(driver, Topics.dispatch("a")))
+                    .as("no lease says that the work is on its topic")
+                    .hasSize(2);
+
+            write(driver, Topics.COMPLETIONS, completion("started").build(), NOW + 20);
+            write(driver, Topics.RETRIEVALS, retrieval(), NOW + 30);
+
+            assertThat(read(driver, Topics.dispatch("a"))).isEmpty();
+            assertThat(read(driver, Topics.DECISIONS))
+                    .hasSize(3)
+                    .allSatisfy(decision -> assertThat(decision.getAttempt()).isEqualTo(1));
+        }
+    }
+
+    /** The lease of one attempt says nothing about the next one's work. */
+    @Test
+    void shouldRepeatTheWorkOfTheNextAttempt() {
+        try (TopologyTestDriver driver = driver(config("a"))) {
+            write(driver, Topics.RETRIEVALS, retrieval(), NOW);
+            write(driver, Topics.COMPLETIONS, completion("started").build(), NOW + 20);
+            Failure failure = Failure.newBuilder().setReason("backend_error").build();
+            write(
+                    driver,
+                    Topics.COMPLETIONS,
+                    completion("failed").setFailure(failure).build(),
+                    NOW + 30);
+            write(driver, Topics.RETRIEVALS, retrieval(), NOW + 40);
+
+            assertThat(read(driver, Topics.dispatch(Topics.BUILTIN)))
+                    .hasSize(2)
+                    .allMatch(work -> work.getAttempt() == 2);
+        }
+    }
+
+    @Test
+    void shouldDecideAnewWhenTheBackendIsNoLongerConfigured() {
+        try (TopologyTestDriver before = driver(config("a"));
+                TopologyTestDriver after = driver(config("b"))) {
+            write(before, Topics.RETRIEVALS, retrieval(), NOW);
+            after.<String, RoutingState>getKeyValueStore(RoutingTopology.OPEN_STORE)
+                    .put(id, state(before));
+
+            write(after, Topics.RETRIEVALS, retrieval(), NOW + 10);
+
+            Decision decision = read(after, Topics.DECISIONS).getFirst();
+            assertThat(decision.getAttempt()).isEqualTo(2);
+            assertThat(decision.getBackend()).isEqualTo("b");
+            assertThat(decision.getInputs().getAttempts().getFirst().getReason())
+                    .isEqualTo("backend_unreachable");
+            assertThat(read(after, Topics.dispatch("b"))).hasSize(1);
+        }
+    }
+
+    @Test
+    void shouldRejectWhenTheBackendIsNoLongerConfiguredAndNothingElseIs() {
+        try (TopologyTestDriver before = driver(config("a"));
+                TopologyTestDriver after = driver(config())) {
+            write(before, Topics.RETRIEVALS, retrieval(), NOW);
+            after.<String, RoutingState>getKeyValueStore(RoutingTopology.OPEN_STORE)
+                    .put(id, state(before));
+
+            write(after, Topics.RETRIEVALS, retrieval(), NOW + 10);
+
+            assertThat(read(after, Topics.dispatch(Topics.BUILTIN)))
+                    .singleElement()
+                    .satisfies(work -> assertThat(work.getFailure().getReason()).isEqualTo("backend_unreachable"));
+        }
+    }
+
+    private RoutingState state(TopologyTestDriver driver) {
+        return driver.<String, RoutingState>getKeyValueStore(RoutingTopology.OPEN_STORE)
+                .get(id);
+    }
+}
