@@ -145,6 +145,8 @@ public final class Rebuild {
             counts.put(table.table() + "_expected", table.expected());
         });
         counts.put("from_archive", result.archived());
+        counts.put("unread_in_archive", result.unread());
+        counts.put("gaps", (long) result.gaps().size());
         return new Result(counts, result.isExact());
     }
 

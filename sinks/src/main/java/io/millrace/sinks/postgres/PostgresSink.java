@@ -309,7 +309,7 @@ public final class PostgresSink implements Service {
                 throw new IllegalStateException("not subscribed to " + record.topic());
             }
             try {
-                rows.add(Row.of(log, projection, record));
+                rows.add(Row.of(log.codecs(), projection, record));
             } catch (UndecodableException e) {
                 deadLetters.bury(record, STEP, e, 1);
             }
