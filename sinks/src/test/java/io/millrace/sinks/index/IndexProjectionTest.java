@@ -95,9 +95,7 @@ class IndexProjectionTest {
     }
 
     private static long count(QdrantDouble server) {
-        return server.collections
-                .getOrDefault("t-best-practices", Map.of())
-                .size();
+        return server.collections.getOrDefault("t-best-practices", Map.of()).size();
     }
 
     private void send(int from, int to) {
