@@ -67,6 +67,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.ToDoubleFunction;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -190,21 +191,32 @@ public final class QdrantIndex implements VectorIndex {
         }
     }
 
+    /**
+     * Drops the collections and makes them anew, empty.
+     *
+     * @param dimension of the vectors
+     * @param fingerprint of the embedding model
+     * @throws QdrantException when the server does not answer
+     */
+    public static QdrantIndex anew(Server server, List<String> collections, int dimension, String fingerprint) {
+        QdrantIndex index = new QdrantIndex(server, collections, dimension, fingerprint);
+        try {
+            index.drop(new HashSet<>(index.get(index.client.listCollectionsAsync())));
+            index.prepare();
+            return index;
+        } catch (RuntimeException e) {
+            index.client.close();
+            throw e;
+        }
+    }
+
     private void prepare() {
         Set<String> there = new HashSet<>(get(client.listCollectionsAsync()));
         if (there.contains(prefix + STATE)) {
             String by = state().getOrDefault("made", value("")).getStringValue();
             if (!by.equals(made)) {
                 LOG.info("the collections of {}* were made by {}, not {}: they are rebuilt", prefix, by, made);
-                collections.stream()
-                        .map(name -> prefix + name)
-                        .filter(there::contains)
-                        .forEach(name -> {
-                            get(client.deleteCollectionAsync(name));
-                            there.remove(name);
-                        });
-                get(client.deleteCollectionAsync(prefix + STATE));
-                there.remove(prefix + STATE);
+                drop(there);
             }
         }
         for (String name : collections) {
@@ -221,6 +233,22 @@ public final class QdrantIndex implements VectorIndex {
                             .build()));
             commit(Map.of());
         }
+    }
+
+    /** @param there the collections of the server; those that are dropped are taken out */
+    private void drop(Set<String> there) {
+        if (there.contains(prefix + STATE)) {
+            // by nobody: broken off here, what is left of it is not taken for an index, and dropped by the next that
+            // opens it
+            note("", Map.of());
+        }
+        Stream.concat(collections.stream(), Stream.of(STATE))
+                .map(name -> prefix + name)
+                .filter(there::contains)
+                .forEach(name -> {
+                    get(client.deleteCollectionAsync(name));
+                    there.remove(name);
+                });
     }
 
     private void create(String name) {
@@ -409,8 +437,12 @@ public final class QdrantIndex implements VectorIndex {
     @Override
     public void commit(Map<Integer, Long> offsets) {
         refresh();
+        note(made, offsets);
+    }
+
+    private void note(String by, Map<Integer, Long> offsets) {
         Map<String, Value> payload = new HashMap<>();
-        payload.put("made", value(made));
+        payload.put("made", value(by));
         offsets.forEach((partition, offset) -> payload.put("offset." + partition, value((long) offset)));
         get(client.upsertAsync(UpsertPoints.newBuilder()
                 .setCollectionName(prefix + STATE)

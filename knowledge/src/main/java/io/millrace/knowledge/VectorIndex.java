@@ -34,7 +34,12 @@ public interface VectorIndex extends AutoCloseable {
             @Nullable Double bm25,
             Facts facts) {}
 
-    /** Adds a passage, or replaces the one with its id. Visible after {@link #refresh}. */
+    /**
+     * Adds a passage, or replaces the one with its id. Visible after {@link #refresh}.
+     *
+     * @throws IllegalStateException or {@link java.io.UncheckedIOException} when the index does not do its part: the same passage may be
+     *     put again; what else is thrown is the passage's fault
+     */
     void put(Passage passage);
 
     /** Removes a passage. */

@@ -70,6 +70,9 @@ public final class QdrantDouble implements AutoCloseable {
 
     final Map<String, CreateCollection> created = new ConcurrentHashMap<>();
     public final Map<String, Map<PointId, PointStruct>> collections = new ConcurrentHashMap<>();
+    /** While it is, every call fails as without a server. */
+    public volatile boolean away;
+
     private final Server server;
     private final int port;
 
@@ -97,7 +100,11 @@ public final class QdrantDouble implements AutoCloseable {
         }
     }
 
-    private static <T extends Message> void answer(StreamObserver<T> observer, Supplier<T> response) {
+    private <T extends Message> void answer(StreamObserver<T> observer, Supplier<T> response) {
+        if (away) {
+            observer.onError(Status.UNAVAILABLE.withDescription("away").asRuntimeException());
+            return;
+        }
         try {
             observer.onNext(response.get());
             observer.onCompleted();

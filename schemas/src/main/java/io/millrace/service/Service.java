@@ -21,6 +21,14 @@ public interface Service extends AutoCloseable {
         return true;
     }
 
+    /**
+     * How much it has read of what it must have read to be ready, in records; at least 0. Grows while it comes on: whoever starts it waits
+     * as long as that.
+     */
+    default long progress() {
+        return 0;
+    }
+
     /** What {@code /health/detailed} says of it: states and degradations by name. Empty when all is well. */
     default Map<String, String> details() {
         return Map.of();

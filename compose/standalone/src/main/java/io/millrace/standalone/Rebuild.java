@@ -8,8 +8,8 @@ import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.IdempotencyKeys;
-import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.MiniLmEmbedder;
+import io.millrace.knowledge.VectorIndex;
 import io.millrace.log.Codecs;
 import io.millrace.log.HttpSchemaRegistry;
 import io.millrace.log.Log;
@@ -23,6 +23,7 @@ import io.millrace.log.Vocabulary.CompletionKind;
 import io.millrace.routers.cache.Bans;
 import io.millrace.routers.dispatch.Claims;
 import io.millrace.schema.Completion;
+import io.millrace.schema.Passage;
 import io.millrace.schema.Query;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresRebuild;
@@ -41,6 +42,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.function.Consumer;
+import java.util.function.Predicate;
 import org.apache.avro.specific.SpecificRecord;
 
 /** Drops a projection and makes it anew from archive and log, while no service runs on the data folder. */
@@ -51,6 +53,9 @@ public final class Rebuild {
         POSTGRES,
         REDIS
     }
+
+    /** Between two lines of progress. */
+    private static final Duration TELL = Duration.ofSeconds(5);
 
     private final Consumer<String> say;
 
@@ -104,16 +109,26 @@ public final class Rebuild {
     }
 
     private Result index(Log log, DataFolder data, MillraceConfig config) throws InterruptedException {
-        data.delete("index");
-        Set<String> expected = keys(log);
+        // on a server there are only the collections that are configured
+        Set<String> expected = keys(
+                log,
+                passage -> !Services.isOnServer(config) || config.collections().contains(passage.getCollection()));
         try (MiniLmEmbedder embedder = new MiniLmEmbedder(1)) {
             // closed by the projection
-            LuceneIndex index = LuceneIndex.open(data.root().resolve("index"), embedder.fingerprint());
+            VectorIndex index = Services.newIndex(config, data, embedder);
             try (IndexProjection projection =
                     new IndexProjection(log, index, config.knowledge().settleAfter())) {
                 projection.start();
-                while (!projection.isReady()) {
+                long told = System.nanoTime();
+                while (!projection.isReady() || !projection.details().isEmpty()) {
                     Thread.sleep(50);
+                    if (System.nanoTime() - told > TELL.toNanos()) {
+                        told = System.nanoTime();
+                        say.accept("index: %d passages so far%s"
+                                .formatted(
+                                        projection.progress(),
+                                        projection.details().isEmpty() ? "" : " " + projection.details()));
+                    }
                 }
                 index.refresh();
                 long passages = index.count();
@@ -124,10 +139,11 @@ public final class Rebuild {
         }
     }
 
-    private static Set<String> keys(Log log) throws InterruptedException {
+    private static Set<String> keys(Log log, Predicate<Passage> isKept) throws InterruptedException {
         Set<String> keys = new HashSet<>();
         read(log, Topics.PASSAGES, record -> {
-            if (record.value() == null) {
+            Passage passage = record.value();
+            if (passage == null || !isKept.test(passage)) {
                 keys.remove(record.key());
             } else {
                 keys.add(record.key());
@@ -145,6 +161,8 @@ public final class Rebuild {
             counts.put(table.table() + "_expected", table.expected());
         });
         counts.put("from_archive", result.archived());
+        counts.put("unread_in_archive", result.unread());
+        counts.put("gaps", (long) result.gaps().size());
         return new Result(counts, result.isExact());
     }
 

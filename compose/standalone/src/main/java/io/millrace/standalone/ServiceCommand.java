@@ -81,7 +81,7 @@ public final class ServiceCommand implements Callable<Integer> {
             Services.createTopics(loaded.config(), endpoints);
             try (Services services = Undisturbed.get(() -> new Services(
                     loaded.config(), endpoints, folder.root(), chosen, loaded::view, connect(loaded.config())))) {
-                services.start();
+                services.start(System.out::println);
                 Optional<String> url = services.gateway().map(Gateway::port).map(bound -> "http://127.0.0.1:" + bound);
                 folder.announce(url.orElse(""));
                 System.out.println("millrace " + process + " ready " + url.orElse(""));

@@ -61,6 +61,7 @@ import io.millrace.sinks.postgres.PostgresSink;
 import io.millrace.sinks.upkeep.DocumentList;
 import io.millrace.sinks.upkeep.GarbageCollector;
 import io.millrace.standalone.error.UserException;
+import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.standalone.parts.Undisturbed;
 import io.millrace.topology.StreamsService;
@@ -89,6 +90,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
@@ -118,13 +120,20 @@ public final class Services implements AutoCloseable {
             LedgerTopology.APPLICATION,
             LearningTopology.APPLICATION);
 
+    /** How long what queries need may stand still while it starts. */
+    private static final Duration ESSENTIAL_WITHIN = Duration.ofSeconds(60);
+
+    /** How long a start waits for the rest. Some seconds are what they need when all is well; an outage is not waited out. */
+    private static final Duration OTHERS_WITHIN = Duration.ofSeconds(20);
+
+    /** Folder of the embedded index. */
+    private static final String INDEX = "index";
+
     private static final int QDRANT_PORT = 6334;
     private static final Duration QDRANT_PATIENCE = Duration.ofSeconds(10);
-    private static final Duration READY_WITHIN = Duration.ofSeconds(60);
 
     private final Log log;
     private final List<Service> services = new ArrayList<>();
-    private long startedNanos;
     private final Deque<AutoCloseable> shared = new ArrayDeque<>();
     private @org.jspecify.annotations.Nullable Gateway gateway;
     private @org.jspecify.annotations.Nullable Searcher searcher;
@@ -201,7 +210,7 @@ public final class Services implements AutoCloseable {
         // a thread a core: with half of them ingest reached three quarters of what the model can do
         MiniLmEmbedder embedder = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
         shared.push(embedder);
-        VectorIndex index = index(config, folder, embedder);
+        VectorIndex index = index(config, folder, embedder, QdrantIndex::open);
         searcher = new Searcher(index, embedder, config.collections(), options(config, endpoints));
         IndexProjection projection =
                 new IndexProjection(log, index, config.knowledge().settleAfter());
@@ -251,13 +260,29 @@ public final class Services implements AutoCloseable {
         return Optional.of(made);
     }
 
-    private static VectorIndex index(MillraceConfig config, Path folder, MiniLmEmbedder embedder) {
+    /** Whether passages are on a server, and not in the data folder. */
+    static boolean isOnServer(MillraceConfig config) {
+        return !config.knowledge().qdrantUrl().isEmpty();
+    }
+
+    /** Drops the configured index and makes it anew, empty. */
+    static VectorIndex newIndex(MillraceConfig config, DataFolder data, MiniLmEmbedder embedder) {
+        data.delete(INDEX);
+        return index(config, data.root(), embedder, QdrantIndex::anew);
+    }
+
+    @FunctionalInterface
+    private interface Opening {
+        QdrantIndex of(QdrantIndex.Server server, List<String> collections, int dimension, String fingerprint);
+    }
+
+    private static VectorIndex index(MillraceConfig config, Path folder, MiniLmEmbedder embedder, Opening onServer) {
         MillraceConfig.Knowledge knowledge = config.knowledge();
-        if (knowledge.qdrantUrl().isEmpty()) {
-            return LuceneIndex.open(folder.resolve("index"), embedder.fingerprint());
+        if (!isOnServer(config)) {
+            return LuceneIndex.open(folder.resolve(INDEX), embedder.fingerprint());
         }
         URI url = URI.create(knowledge.qdrantUrl());
-        return QdrantIndex.open(
+        return onServer.of(
                 new QdrantIndex.Server(
                         url.getHost(),
                         url.getPort() < 0 ? QDRANT_PORT : url.getPort(),
@@ -548,11 +573,15 @@ public final class Services implements AutoCloseable {
         }
     }
 
-    /** Starts all, in parallel, and waits until they are ready. */
-    public void start() {
+    /**
+     * Starts all, in parallel, and waits until they are ready.
+     *
+     * @param say receives progress, where it takes long
+     */
+    public void start(Consumer<String> say) {
         startAll();
-        awaitEssential();
-        awaitOthers();
+        awaitEssential(say);
+        awaitOthers(say);
     }
 
     /**
@@ -561,7 +590,6 @@ public final class Services implements AutoCloseable {
      * @throws UserException when this thread is interrupted before
      */
     void startAll() {
-        startedNanos = System.nanoTime();
         // to the end: what is closed while it starts would go on starting
         Undisturbed.run(() -> CompletableFuture.allOf(services.stream()
                         .map(service -> CompletableFuture.runAsync(service::start))
@@ -569,38 +597,33 @@ public final class Services implements AutoCloseable {
                 .join());
     }
 
-    /** Waits until those are ready that queries need: from then on they are answered. */
-    void awaitEssential() {
-        awaitReady(services.stream().filter(Service::isEssential).toList());
+    /**
+     * Waits until those are ready that queries need: from then on they are answered. What reads the log from its beginning may take as
+     * long as it comes on.
+     *
+     * @param say receives progress, where it takes long
+     * @throws UserException when one neither becomes ready nor comes on
+     */
+    void awaitEssential(Consumer<String> say) {
+        List<Service> stuck = new Readiness(say)
+                .await(services.stream().filter(Service::isEssential).toList(), ESSENTIAL_WITHIN);
+        if (!stuck.isEmpty()) {
+            throw new UserException("these did not become ready within " + ESSENTIAL_WITHIN.toSeconds() + " s: "
+                    + Readiness.told(stuck));
+        }
     }
 
-    /** Waits until those are ready that catch up from the log. */
-    void awaitOthers() {
-        awaitReady(services.stream().filter(service -> !service.isEssential()).toList());
-    }
-
-    private void awaitReady(List<Service> awaited) {
-        long began = System.nanoTime();
-        List<Service> waiting = new ArrayList<>(awaited);
-        while (!waiting.isEmpty()) {
-            for (Service service : List.copyOf(waiting)) {
-                if (service.isReady()) {
-                    waiting.remove(service);
-                    LOG.info("{} is ready after {} ms", service.name(), (System.nanoTime() - startedNanos) / 1_000_000);
-                }
-            }
-            if (System.nanoTime() - began > READY_WITHIN.toNanos()) {
-                throw new UserException("these did not become ready within " + READY_WITHIN.toSeconds() + " s: "
-                        + waiting.stream()
-                                .map(service -> service.name() + " " + service.details())
-                                .toList());
-            }
-            try {
-                Thread.sleep(10);
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-                throw new UserException("interrupted while services started", e);
-            }
+    /** Waits a while for those that catch up from the log: what is not ready then becomes it later, and health says so. */
+    void awaitOthers(Consumer<String> say) {
+        List<Service> late = new Readiness(say)
+                .await(
+                        services.stream()
+                                .filter(service -> !service.isEssential())
+                                .toList(),
+                        OTHERS_WITHIN);
+        if (!late.isEmpty()) {
+            LOG.warn("not ready yet, going on without: {}", Readiness.told(late));
+            say.accept("not ready yet, going on without: " + Readiness.told(late));
         }
     }
 

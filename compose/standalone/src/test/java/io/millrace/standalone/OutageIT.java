@@ -8,12 +8,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import io.millrace.bench.stub.StubUpstream;
 import io.millrace.bench.stub.StubUpstream.Mode;
+import io.millrace.config.ConfigLoader;
 import io.millrace.id.Ids;
 import io.millrace.log.ClientConfig;
 import io.millrace.log.LogSettings;
 import io.millrace.log.Topics;
 import io.millrace.standalone.Stack.Trace;
+import io.millrace.standalone.parts.Endpoints;
 import java.io.IOException;
+import java.net.URI;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.sql.Connection;
@@ -24,9 +27,11 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
@@ -170,6 +175,39 @@ class OutageIT {
                 .get("millrace.dispatch.unclaimed")
                 .counter()
                 .count();
+    }
+
+    /** A process that starts while the database is away ended after a minute, and its gateway with it. */
+    @Test
+    @Order(2)
+    void shouldStartAndAnswerWhenPostgresIsNotThere() throws Exception {
+        Endpoints at = stack.parts().endpoints();
+        Endpoints without = new Endpoints(
+                at.bootstrapServers(),
+                at.registryUrl(),
+                "jdbc:postgresql://127.0.0.1:1/none",
+                at.user(),
+                at.password(),
+                at.redisUrl());
+        List<String> said = new ArrayList<>();
+        try (Services late = new Services(
+                ConfigLoader.load(Optional.of(stack.configFile()), Map.of(), Map.of("listen.port", "0"))
+                        .config(),
+                without,
+                folder.resolve("processes/late"),
+                Set.of("gateway", "postgres-sink"),
+                Map::of,
+                () -> URI.create("http://127.0.0.1:1"))) {
+            late.start(said::add);
+
+            assertThat(said)
+                    .singleElement()
+                    .asString()
+                    .startsWith("not ready yet, going on without: sink-postgres")
+                    .contains("waiting for PostgreSQL");
+            assertThat(late.gateway().orElseThrow().probe().get(30, TimeUnit.SECONDS))
+                    .isNotEmpty();
+        }
     }
 
     @Test

@@ -3,11 +3,19 @@ package io.millrace.standalone;
 import static io.millrace.standalone.Live.JSON;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.millrace.config.ConfigLoader;
 import io.millrace.knowledge.QdrantDouble;
+import io.qdrant.client.PointIdFactory;
+import io.qdrant.client.grpc.Common.PointId;
+import io.qdrant.client.grpc.Points.PointStruct;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -38,6 +46,27 @@ class QdrantIT {
             try (Live second = Live.start(folder.resolve("data"), config)) {
                 assertThat(paths(second, "hybrid", "\"language\":\"en\"")).startsWith("lock.md");
             }
+
+            // as an operator's slip would, and a passage that is on no log
+            String kept = Objects.requireNonNull(server.collections.keySet().stream()
+                    .filter(name -> name.endsWith("codebase-context"))
+                    .findFirst()
+                    .orElse(null));
+            Map<PointId, PointStruct> points = Objects.requireNonNull(server.collections.get(kept));
+            assertThat(points).hasSizeGreaterThanOrEqualTo(2);
+            Set<PointId> before = Set.copyOf(points.keySet());
+            PointId slipped = before.iterator().next();
+            PointStruct stray = Objects.requireNonNull(points.remove(slipped));
+            points.put(PointIdFactory.id(7), stray);
+            Rebuild.Result rebuilt = Rebuild.run(
+                    ConfigLoader.load(
+                            Optional.of(Files.writeString(folder.resolve("rebuild.yaml"), config)), Map.of(), Map.of()),
+                    folder.resolve("data"),
+                    Rebuild.What.INDEX,
+                    line -> {});
+            assertThat(rebuilt.exact()).as("%s", rebuilt.counts()).isTrue();
+            assertThat(Objects.requireNonNull(server.collections.get(kept)).keySet())
+                    .isEqualTo(before);
         }
     }
 

@@ -173,7 +173,7 @@ final class Stack implements AutoCloseable {
                 () -> parts.connect().running());
         groups.put(name, services);
         services.registerSchemas(loaded.config());
-        services.start();
+        services.start(line -> {});
         return services;
     }
 

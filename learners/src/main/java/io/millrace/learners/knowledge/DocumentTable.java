@@ -7,6 +7,7 @@ import io.millrace.service.Service;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,6 +18,7 @@ public final class DocumentTable implements Service {
     private final Map<String, Entry> byId = new ConcurrentHashMap<>();
     private final Map<String, Map<String, String>> bySource = new ConcurrentHashMap<>();
     private final WrittenTable<Document> written;
+    private final AtomicLong read = new AtomicLong();
 
     /** A document as it is on the log. */
     public record Entry(String source, String path, String checksum, boolean quarantined) {}
@@ -31,6 +33,7 @@ public final class DocumentTable implements Service {
     }
 
     private void apply(String id, @Nullable Document document) {
+        read.incrementAndGet();
         Entry before = document == null
                 ? byId.remove(id)
                 : byId.put(
@@ -79,6 +82,11 @@ public final class DocumentTable implements Service {
     @Override
     public boolean isReady() {
         return written.isReady();
+    }
+
+    @Override
+    public long progress() {
+        return read.get();
     }
 
     @Override

@@ -41,6 +41,9 @@ import org.jspecify.annotations.Nullable;
  * }</pre>
  */
 public final class ArchiveReader {
+    /** Name of the list of files, in the archive's folder. */
+    public static final String MANIFEST = Manifest.NAME;
+
     private final Path directory;
     private final Map<Integer, Schema> schemas = new ConcurrentHashMap<>();
 

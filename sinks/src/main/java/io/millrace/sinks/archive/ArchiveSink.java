@@ -94,6 +94,7 @@ public final class ArchiveSink implements Service {
     private final Map<String, String> lasting = new HashMap<>();
     private @Nullable FileLock lock;
     private @Nullable Manifest manifest;
+    private String warned = "";
     private long retryAt = System.nanoTime();
     private Duration backoff = FIRST_BACKOFF;
 
@@ -187,9 +188,6 @@ public final class ArchiveSink implements Service {
             }
         } catch (WakeupException | InterruptedException e) {
             LOG.debug("{}: woken to stop", STEP);
-        } catch (RuntimeException e) {
-            LOG.error("{}: the archive died", STEP, e);
-            details = Map.of("archive", "stopped: " + e);
         } finally {
             ready = false;
             stopWork();
@@ -235,11 +233,24 @@ public final class ArchiveSink implements Service {
         } catch (IOException | UncheckedIOException e) {
             wait("cannot write to " + directory + ": " + e.getMessage());
             startOver();
+        } catch (WakeupException e) {
+            throw e;
+        } catch (RuntimeException e) {
+            // nobody starts another sink: whatever it is, it may pass
+            String why = "trying again after " + e;
+            if (!why.equals(warned)) {
+                LOG.warn("{}: not foreseen", STEP, e);
+            }
+            wait(why);
+            startOver();
         }
     }
 
     private void wait(String why) {
-        LOG.warn("{}: {}", STEP, why);
+        if (!why.equals(warned)) {
+            LOG.warn("{}: {}", STEP, why);
+            warned = why;
+        }
         ready = false;
         tell(why);
         retryAt = System.nanoTime() + backoff.toNanos();
@@ -248,6 +259,7 @@ public final class ArchiveSink implements Service {
 
     private void recovered() {
         backoff = FIRST_BACKOFF;
+        warned = "";
         ready = true;
         details = Map.copyOf(lasting);
     }

@@ -9,18 +9,22 @@ import io.millrace.log.LogTail;
 import io.millrace.log.Topics;
 import io.millrace.schema.Passage;
 import io.millrace.service.Service;
+import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * Keeps the vector index of this process up with {@code passages}. The offsets are committed with the index, so a restart goes on where
- * the index is, and a lost index is read from the beginning.
+ * the index is, and a lost index is read from the beginning. While the index takes nothing (its server is away, its disk is full) this
+ * waits at the passage it is at and says why: nothing is lost, and nothing is a dead letter. It stays ready, once it was: queries are answered
+ * by what is in the index, or without evidence. An embedded index whose writer was closed by an error of the disk takes nothing until the process starts again, from its last commit.
  */
 public final class IndexProjection implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(IndexProjection.class);
@@ -34,8 +38,14 @@ public final class IndexProjection implements Service {
      */
     private static final long BUSY_REFRESH_MS = 1_000;
 
+    /** Between two tries to write what the index did not take. */
+    private static final long RETRY_MS = 1_000;
+
     /** How much is read again after a kill; a commit syncs files. */
     private static final long COMMIT_MS = 5_000;
+
+    private static final String WRITE = "writing to the vector index";
+    private static final String COMMIT = "committing the vector index";
 
     private final VectorIndex index;
     private final Duration settleAfter;
@@ -53,6 +63,8 @@ public final class IndexProjection implements Service {
     /** Of the timer's thread only. */
     private long refreshedAt = System.nanoTime();
 
+    private long triedAt = System.nanoTime();
+
     private volatile boolean uncommitted;
 
     /** Also of an index that an earlier process left. */
@@ -61,6 +73,11 @@ public final class IndexProjection implements Service {
     private volatile long writtenAt = System.nanoTime();
     private volatile Map<Integer, Long> visible = Map.of();
     private volatile long lastLagMs;
+    private final AtomicLong projected = new AtomicLong();
+    private volatile boolean closing;
+
+    /** What does not work just now, by what was tried: tried again until it does. */
+    private final Map<String, String> trouble = new ConcurrentHashMap<>();
 
     /**
      * @param settleAfter without a passage for so long, the index is put in order: long enough, it costs ingest nothing, since the next batch
@@ -81,13 +98,21 @@ public final class IndexProjection implements Service {
                 .register(log.metrics());
     }
 
+    /** An index that is away keeps no passage: the same one is tried again until it is taken. What no index would take is thrown. */
     private void project(LogRecord<Passage> record) {
-        Passage passage = record.value();
-        if (passage == null) {
-            index.delete(record.key());
-        } else {
-            index.put(passage);
+        while (!write(record)) {
+            lastLagMs = Math.max(0, System.currentTimeMillis() - record.timestamp());
+            try {
+                Thread.sleep(RETRY_MS);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                return;
+            }
+            if (closing) {
+                return;
+            }
         }
+        projected.incrementAndGet();
         offsets.put(record.partition(), record.offset() + 1);
         lastLagMs = Math.max(0, System.currentTimeMillis() - record.timestamp());
         writtenAt = System.nanoTime();
@@ -96,23 +121,57 @@ public final class IndexProjection implements Service {
         unsettled = true;
     }
 
+    private boolean write(LogRecord<Passage> record) {
+        Passage passage = record.value();
+        try {
+            if (passage == null) {
+                index.delete(record.key());
+            } else {
+                index.put(passage);
+            }
+            return true;
+        } catch (IllegalStateException | UncheckedIOException e) {
+            failed(WRITE, e);
+            return false;
+        }
+    }
+
+    private void failed(String what, RuntimeException error) {
+        if (trouble.put(what, String.valueOf(error.getMessage())) == null) {
+            LOG.error("{} does not work, and is tried again until it does", what, error);
+        }
+    }
+
+    private void worked(String what) {
+        if (trouble.remove(what) != null) {
+            LOG.info("{} works again", what);
+        }
+    }
+
     private void refresh() {
         Map<Integer, Long> handled = tail.positions();
         try {
             long now = System.nanoTime();
             if (!dirty) {
-                lastLagMs = 0;
+                if (trouble.isEmpty()) {
+                    lastLagMs = 0;
+                }
+            } else if (trouble.containsKey(WRITE) && now - triedAt < TimeUnit.MILLISECONDS.toNanos(RETRY_MS)) {
+                return;
             } else if (now - writtenAt < TimeUnit.MILLISECONDS.toNanos(REFRESH_MS)
                     && now - refreshedAt < TimeUnit.MILLISECONDS.toNanos(BUSY_REFRESH_MS)) {
                 return;
             } else {
                 dirty = false;
+                triedAt = now;
                 index.refresh();
                 refreshedAt = System.nanoTime();
+                worked(WRITE);
             }
             visible = handled;
         } catch (RuntimeException e) {
-            LOG.error("the vector index could not be refreshed", e);
+            dirty = true;
+            failed(WRITE, e);
         }
     }
 
@@ -140,10 +199,12 @@ public final class IndexProjection implements Service {
             if (uncommitted) {
                 uncommitted = false;
                 index.commit(Map.copyOf(offsets));
+                worked(COMMIT);
             }
         } catch (RuntimeException e) {
             uncommitted = true;
-            LOG.error("the vector index could not be committed; it will be read from the log again", e);
+            // what is not committed is read from the log again
+            failed(COMMIT, e);
         }
     }
 
@@ -172,7 +233,18 @@ public final class IndexProjection implements Service {
     }
 
     @Override
+    public Map<String, String> details() {
+        return Map.copyOf(trouble);
+    }
+
+    @Override
+    public long progress() {
+        return projected.get();
+    }
+
+    @Override
     public void close() {
+        closing = true;
         tail.close();
         // not interrupted: a commit that is would end the index, and what came since the last one be read again
         timer.close();

@@ -93,6 +93,7 @@ public final class PostgresSink implements Service {
     private long lastWrite;
     private boolean joined;
     private boolean healthy;
+    private String warned = "";
     private Instant troubleSince = Instant.now();
     private long retryAt = System.nanoTime();
     private Duration backoff = FIRST_BACKOFF;
@@ -100,6 +101,7 @@ public final class PostgresSink implements Service {
     /** When the oldest record that is read and not written was made, milliseconds since the epoch; 0 when there is none. */
     private volatile long oldestUnwritten = System.currentTimeMillis();
 
+    private volatile long behind;
     private volatile Map<String, String> details = Map.of("postgres", "starting");
     private volatile Map<String, String> gaps = Map.of();
     private volatile boolean running = true;
@@ -163,6 +165,11 @@ public final class PostgresSink implements Service {
         return Map.copyOf(all);
     }
 
+    /** Records on the log that are not written yet, as far as this member has seen of it; at least 0. */
+    public long behind() {
+        return behind;
+    }
+
     private Counter rowsOf(String table) {
         return log.metrics().counter("millrace.projection.rows", "projection", "postgres", "table", table);
     }
@@ -176,19 +183,30 @@ public final class PostgresSink implements Service {
         try {
             consumer.subscribe(projections.keySet(), new Rebalances());
             while (running) {
-                if (System.nanoTime() - retryAt >= 0) {
-                    advance();
-                }
-                poll();
+                turn();
             }
-        } catch (WakeupException e) {
-            LOG.debug("{}: woken to stop", STEP);
-        } catch (RuntimeException e) {
-            LOG.error("{}: the sink died", STEP, e);
-            details = Map.of("postgres", "stopped: " + e);
         } finally {
             ready = false;
             stopWork();
+        }
+    }
+
+    private void turn() {
+        try {
+            if (System.nanoTime() - retryAt >= 0) {
+                advance();
+            }
+            poll();
+        } catch (WakeupException e) {
+            LOG.debug("{}: woken to stop", STEP);
+        } catch (RuntimeException e) {
+            // nobody starts another sink: whatever it is, it may pass
+            forgetPlaces();
+            String why = "trying again after " + e;
+            if (!why.equals(warned)) {
+                LOG.warn("{}: not foreseen", STEP, e);
+            }
+            wait(why);
         }
     }
 
@@ -210,6 +228,10 @@ public final class PostgresSink implements Service {
             if (rows.isEmpty() && taken.isEmpty() && isCaughtUp()) {
                 oldestUnwritten = 0;
             }
+            long unread = placed.keySet().stream()
+                    .mapToLong(partition -> consumer.currentLag(partition).orElse(0))
+                    .sum();
+            behind = unread + taken.size() + rows.size();
         } catch (OffsetOutOfRangeException e) {
             outOfRange.addAll(e.offsetOutOfRangePartitions().keySet());
         }
@@ -254,7 +276,10 @@ public final class PostgresSink implements Service {
     }
 
     private void wait(String why) {
-        LOG.warn("{}: {}", STEP, why);
+        if (!why.equals(warned)) {
+            LOG.warn("{}: {}", STEP, why);
+            warned = why;
+        }
         if (healthy) {
             healthy = false;
             troubleSince = Instant.now();
@@ -273,6 +298,7 @@ public final class PostgresSink implements Service {
         if (!healthy) {
             LOG.info("{}: going on", STEP);
             healthy = true;
+            warned = "";
             details = Map.of();
             consumer.resume(placed.keySet());
         }
@@ -309,7 +335,7 @@ public final class PostgresSink implements Service {
                 throw new IllegalStateException("not subscribed to " + record.topic());
             }
             try {
-                rows.add(Row.of(log, projection, record));
+                rows.add(Row.of(log.codecs(), projection, record));
             } catch (UndecodableException e) {
                 deadLetters.bury(record, STEP, e, 1);
             }

@@ -67,7 +67,8 @@ public record Reconciliation(String table, long expected, long rows, long behind
         return List.copyOf(all);
     }
 
-    private static <V extends SpecificRecord> Set<List<@Nullable Object>> keys(
+    /** The keys of the rows there should be of what is on the log up to these offsets. */
+    static <V extends SpecificRecord> Set<List<@Nullable Object>> keys(
             Log log, KafkaConsumer<byte[], byte[]> consumer, Projection<V> projection, Map<TopicPartition, Long> ends) {
         Set<List<@Nullable Object>> keys = new HashSet<>();
         consumer.assign(ends.keySet());
@@ -75,7 +76,7 @@ public record Reconciliation(String table, long expected, long rows, long behind
         while (ends.entrySet().stream().anyMatch(end -> consumer.position(end.getKey()) < end.getValue())) {
             for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
                 try {
-                    Row row = Row.of(log, projection, record);
+                    Row row = Row.of(log.codecs(), projection, record);
                     if (row.cells() == null) {
                         keys.remove(row.key());
                     } else {

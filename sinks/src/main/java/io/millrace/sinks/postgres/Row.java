@@ -1,6 +1,6 @@
 package io.millrace.sinks.postgres;
 
-import io.millrace.log.Log;
+import io.millrace.log.Codecs;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import org.apache.avro.specific.SpecificRecord;
@@ -25,14 +25,16 @@ record Row(
     /**
      * What a record changes.
      *
+     * @param codecs where the schema is that it was written with
      * @throws io.millrace.log.UndecodableException when it is no row
      */
-    static <V extends SpecificRecord> Row of(Log log, Projection<V> projection, ConsumerRecord<byte[], byte[]> record) {
+    static <V extends SpecificRecord> Row of(
+            Codecs codecs, Projection<V> projection, ConsumerRecord<byte[], byte[]> record) {
         if (record.value() == null && projection.deletable() && record.key() != null) {
             return new Row(record, projection, List.of(new String(record.key(), StandardCharsets.UTF_8)), null);
         }
         List<@Nullable Object> cells =
-                projection.row(log.codecs().of(projection.topic()).decode(record.value()));
+                projection.row(codecs.of(projection.topic()).decode(record.value()));
         return new Row(record, projection, projection.keyOf(cells), cells);
     }
 

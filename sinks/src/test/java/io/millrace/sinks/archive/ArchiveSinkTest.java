@@ -29,6 +29,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -230,6 +231,28 @@ class ArchiveSinkTest {
         archiveAll(second);
 
         assertSameAsLog(Topics.INTERACTIONS, 40);
+    }
+
+    /** One error that nobody had foreseen ended the thread, and nothing was archived until the process started again. */
+    @Test
+    void shouldGoOnWhenSomethingFailsThatIsNotForeseen() {
+        AtomicInteger failures = new AtomicInteger();
+        Log flaky = new Log(
+                log.settings(),
+                new Codecs(
+                        TestBroker.failing(log.codecs().registry(), 3, failures),
+                        log.settings().prefix()),
+                log.producer(),
+                log.metrics());
+        ArchiveSink sink = new ArchiveSink(flaky, directory, ArchiveSink.Limits.DEFAULT, free::get);
+        sinks.add(sink);
+        sink.start();
+        send(20);
+        await().atMost(SOON).until(() -> failures.get() == 3 && sink.isReady());
+
+        archiveAll(sink);
+
+        assertSameAsLog(Topics.INTERACTIONS, 20);
     }
 
     @Test

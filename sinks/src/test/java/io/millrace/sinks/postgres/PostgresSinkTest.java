@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import io.millrace.id.Ids;
+import io.millrace.log.Codecs;
 import io.millrace.log.Log;
 import io.millrace.log.LogTail;
 import io.millrace.log.Topics;
@@ -24,7 +25,9 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.sql.Connection;
 import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -32,6 +35,7 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerConfig;
@@ -228,6 +232,25 @@ class PostgresSinkTest {
         }
     }
 
+    /** A start says so, and does not wait for the end of it. */
+    @Test
+    void shouldSayHowFarItIsBehindWhenItHasABacklog() throws Exception {
+        PostgresSink sink = sink();
+        sendInteractions(1);
+        eventually("SELECT count(*) FROM interactions", "1");
+        try (Connection lock = postgres.connect();
+                Statement statement = lock.createStatement()) {
+            lock.setAutoCommit(false);
+            statement.execute("LOCK TABLE interactions");
+            sendInteractions(50);
+            await().atMost(SOON).until(() -> sink.behind() > 1);
+            assertThat(sink.isReady()).isTrue();
+        }
+
+        eventually("SELECT count(*) FROM interactions", "51");
+        await().atMost(SOON).until(() -> sink.behind() == 0);
+    }
+
     @Test
     void shouldReadItsOffsetsAgainWhenTheDatabaseWasMovedUnderIt() {
         sink();
@@ -310,6 +333,29 @@ class PostgresSinkTest {
         sendInteractions(1);
         eventually("SELECT count(*) FROM interactions", "102");
         assertThat(buried).hasSize(6);
+    }
+
+    /** One error that nobody had foreseen ended the thread, and nothing was projected until the process started again. */
+    @Test
+    void shouldGoOnWhenSomethingFailsThatIsNotForeseen() {
+        AtomicInteger failures = new AtomicInteger();
+        Log flaky = new Log(
+                log.settings(),
+                new Codecs(
+                        TestBroker.failing(log.codecs().registry(), 3, failures),
+                        log.settings().prefix()),
+                log.producer(),
+                log.metrics());
+        PostgresSink sink = new PostgresSink(flaky, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD);
+        sinks.add(sink);
+        sink.start();
+
+        sendInteractions(20);
+
+        eventually("SELECT count(*) FROM interactions", "20");
+        assertThat(failures).hasValue(3);
+        await().atMost(SOON).until(() -> sink.isReady() && sink.details().isEmpty() && sink.behind() == 0);
+        assertThat(buried).isEmpty();
     }
 
     @Test

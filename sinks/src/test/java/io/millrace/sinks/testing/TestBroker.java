@@ -6,6 +6,7 @@ import io.millrace.log.InMemorySchemaRegistry;
 import io.millrace.log.Log;
 import io.millrace.log.LogProducer;
 import io.millrace.log.LogSettings;
+import io.millrace.log.SchemaRegistry;
 import io.millrace.log.Topic;
 import io.millrace.log.TopicAdmin;
 import io.millrace.log.Topics;
@@ -21,8 +22,10 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
+import java.util.concurrent.atomic.AtomicInteger;
 import kafka.server.KafkaConfig;
 import kafka.server.KafkaRaftServer;
+import org.apache.avro.Schema;
 import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.common.utils.Utils;
@@ -98,6 +101,30 @@ public final class TestBroker {
                         .toList());
         Codecs codecs = new Codecs(new InMemorySchemaRegistry(), settings.prefix());
         return new Log(settings, codecs, new LogProducer(settings, codecs), new SimpleMeterRegistry());
+    }
+
+    /**
+     * A registry that fails, as no registry should, when it is asked for a schema.
+     *
+     * @param times how often, before it does what it should
+     * @param failures counts them
+     */
+    public static SchemaRegistry failing(SchemaRegistry registry, int times, AtomicInteger failures) {
+        return new SchemaRegistry() {
+            @Override
+            public int register(String subject, Schema schema) {
+                return registry.register(subject, schema);
+            }
+
+            @Override
+            public Schema byId(int id) {
+                if (failures.get() < times) {
+                    failures.incrementAndGet();
+                    throw new IllegalStateException("not foreseen");
+                }
+                return registry.byId(id);
+            }
+        };
     }
 
     /** A port that nobody listens on. */

@@ -1,0 +1,4 @@
+@NullMarked
+package io.millrace.sinks.index;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,258 @@
+package io.millrace.sinks.postgres;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import io.millrace.id.Ids;
+import io.millrace.log.Codecs;
+import io.millrace.log.InMemorySchemaRegistry;
+import io.millrace.log.Log;
+import io.millrace.log.Topics;
+import io.millrace.schema.Decision;
+import io.millrace.schema.Envelope;
+import io.millrace.schema.Interaction;
+import io.millrace.sinks.archive.ArchiveReader;
+import io.millrace.sinks.archive.ArchiveSink;
+import io.millrace.sinks.archive.ArchivedFile;
+import io.millrace.sinks.testing.TestBroker;
+import io.millrace.sinks.testing.TestPostgres;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.common.TopicPartition;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Against a real broker and a real PostgreSQL, with records that have expired on the log. */
+class PostgresRebuildTest {
+    private static final Duration SOON = Duration.ofSeconds(30);
+    private static final int OLD = 40;
+    private static final int YOUNG = 10;
+
+    private final Log log = TestBroker.log();
+    private final String topic = log.settings().name(Topics.INTERACTIONS);
+    private final List<String> said = new ArrayList<>();
+    private TestPostgres postgres = new TestPostgres("");
+
+    @TempDir
+    Path archive = Path.of("");
+
+    @BeforeEach
+    void projectArchiveAndExpire() throws Exception {
+        postgres = TestPostgres.database();
+        send(OLD);
+        String id = Ids.next();
+        for (int attempt = 1; attempt <= 2; attempt++) {
+            Decision decision = Decision.newBuilder()
+                    .setEnvelope(envelope())
+                    .setInteractionId(id)
+                    .setAttempt(attempt)
+                    .build();
+            log.producer().send(Topics.DECISIONS, id, decision).join();
+        }
+        archived(OLD);
+        send(YOUNG);
+        project(OLD + YOUNG);
+        expire();
+    }
+
+    @AfterEach
+    void stop() {
+        log.producer().close();
+    }
+
+    @Test
+    void shouldBringBackFromTheArchiveWhatHasExpiredOnTheLog() throws Exception {
+        postgres.execute("UPDATE interactions SET outcome = 'invented'");
+
+        PostgresRebuild.Result result = rebuild(log);
+
+        assertThat(result.archived()).isEqualTo(OLD + 2);
+        assertThat(result.isExact()).as("%s", result).isTrue();
+        assertThat(count("interactions WHERE outcome = 'answered'")).isEqualTo(OLD + YOUNG);
+        assertThat(count("interactions")).isEqualTo(OLD + YOUNG);
+        assertThat(count("decisions")).isEqualTo(2);
+        assertThat(said).contains(OLD + 2 + " records from the archive");
+    }
+
+    /** After another registry has been put in its place, the ids in the archive mean nothing to it. */
+    @Test
+    void shouldReadTheArchiveByTheSchemasThatAreInIt() throws Exception {
+        Log elsewhere = new Log(
+                log.settings(),
+                new Codecs(new InMemorySchemaRegistry(), log.settings().prefix()),
+                log.producer(),
+                log.metrics());
+        // all of it has expired: what is on the log needs its own registry
+        expireAll();
+        postgres.execute("DELETE FROM interactions WHERE query_text LIKE 'young%'");
+
+        PostgresRebuild.Result result = rebuild(elsewhere);
+
+        assertThat(result.archived()).isEqualTo(OLD + 2);
+        assertThat(result.unread()).isZero();
+        assertThat(count("interactions")).isEqualTo(OLD);
+    }
+
+    /** Else the rows are gone whose last good copy they were. */
+    @Test
+    void shouldChangeNothingWhenAFileOfTheArchiveIsDamaged() throws Exception {
+        ArchivedFile file = new ArchiveReader(archive).files(topic).getFirst();
+        byte[] bytes = Files.readAllBytes(archive.resolve(file.file()));
+        bytes[bytes.length / 2] ^= 1;
+        Files.write(archive.resolve(file.file()), bytes);
+
+        assertThatThrownBy(() -> rebuild(log))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("nothing was changed")
+                .hasMessageContaining(archive.resolve(file.file()).toString());
+        assertThat(count("interactions")).isEqualTo(OLD + YOUNG);
+
+        // and the way on that it names
+        Path manifest = archive.resolve(ArchiveReader.MANIFEST);
+        List<String> lines = Files.readAllLines(manifest);
+        assertThat(lines.removeIf(line -> line.contains(file.file()))).isTrue();
+        Files.write(manifest, lines);
+        assertThatThrownBy(() -> rebuild(log)).hasMessageContaining(file.count() + " rows of the table interactions");
+        postgres.execute("TRUNCATE interactions");
+        PostgresRebuild.Result result = rebuild(log);
+        assertThat(count("interactions")).isEqualTo(OLD + YOUNG - file.count());
+        assertThat(result.isExact()).as("%s", result).isFalse();
+    }
+
+    @Test
+    void shouldChangeNothingWhenTheArchiveIsNotThere() throws Exception {
+        Path moved = Files.move(archive, archive.resolveSibling(archive.getFileName() + "-moved"));
+        try {
+            assertThatThrownBy(() -> rebuild(log))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining(OLD + " rows of the table interactions")
+                    .hasMessageContaining(archive.toString());
+            assertThat(count("interactions")).isEqualTo(OLD + YOUNG);
+
+            // with nothing to lose it is made of what there is, and said not to be all
+            postgres.execute("TRUNCATE interactions, decisions");
+            PostgresRebuild.Result result = rebuild(log);
+            assertThat(count("interactions")).isEqualTo(YOUNG);
+            assertThat(result.gaps()).isNotEmpty().allMatch(gap -> gap.contains("the archive ends at 0"));
+            assertThat(result.isExact()).isFalse();
+        } finally {
+            Files.move(moved, archive);
+        }
+    }
+
+    @Test
+    void shouldTellWhatCannotBeReadOfTheArchive() throws Exception {
+        log.producer()
+                .sendRaw(Topics.INTERACTIONS, "k".getBytes(StandardCharsets.UTF_8), new byte[] {1, 2, 3})
+                .join();
+        archived(OLD + YOUNG + 1);
+        expireAll();
+
+        PostgresRebuild.Result result = rebuild(log);
+
+        assertThat(result.unread()).isEqualTo(1);
+        assertThat(result.isExact()).isFalse();
+        assertThat(said).anyMatch(line -> line.startsWith("1 records of the archive cannot be read"));
+        assertThat(count("interactions")).isEqualTo(OLD + YOUNG);
+    }
+
+    private PostgresRebuild.Result rebuild(Log from) throws Exception {
+        return new PostgresRebuild(from, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD)
+                .run(archive, said::add);
+    }
+
+    private void send(int count) {
+        for (int i = 0; i < count; i++) {
+            String id = Ids.next();
+            Interaction interaction = Interaction.newBuilder()
+                    .setEnvelope(envelope())
+                    .setInteractionId(id)
+                    .setOutcome("answered")
+                    .setQueryText((count == OLD ? "old " : "young ") + i)
+                    .setAcceptedAt(Ids.millisOf(id))
+                    .build();
+            log.producer().send(Topics.INTERACTIONS, id, interaction).join();
+        }
+    }
+
+    private static Envelope envelope() {
+        return Envelope.newBuilder().setOccurredAt(System.currentTimeMillis()).build();
+    }
+
+    /** Archives until all that was sent is in finished files. */
+    private void archived(int count) {
+        await().atMost(SOON).until(() -> {
+            try (ArchiveSink sink = new ArchiveSink(log, archive)) {
+                sink.start();
+                await().atMost(SOON).until(sink::isReady);
+                // a fetch lets records gather for a second
+                Thread.sleep(2_500);
+            }
+            try (Stream<ConsumerRecord<byte[], byte[]>> records = new ArchiveReader(archive).records(topic)) {
+                return records.count() == count;
+            }
+        });
+    }
+
+    private void project(int count) {
+        try (PostgresSink sink = new PostgresSink(log, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD)) {
+            sink.start();
+            await().atMost(SOON)
+                    .until(() ->
+                            postgres.query("SELECT count(*) FROM interactions").equals(List.of(String.valueOf(count))));
+            await().atMost(SOON)
+                    .until(() ->
+                            postgres.query("SELECT count(*) FROM decisions").equals(List.of("2")));
+        }
+    }
+
+    /** What is archived is no longer on the log. */
+    private void expire() throws Exception {
+        Map<TopicPartition, RecordsToDelete> before = new HashMap<>();
+        for (String each : List.of(topic, log.settings().name(Topics.DECISIONS))) {
+            new ArchiveReader(archive)
+                    .files(each)
+                    .forEach(file -> before.merge(
+                            new TopicPartition(each, file.partition()),
+                            RecordsToDelete.beforeOffset(file.lastOffset() + 1),
+                            (a, b) -> a.beforeOffset() > b.beforeOffset() ? a : b));
+        }
+        delete(before);
+    }
+
+    private void expireAll() throws Exception {
+        Map<TopicPartition, RecordsToDelete> before = new HashMap<>();
+        for (String each : List.of(topic, log.settings().name(Topics.DECISIONS))) {
+            IntStream.range(0, 4)
+                    .forEach(partition ->
+                            before.put(new TopicPartition(each, partition), RecordsToDelete.beforeOffset(-1)));
+        }
+        delete(before);
+    }
+
+    private void delete(Map<TopicPartition, RecordsToDelete> before) throws Exception {
+        try (Admin admin = Admin.create(Map.of(
+                AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, log.settings().bootstrapServers()))) {
+            admin.deleteRecords(before).all().get();
+        }
+    }
+
+    private long count(String what) {
+        return Long.parseLong(postgres.query("SELECT count(*) FROM " + what).getFirst());
+    }
+}
