@@ -2,6 +2,7 @@ package io.millrace.knowledge;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -18,7 +19,9 @@ public final class Chunker {
     /** About 220 word pieces of English: MiniLM reads 256. */
     static final int TARGET_CHARS = 900;
 
-    private static final Pattern HEADING = Pattern.compile("^(#{1,6})\\s+(.*?)\\s*#*$");
+    private static final int LONGEST_HEADING = 300;
+
+    private static final Pattern HEADING = Pattern.compile("(#{1,6})\\s(.*)");
     private static final Pattern FENCE = Pattern.compile("^\\s*(```|~~~).*");
     /** MyST and Docusaurus anchors, and front matter fences, say nothing to a reader. */
     private static final Pattern NOISE = Pattern.compile("^\\([\\w:.-]+\\)=\\s*$");
@@ -27,6 +30,36 @@ public final class Chunker {
     public record Chunk(int index, String title, String text) {}
 
     private Chunker() {}
+
+    /**
+     * A heading of Markdown.
+     *
+     * @param level 1..6
+     * @param text without the hashes that may close it; may be empty
+     */
+    public record Heading(int level, String text) {}
+
+    /**
+     * The heading that a line is; empty when it is none, or longer than {@value #LONGEST_HEADING} characters: every chunk below it would
+     * carry that. Hashes at its end close it when they follow a space (CommonMark 0.31.2, 4.2); others are its own, as in C#.
+     */
+    public static Optional<Heading> heading(String line) {
+        Matcher matcher = HEADING.matcher(line);
+        if (!matcher.matches()) {
+            return Optional.empty();
+        }
+        String text = matcher.group(2).strip();
+        int end = text.length();
+        while (end > 0 && text.charAt(end - 1) == '#') {
+            end--;
+        }
+        if (end == 0 || Character.isWhitespace(text.charAt(end - 1))) {
+            text = text.substring(0, end).stripTrailing();
+        }
+        return text.length() > LONGEST_HEADING
+                ? Optional.empty()
+                : Optional.of(new Heading(matcher.group(1).length(), text));
+    }
 
     /**
      * The chunks of a text.
@@ -41,12 +74,12 @@ public final class Chunker {
         List<String> blocks = new ArrayList<>();
         boolean fenced = false;
         for (String line : text.replace("\r\n", "\n").split("\n", -1)) {
-            Matcher heading = HEADING.matcher(line);
-            if (!fenced && heading.matches()) {
+            Optional<Heading> heading = fenced ? Optional.empty() : heading(line);
+            if (heading.isPresent()) {
                 endBlock(blocks, block);
                 emit(chunks, titleOf(title, path), blocks);
-                int level = heading.group(1).length();
-                headings[level] = heading.group(2);
+                int level = heading.get().level();
+                headings[level] = heading.get().text();
                 path.clear();
                 for (int i = 1; i <= level; i++) {
                     String above = headings[i];
@@ -117,16 +150,17 @@ public final class Chunker {
         List<String> pieces = new ArrayList<>();
         int from = 0;
         while (block.length() - from > TARGET_CHARS) {
-            int limit = from + TARGET_CHARS;
-            int cut = block.lastIndexOf('\n', limit);
-            if (cut <= from) {
-                cut = block.lastIndexOf(' ', limit);
+            // not back to the block's beginning each time
+            String rest = block.substring(from, from + TARGET_CHARS + 1);
+            int cut = rest.lastIndexOf('\n');
+            if (cut <= 0) {
+                cut = rest.lastIndexOf(' ');
             }
-            if (cut <= from) {
-                cut = Character.isHighSurrogate(block.charAt(limit - 1)) ? limit - 1 : limit;
+            if (cut <= 0) {
+                cut = Character.isHighSurrogate(rest.charAt(TARGET_CHARS - 1)) ? TARGET_CHARS - 1 : TARGET_CHARS;
             }
-            pieces.add(block.substring(from, cut).strip());
-            from = cut;
+            pieces.add(rest.substring(0, cut).strip());
+            from += cut;
         }
         pieces.add(block.substring(from).strip());
         pieces.removeIf(String::isEmpty);

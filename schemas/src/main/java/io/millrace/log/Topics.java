@@ -173,7 +173,7 @@ public final class Topics {
             "raw.api",
             RawDocument.class,
             "source/path",
-            "gateway, folder loader",
+            "gateway, folder loader, upkeep",
             "documents as they came",
             Spread.SHARED,
             Keep.DAYS);

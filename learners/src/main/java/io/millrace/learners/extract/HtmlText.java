@@ -45,7 +45,8 @@ public final class HtmlText {
                 document.title().strip(),
                 text.out
                         .toString()
-                        .replaceAll("[ \\t]+\\n", "\n")
+                        // each run once, and not from each of its characters again
+                        .replaceAll("(?<![ \\t])[ \\t]++\\n", "\n")
                         .replaceAll("\\n{3,}", "\n\n")
                         .strip());
     }

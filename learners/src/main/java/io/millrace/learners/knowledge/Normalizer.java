@@ -1,6 +1,7 @@
 package io.millrace.learners.knowledge;
 
 import io.millrace.id.Ids;
+import io.millrace.knowledge.Chunker;
 import io.millrace.learners.extract.Extractor;
 import io.millrace.learners.extract.Extractor.UnreadableException;
 import io.millrace.learners.extract.HtmlText;
@@ -24,7 +25,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
-import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
@@ -36,7 +36,7 @@ import java.util.stream.Collectors;
  * its last good version stays.
  */
 public final class Normalizer implements Service {
-    private static final Pattern HEADING = Pattern.compile("(?m)^#\\s+(.+?)\\s*#*$");
+    private static final Pattern HEADING = Pattern.compile("(?m)^#[ \\t].*$");
     private static final String STEP = "normalizer";
 
     private final Log log;
@@ -220,11 +220,14 @@ public final class Normalizer implements Service {
         if (!raw.getTitle().isBlank()) {
             return clean(raw.getTitle());
         }
-        Matcher heading = HEADING.matcher(content);
-        if (heading.find()) {
-            return heading.group(1);
-        }
-        return page.title().isBlank() ? path.substring(path.lastIndexOf('/') + 1) : clean(page.title());
+        return HEADING.matcher(content)
+                .results()
+                .flatMap(line -> Chunker.heading(line.group()).stream())
+                .map(Chunker.Heading::text)
+                .filter(text -> !text.isEmpty())
+                .findFirst()
+                .orElseGet(
+                        () -> page.title().isBlank() ? path.substring(path.lastIndexOf('/') + 1) : clean(page.title()));
     }
 
     /**

@@ -114,7 +114,10 @@ public final class Builtins {
             // in a delta, and only there, calls are numbered
             int index = 0;
             for (JsonNode call : delta.path("tool_calls")) {
-                ((ObjectNode) call).put("index", index++);
+                if (call instanceof ObjectNode object) {
+                    object.put("index", index);
+                }
+                index++;
             }
         }
         return List.of(

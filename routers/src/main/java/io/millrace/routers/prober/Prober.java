@@ -250,7 +250,8 @@ public final class Prober implements Service {
                 && before.getError().equals(status.getError())
                 && before.getContextLength() == status.getContextLength()
                 && before.getModel().equals(status.getModel());
-        if (before != null && same && now - before.getEnvelope().getOccurredAt() < REPEAT.toMillis()) {
+        // a clock that was set back makes none silent until it has caught up
+        if (before != null && same && Math.abs(now - before.getEnvelope().getOccurredAt()) < REPEAT.toMillis()) {
             return;
         }
         boolean turned = before == null

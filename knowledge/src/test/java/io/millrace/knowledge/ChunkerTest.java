@@ -1,0 +1,56 @@
+package io.millrace.knowledge;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class ChunkerTest {
+    /** C# lost its sharp, and was found as C. */
+    @ParameterizedTest
+    @CsvSource({"# C#,C#", "## Sluices ##,Sluices", "#   The weir   ,The weir", "# F# and C# ##  ,F# and C#"})
+    void shouldKeepTheHashesThatAreAHeadingsOwn(String line, String title) {
+        assertThat(Chunker.chunk("mill.md", line + "\n\nWater runs here.\n"))
+                .singleElement()
+                .satisfies(chunk -> {
+                    assertThat(chunk.title()).endsWith(title).doesNotEndWith(title + " ##");
+                    assertThat(chunk.text()).contains("Water runs here.");
+                });
+    }
+
+    /** Time for each pair of characters would be an hour for each of these. */
+    @ParameterizedTest
+    @ValueSource(strings = {" ", "#", "# ", "\t#"})
+    @Timeout(60)
+    void shouldTakeTimeByTheLengthOfALine(String repeated) {
+        String line = "# " + repeated.repeat(2_000_000) + "x";
+
+        assertThat(Chunker.chunk("mill.md", line + "\n\nWater runs here.\n"))
+                .isNotEmpty()
+                .last()
+                .satisfies(chunk -> assertThat(chunk.text()).endsWith("Water runs here."));
+    }
+
+    /** Each chunk below it would carry it. */
+    @Test
+    void shouldTakeALineOfAMegabyteForTextWhateverItBeginsWith() {
+        List<Chunker.Chunk> chunks =
+                Chunker.chunk("mill.md", "# " + "wheel ".repeat(200_000) + "\n\n" + "Water runs here.\n\n".repeat(500));
+
+        assertThat(chunks)
+                .hasSizeGreaterThan(1_000)
+                .allSatisfy(chunk -> assertThat(chunk.title()).isEqualTo("mill.md"));
+        assertThat(chunks.getFirst().text()).startsWith("# wheel wheel");
+    }
+
+    @Test
+    void shouldNameWhatFollowsByTheHeadingsAboveIt() {
+        assertThat(Chunker.chunk("Mill", "# Mill\n\n## Wheel\n\nIt turns.\n\n## Sluice\n\nIt opens.\n"))
+                .extracting(Chunker.Chunk::title)
+                .containsExactly("Mill › Wheel", "Mill › Sluice");
+    }
+}
