@@ -133,6 +133,30 @@ class HostileIT {
                 .contains("Content-Encoding");
     }
 
+    /** Expressions that look for secrets took stack for each word: the ledger failed at one such query, for ever, and with it all others. */
+    @ParameterizedTest
+    @ValueSource(strings = {"-----BEGIN ", "Bearer config", "-----BEGIN PRIVATE KEY-----"})
+    void shouldRecordAQueryThatBeginsLikeASecretAndGoesOnAndOn(String begin) throws Exception {
+        for (String repeated : List.of("A ", ".a", "_A")) {
+            HttpResponse<String> response =
+                    chat(begin + repeated.repeat(20_000)).join();
+
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+            String id =
+                    response.headers().firstValue("x-millrace-interaction-id").orElseThrow();
+            Awaitility.await(begin + repeated)
+                    .atMost(Duration.ofSeconds(20))
+                    .untilAsserted(
+                            () -> assertThat(get("/interactions/" + id)).containsPattern("\"outcome\": ?\"answered\""));
+        }
+        assertThat(health().at("/services/ledger/ready").asBoolean()).isTrue();
+    }
+
+    private static String get(String path) throws Exception {
+        return HTTP.send(HttpRequest.newBuilder(URI.create(url + path)).build(), HttpResponse.BodyHandlers.ofString())
+                .body();
+    }
+
     /** Lucene refuses questions of more than 1,024 clauses: that looked like a broken index. */
     @Test
     void shouldSearchForAQuestionOfManyWords() throws Exception {

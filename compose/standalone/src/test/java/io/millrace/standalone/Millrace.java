@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -13,6 +14,7 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 
 /** The command line in a JVM of its own, as a user runs it. */
@@ -53,14 +55,28 @@ public final class Millrace {
     }
 
     /** The product as it is built, with what the build made so that it starts sooner. */
-    public static List<String> command() {
+    public static List<String> command() throws IOException {
         List<String> command = new ArrayList<>(jvm());
+        Path jar = Path.of(System.getProperty("millrace.jar"));
         Path cache = Path.of(System.getProperty("millrace.aot"), "main.aot");
-        if (Files.exists(cache)) {
+        if (Files.exists(cache) && isOf(cache, jar)) {
             command.addAll(List.of("-XX:AOTCache=" + cache, "-Xlog:aot*=off", "-Xlog:aot*=error:stderr"));
         }
-        command.addAll(List.of("-jar", System.getProperty("millrace.jar")));
+        command.addAll(List.of("-jar", jar.toString()));
         return command;
+    }
+
+    /** The JVM does not look whether the jars that another names have changed since: it would run their old classes. */
+    private static boolean isOf(Path cache, Path jar) throws IOException {
+        FileTime made = Files.getLastModifiedTime(cache);
+        try (Stream<Path> others = Files.list(jar.resolveSibling("lib"))) {
+            for (Path each : Stream.concat(Stream.of(jar), others).toList()) {
+                if (Files.getLastModifiedTime(each).compareTo(made) > 0) {
+                    return false;
+                }
+            }
+        }
+        return true;
     }
 
     private static List<String> jvm() {

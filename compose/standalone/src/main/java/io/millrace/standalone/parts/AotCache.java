@@ -6,7 +6,8 @@ import java.util.List;
 
 /**
  * The JVM's ahead-of-time caches: loaded and linked classes in a file, worth a second or two of each start. The launcher has them
- * made once per build, in a folder beside the jars, by a training run; a JVM whose jars changed since ignores them.
+ * made once per build, in a folder beside the jars, by a training run. A JVM does not see that a jar changed which the one it was given names: a
+ * cache is of use with its own build only, and would run the classes of that.
  */
 public final class AotCache {
     /** The folder of the caches; none when it is not set. */
