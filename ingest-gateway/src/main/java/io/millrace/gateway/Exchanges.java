@@ -215,8 +215,9 @@ final class Exchanges {
         live.remove(id);
         inFlight.decrementAndGet();
         double elapsedMs = exchange.elapsedMs();
-        // what the log does not take is counted as refused
-        exchange.taken().thenRun(() -> traffic.ended(exchange.query(), elapsedMs, outcome, exchange.streaming()));
+        Optional<String> streaming = exchange.streaming();
+        // what the log does not take is counted as refused; what it takes later is counted by the producer's thread
+        exchange.taken().thenRun(() -> traffic.ended(exchange.query(), elapsedMs, outcome, streaming));
     }
 
     /** Whether this gateway accepted the query not long ago. */

@@ -84,31 +84,11 @@ class LawFourTest {
     private final MillraceConfig config = config();
 
     private static MillraceConfig config() {
-        MillraceConfig d = MillraceConfig.defaults();
-        return new MillraceConfig(
-                d.listen(),
-                d.kafka(),
-                d.retention(),
-                d.registry(),
-                d.postgres(),
-                d.redis(),
-                Map.of(
-                        "local",
-                                new Backend(
-                                        "local",
-                                        Locality.LOCAL,
-                                        Kind.LLAMA_CPP,
-                                        List.of(deployment("l1"), deployment("l2"))),
-                        "remote", new Backend("remote", Locality.REMOTE, Kind.OPENAI, List.of(deployment("r1")))),
-                d.models(),
-                d.routing(),
-                d.retrieval(),
-                d.knowledge(),
-                d.cache(),
-                d.dispatch(),
-                d.limits(),
-                d.collections(),
-                d.connect());
+        return TestLog.config(Map.of(
+                "local",
+                        new Backend(
+                                "local", Locality.LOCAL, Kind.LLAMA_CPP, List.of(deployment("l1"), deployment("l2"))),
+                "remote", new Backend("remote", Locality.REMOTE, Kind.OPENAI, List.of(deployment("r1")))));
     }
 
     private static Deployment deployment(String name) {

@@ -7,10 +7,8 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.id.Ids;
 import io.millrace.log.Codecs;
 import io.millrace.log.InMemorySchemaRegistry;
-import io.millrace.log.LogSettings;
 import io.millrace.log.SchemaRegistry;
 import io.millrace.log.SchemaRegistry.RegistryUnavailableException;
-import io.millrace.log.Topic;
 import io.millrace.log.Topics;
 import io.millrace.log.Vocabulary.CompletionKind;
 import io.millrace.schema.Completion;
@@ -24,16 +22,8 @@ import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.time.Instant;
 import java.util.List;
-import java.util.Properties;
 import org.apache.avro.Schema;
-import org.apache.avro.specific.SpecificRecord;
-import org.apache.kafka.common.serialization.ByteArrayDeserializer;
-import org.apache.kafka.common.serialization.ByteArraySerializer;
-import org.apache.kafka.common.serialization.StringDeserializer;
-import org.apache.kafka.common.serialization.StringSerializer;
-import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.TopologyTestDriver;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -73,33 +63,15 @@ class UnprocessableTest {
     }
 
     private final Codecs codecs = new Codecs(new Poisoned(), "t.");
-    private final LogSettings log = new LogSettings("nowhere:1", "t.", 1, (short) 1);
+    private final TestLog log = new TestLog(codecs);
 
     private TopologyTestDriver driver(Application application) {
         Topology topology = switch (application) {
-            case ROUTING -> new RoutingTopology(log, codecs, MillraceConfig.defaults()).get();
-            case LEDGER -> new LedgerTopology(log, codecs).get();
-            case LEARNING -> new LearningTopology(log, codecs).get();
+            case ROUTING -> new RoutingTopology(log.settings(), codecs, MillraceConfig.defaults()).get();
+            case LEDGER -> new LedgerTopology(log.settings(), codecs).get();
+            case LEARNING -> new LearningTopology(log.settings(), codecs).get();
         };
-        Properties properties = new Properties();
-        properties.put(StreamsConfig.APPLICATION_ID_CONFIG, application.name());
-        properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, "nowhere:1");
-        BuryUnprocessable.in(properties, log, codecs, application.name());
-        return new TopologyTestDriver(topology, properties, Instant.ofEpochMilli(NOW));
-    }
-
-    private void write(TopologyTestDriver driver, Topic<?> topic, String key, byte[] value, long at) {
-        driver.createInputTopic(log.name(topic), new StringSerializer(), new ByteArraySerializer())
-                .pipeInput(key, value, at);
-    }
-
-    private <V extends SpecificRecord> List<V> read(TopologyTestDriver driver, Topic<V> topic) {
-        return driver
-                .createOutputTopic(log.name(topic), new StringDeserializer(), new ByteArrayDeserializer())
-                .readValuesToList()
-                .stream()
-                .map(bytes -> codecs.of(topic).decode(bytes))
-                .toList();
+        return log.driver(topology, application.name(), NOW);
     }
 
     private static byte[] poison(int schema) {
@@ -116,9 +88,9 @@ class UnprocessableTest {
         for (int schema : new int[] {EXCEPTION, OVERFLOW}) {
             try (TopologyTestDriver driver = driver(application)) {
                 String poisoned = Ids.next();
-                write(driver, Topics.RETRIEVALS, poisoned, poison(schema), NOW);
+                log.write(driver, Topics.RETRIEVALS, poisoned, poison(schema), NOW);
 
-                List<DeadLetter> letters = read(driver, Topics.DEAD_LETTERS);
+                List<DeadLetter> letters = log.read(driver, Topics.DEAD_LETTERS);
                 assertThat(letters).hasSize(1);
                 assertThat(letters.getFirst().getTopic()).isEqualTo("t.retrievals");
                 assertThat(letters.getFirst().getStep()).isEqualTo(application.name());
@@ -136,9 +108,9 @@ class UnprocessableTest {
     @EnumSource
     void shouldBuryNothingWhenTheRegistryIsAway(Application application) {
         try (TopologyTestDriver driver = driver(application)) {
-            assertThatThrownBy(() -> write(driver, Topics.RETRIEVALS, Ids.next(), poison(AWAY), NOW))
+            assertThatThrownBy(() -> log.write(driver, Topics.RETRIEVALS, Ids.next(), poison(AWAY), NOW))
                     .hasRootCauseInstanceOf(IllegalStateException.class);
-            assertThat(read(driver, Topics.DEAD_LETTERS)).isEmpty();
+            assertThat(log.read(driver, Topics.DEAD_LETTERS)).isEmpty();
         }
     }
 
@@ -157,26 +129,21 @@ class UnprocessableTest {
                 .setQuery(query)
                 .setContextScore(0.1)
                 .build();
-        write(driver, Topics.RETRIEVALS, id, codecs.of(Topics.RETRIEVALS).encode(retrieval), NOW);
+        log.write(driver, Topics.RETRIEVALS, id, retrieval, NOW);
         return switch (application) {
-            case ROUTING -> read(driver, Topics.DECISIONS).size();
+            case ROUTING -> log.read(driver, Topics.DECISIONS).size();
             case LEARNING -> {
-                List<QueryGap> gaps = read(driver, Topics.QUERY_GAPS);
+                List<QueryGap> gaps = log.read(driver, Topics.QUERY_GAPS);
                 yield gaps.size();
             }
             case LEDGER -> {
-                write(driver, Topics.QUERIES, id, codecs.of(Topics.QUERIES).encode(query), NOW);
+                log.write(driver, Topics.QUERIES, id, query, NOW);
                 Completion mark = Completion.newBuilder()
                         .setEnvelope(at(NOW + 9_000))
                         .setKind(CompletionKind.WATERMARK)
                         .build();
-                write(
-                        driver,
-                        Topics.COMPLETIONS,
-                        "0",
-                        codecs.of(Topics.COMPLETIONS).encode(mark),
-                        NOW + 9_000);
-                yield read(driver, Topics.INTERACTIONS).size();
+                log.write(driver, Topics.COMPLETIONS, "0", mark, NOW + 9_000);
+                yield log.read(driver, Topics.INTERACTIONS).size();
             }
         };
     }

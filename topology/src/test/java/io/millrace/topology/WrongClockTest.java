@@ -6,8 +6,6 @@ import io.millrace.config.MillraceConfig;
 import io.millrace.id.Ids;
 import io.millrace.log.Codecs;
 import io.millrace.log.InMemorySchemaRegistry;
-import io.millrace.log.LogSettings;
-import io.millrace.log.Topic;
 import io.millrace.log.Topics;
 import io.millrace.log.Vocabulary.CompletionKind;
 import io.millrace.schema.Completion;
@@ -20,16 +18,7 @@ import io.millrace.schema.Tick;
 import io.millrace.topology.ledger.LedgerTopology;
 import io.millrace.topology.routing.RoutingTopology;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.List;
-import java.util.Properties;
-import org.apache.avro.specific.SpecificRecord;
-import org.apache.kafka.common.serialization.ByteArrayDeserializer;
-import org.apache.kafka.common.serialization.ByteArraySerializer;
-import org.apache.kafka.common.serialization.StringDeserializer;
-import org.apache.kafka.common.serialization.StringSerializer;
-import org.apache.kafka.streams.StreamsConfig;
-import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.TopologyTestDriver;
 import org.junit.jupiter.api.Test;
 
@@ -39,31 +28,8 @@ class WrongClockTest {
     private static final long AHEAD = Duration.ofHours(1).toMillis();
     private static final long DEADLINE_MS = 30_000;
 
-    private final Codecs codecs = new Codecs(new InMemorySchemaRegistry(), "t.");
-    private final LogSettings log = new LogSettings("nowhere:1", "t.", 1, (short) 1);
+    private final TestLog log = new TestLog(new Codecs(new InMemorySchemaRegistry(), "t."));
     private final String id = Ids.first(NOW);
-
-    private static TopologyTestDriver driver(Topology topology, String name) {
-        Properties properties = new Properties();
-        properties.put(StreamsConfig.APPLICATION_ID_CONFIG, name);
-        properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, "nowhere:1");
-        return new TopologyTestDriver(topology, properties, Instant.ofEpochMilli(NOW));
-    }
-
-    private <V extends SpecificRecord> void write(
-            TopologyTestDriver driver, Topic<V> topic, String key, V value, long at) {
-        driver.createInputTopic(log.name(topic), new StringSerializer(), new ByteArraySerializer())
-                .pipeInput(key, codecs.of(topic).encode(value), at);
-    }
-
-    private <V extends SpecificRecord> List<V> read(TopologyTestDriver driver, Topic<V> topic) {
-        return driver
-                .createOutputTopic(log.name(topic), new StringDeserializer(), new ByteArrayDeserializer())
-                .readValuesToList()
-                .stream()
-                .map(bytes -> codecs.of(topic).decode(bytes))
-                .toList();
-    }
 
     private static Envelope at(long time) {
         return Envelope.newBuilder().setOccurredAt(time).build();
@@ -89,34 +55,35 @@ class WrongClockTest {
 
     @Test
     void shouldDecideByTheTimeOfTheQuery() {
-        try (TopologyTestDriver routing =
-                driver(new RoutingTopology(log, codecs, MillraceConfig.defaults()).get(), "routing")) {
-            write(routing, Topics.TICKS, "0", new Tick(at(NOW + AHEAD), 0, 1L), NOW + AHEAD);
-            write(routing, Topics.RETRIEVALS, id, retrieval(), NOW + 10);
-            write(routing, Topics.TICKS, "0", new Tick(at(NOW + 20), 0, 2L), NOW + 20);
+        try (TopologyTestDriver routing = log.driver(
+                new RoutingTopology(log.settings(), log.codecs(), MillraceConfig.defaults()).get(), "routing", NOW)) {
+            log.write(routing, Topics.TICKS, "0", new Tick(at(NOW + AHEAD), 0, 1L), NOW + AHEAD);
+            log.write(routing, Topics.RETRIEVALS, id, retrieval(), NOW + 10);
+            log.write(routing, Topics.TICKS, "0", new Tick(at(NOW + 20), 0, 2L), NOW + 20);
 
-            List<Decision> decisions = read(routing, Topics.DECISIONS);
+            List<Decision> decisions = log.read(routing, Topics.DECISIONS);
             assertThat(decisions).hasSize(1);
             assertThat(decisions.getFirst().getInputs().getNow()).isEqualTo(NOW + 10);
             assertThat(decisions.getFirst().getReason()).isNotEqualTo("deadline_exceeded");
             // nor is it forgotten: the same retrieval again is answered by the same bytes
-            write(routing, Topics.RETRIEVALS, id, retrieval(), NOW + 30);
-            assertThat(read(routing, Topics.DECISIONS)).isEqualTo(decisions);
+            log.write(routing, Topics.RETRIEVALS, id, retrieval(), NOW + 30);
+            assertThat(log.read(routing, Topics.DECISIONS)).isEqualTo(decisions);
         }
     }
 
     @Test
     void shouldEndByTheTimeOfTheCompletions() {
-        try (TopologyTestDriver ledger = driver(new LedgerTopology(log, codecs).get(), "ledger")) {
+        try (TopologyTestDriver ledger =
+                log.driver(new LedgerTopology(log.settings(), log.codecs()).get(), "ledger", NOW)) {
             Completion ahead = watermark(NOW + AHEAD);
-            write(ledger, Topics.COMPLETIONS, "0", ahead, NOW + AHEAD);
-            write(ledger, Topics.QUERIES, id, query(), NOW);
-            write(ledger, Topics.COMPLETIONS, "0", watermark(NOW + 2_000), NOW + 2_000);
-            assertThat(read(ledger, Topics.INTERACTIONS)).isEmpty();
+            log.write(ledger, Topics.COMPLETIONS, "0", ahead, NOW + AHEAD);
+            log.write(ledger, Topics.QUERIES, id, query(), NOW);
+            log.write(ledger, Topics.COMPLETIONS, "0", watermark(NOW + 2_000), NOW + 2_000);
+            assertThat(log.read(ledger, Topics.INTERACTIONS)).isEmpty();
 
             long late = NOW + 2 * DEADLINE_MS;
-            write(ledger, Topics.COMPLETIONS, "0", watermark(late), late);
-            List<Interaction> ended = read(ledger, Topics.INTERACTIONS);
+            log.write(ledger, Topics.COMPLETIONS, "0", watermark(late), late);
+            List<Interaction> ended = log.read(ledger, Topics.INTERACTIONS);
             assertThat(ended).hasSize(1);
             assertThat(ended.getFirst().getEnvelope().getOccurredAt()).isEqualTo(late);
         }

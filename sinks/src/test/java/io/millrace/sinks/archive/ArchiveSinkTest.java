@@ -237,13 +237,7 @@ class ArchiveSinkTest {
     @Test
     void shouldGoOnWhenSomethingFailsThatIsNotForeseen() {
         AtomicInteger failures = new AtomicInteger();
-        Log flaky = new Log(
-                log.settings(),
-                new Codecs(
-                        TestBroker.failing(log.codecs().registry(), 3, failures),
-                        log.settings().prefix()),
-                log.producer(),
-                log.metrics());
+        Log flaky = TestBroker.flaky(log, 3, failures);
         ArchiveSink sink = new ArchiveSink(flaky, directory, ArchiveSink.Limits.DEFAULT, free::get);
         sinks.add(sink);
         sink.start();

@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import io.millrace.id.Ids;
-import io.millrace.log.Codecs;
 import io.millrace.log.Log;
 import io.millrace.log.LogTail;
 import io.millrace.log.Topics;
@@ -339,13 +338,7 @@ class PostgresSinkTest {
     @Test
     void shouldGoOnWhenSomethingFailsThatIsNotForeseen() {
         AtomicInteger failures = new AtomicInteger();
-        Log flaky = new Log(
-                log.settings(),
-                new Codecs(
-                        TestBroker.failing(log.codecs().registry(), 3, failures),
-                        log.settings().prefix()),
-                log.producer(),
-                log.metrics());
+        Log flaky = TestBroker.flaky(log, 3, failures);
         PostgresSink sink = new PostgresSink(flaky, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD);
         sinks.add(sink);
         sink.start();

@@ -104,13 +104,14 @@ public final class TestBroker {
     }
 
     /**
-     * A registry that fails, as no registry should, when it is asked for a schema.
+     * This log with a registry that fails, as no registry should, when it is asked for a schema.
      *
      * @param times how often, before it does what it should
      * @param failures counts them
      */
-    public static SchemaRegistry failing(SchemaRegistry registry, int times, AtomicInteger failures) {
-        return new SchemaRegistry() {
+    public static Log flaky(Log log, int times, AtomicInteger failures) {
+        SchemaRegistry registry = log.codecs().registry();
+        SchemaRegistry failing = new SchemaRegistry() {
             @Override
             public int register(String subject, Schema schema) {
                 return registry.register(subject, schema);
@@ -125,6 +126,7 @@ public final class TestBroker {
                 return registry.byId(id);
             }
         };
+        return new Log(log.settings(), new Codecs(failing, log.settings().prefix()), log.producer(), log.metrics());
     }
 
     /** A port that nobody listens on. */

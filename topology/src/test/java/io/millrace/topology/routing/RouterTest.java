@@ -11,7 +11,6 @@ import io.millrace.config.Secret;
 import io.millrace.id.Ids;
 import io.millrace.log.Codecs;
 import io.millrace.log.InMemorySchemaRegistry;
-import io.millrace.log.LogSettings;
 import io.millrace.log.Topic;
 import io.millrace.log.Topics;
 import io.millrace.schema.Completion;
@@ -21,20 +20,14 @@ import io.millrace.schema.Failure;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.schema.RoutingState;
+import io.millrace.topology.TestLog;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.List;
 import java.util.Map;
-import java.util.Properties;
 import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.avro.specific.SpecificRecord;
-import org.apache.kafka.common.serialization.ByteArrayDeserializer;
-import org.apache.kafka.common.serialization.ByteArraySerializer;
-import org.apache.kafka.common.serialization.StringDeserializer;
-import org.apache.kafka.common.serialization.StringSerializer;
-import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.TopologyTestDriver;
 import org.junit.jupiter.api.Test;
 
@@ -42,33 +35,15 @@ import org.junit.jupiter.api.Test;
 class RouterTest {
     private static final long NOW = 1_800_000_000_000L;
 
-    private final Codecs codecs = new Codecs(new InMemorySchemaRegistry(), "t.");
-    private final LogSettings log = new LogSettings("nowhere:1", "t.", 1, (short) 1);
+    private final TestLog log = new TestLog(new Codecs(new InMemorySchemaRegistry(), "t."));
     private final String id = Ids.first(NOW);
 
     private static MillraceConfig config(String... locals) {
-        MillraceConfig d = MillraceConfig.defaults();
         Map<String, Backend> backends = Stream.of(locals)
                 .collect(Collectors.toMap(
                         name -> name,
                         name -> new Backend(name, Locality.LOCAL, Kind.LLAMA_CPP, List.of(deployment(name + "-1")))));
-        return new MillraceConfig(
-                d.listen(),
-                d.kafka(),
-                d.retention(),
-                d.registry(),
-                d.postgres(),
-                d.redis(),
-                backends,
-                d.models(),
-                d.routing(),
-                d.retrieval(),
-                d.knowledge(),
-                d.cache(),
-                d.dispatch(),
-                d.limits(),
-                d.collections(),
-                d.connect());
+        return TestLog.config(backends);
     }
 
     private static Deployment deployment(String name) {
@@ -76,25 +51,11 @@ class RouterTest {
     }
 
     private TopologyTestDriver driver(MillraceConfig config) {
-        Properties properties = new Properties();
-        properties.put(StreamsConfig.APPLICATION_ID_CONFIG, "routing");
-        properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, "nowhere:1");
-        return new TopologyTestDriver(
-                new RoutingTopology(log, codecs, config).get(), properties, Instant.ofEpochMilli(NOW));
+        return log.driver(new RoutingTopology(log.settings(), log.codecs(), config).get(), "routing", NOW);
     }
 
     private <V extends SpecificRecord> void write(TopologyTestDriver driver, Topic<V> topic, V value, long at) {
-        driver.createInputTopic(log.name(topic), new StringSerializer(), new ByteArraySerializer())
-                .pipeInput(id, codecs.of(topic).encode(value), at);
-    }
-
-    private <V extends SpecificRecord> List<V> read(TopologyTestDriver driver, Topic<V> topic) {
-        return driver
-                .createOutputTopic(log.name(topic), new StringDeserializer(), new ByteArrayDeserializer())
-                .readValuesToList()
-                .stream()
-                .map(bytes -> codecs.of(topic).decode(bytes))
-                .toList();
+        log.write(driver, topic, id, value, at);
     }
 
     private Retrieval retrieval() {
@@ -121,15 +82,15 @@ class RouterTest {
         try (TopologyTestDriver driver = driver(config("a"))) {
             write(driver, Topics.RETRIEVALS, retrieval(), NOW);
             write(driver, Topics.RETRIEVALS, retrieval(), NOW + 10);
-            assertThat(read(driver, Topics.dispatch("a")))
+            assertThat(log.read(driver, Topics.dispatch("a")))
                     .as("no lease says that the work is on its topic")
                     .hasSize(2);
 
             write(driver, Topics.COMPLETIONS, completion("started").build(), NOW + 20);
             write(driver, Topics.RETRIEVALS, retrieval(), NOW + 30);
 
-            assertThat(read(driver, Topics.dispatch("a"))).isEmpty();
-            assertThat(read(driver, Topics.DECISIONS))
+            assertThat(log.read(driver, Topics.dispatch("a"))).isEmpty();
+            assertThat(log.read(driver, Topics.DECISIONS))
                     .hasSize(3)
                     .allSatisfy(decision -> assertThat(decision.getAttempt()).isEqualTo(1));
         }
@@ -149,7 +110,7 @@ class RouterTest {
                     NOW + 30);
             write(driver, Topics.RETRIEVALS, retrieval(), NOW + 40);
 
-            assertThat(read(driver, Topics.dispatch(Topics.BUILTIN)))
+            assertThat(log.read(driver, Topics.dispatch(Topics.BUILTIN)))
                     .hasSize(2)
                     .allMatch(work -> work.getAttempt() == 2);
         }
@@ -165,12 +126,12 @@ class RouterTest {
 
             write(after, Topics.RETRIEVALS, retrieval(), NOW + 10);
 
-            Decision decision = read(after, Topics.DECISIONS).getFirst();
+            Decision decision = log.read(after, Topics.DECISIONS).getFirst();
             assertThat(decision.getAttempt()).isEqualTo(2);
             assertThat(decision.getBackend()).isEqualTo("b");
             assertThat(decision.getInputs().getAttempts().getFirst().getReason())
                     .isEqualTo("backend_unreachable");
-            assertThat(read(after, Topics.dispatch("b"))).hasSize(1);
+            assertThat(log.read(after, Topics.dispatch("b"))).hasSize(1);
         }
     }
 
@@ -184,7 +145,7 @@ class RouterTest {
 
             write(after, Topics.RETRIEVALS, retrieval(), NOW + 10);
 
-            assertThat(read(after, Topics.dispatch(Topics.BUILTIN)))
+            assertThat(log.read(after, Topics.dispatch(Topics.BUILTIN)))
                     .singleElement()
                     .satisfies(work -> assertThat(work.getFailure().getReason()).isEqualTo("backend_unreachable"));
         }
