@@ -189,7 +189,7 @@ final class Frontend extends VerticleBase {
         } else if (operation.isEmpty()) {
             otherMethod(context);
         } else {
-            if (!path.getName().startsWith(Prefixes.OPENAI)) {
+            if (!Prefixes.takesAnyParameter(path.getName())) {
                 requireKnown(context.queryParams(), operation.get());
             }
             if (request.method().equals(HttpMethod.POST) && !SourcesHandler.isSync(request.path())) {
@@ -199,7 +199,7 @@ final class Frontend extends VerticleBase {
         }
     }
 
-    /** One that is misspelt would be taken for one that is absent. OpenAI's clients send what we do not know. */
+    /** One that is misspelt would be taken for one that is absent. */
     private static void requireKnown(MultiMap given, Operation operation) {
         for (String name : given.names()) {
             if (operation.getParameters().stream()

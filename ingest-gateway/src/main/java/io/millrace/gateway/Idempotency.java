@@ -2,10 +2,8 @@ package io.millrace.gateway;
 
 import com.github.benmanes.caffeine.cache.Cache;
 import com.github.benmanes.caffeine.cache.Caffeine;
-import io.millrace.schema.Envelope;
+import io.millrace.gateway.IdempotencyKeys.Holder;
 import io.millrace.schema.Query;
-import io.vertx.core.json.DecodeException;
-import io.vertx.core.json.JsonObject;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -31,7 +29,7 @@ final class Idempotency {
         record Elsewhere(String id) implements Claim {}
     }
 
-    private record Entry(Query query, CompletableFuture<Outcome> outcome) {}
+    private record Entry(Query query, Holder holder, CompletableFuture<Outcome> outcome) {}
 
     private final Cache<String, Entry> entries =
             Caffeine.newBuilder().maximumSize(MOST).expireAfterWrite(REMEMBERED).build();
@@ -41,23 +39,20 @@ final class Idempotency {
         this.store = store;
     }
 
-    /** Claims the query's key for it; throws a 422 when the key stood for another request. */
+    /** Claims the query's key for it; throws a 422, or fails with it, when the key stood for another request. */
     CompletionStage<Claim> claim(Query query) {
         String key = IdempotencyKeys.of(query);
-        Entry mine = new Entry(query, new CompletableFuture<>());
+        Holder holder = Holder.of(query);
+        Entry mine = new Entry(query, holder, new CompletableFuture<>());
         Entry first = entries.asMap().putIfAbsent(key, mine);
         if (first != null) {
-            if (!isSame(first.query, query)) {
-                throw Problem.field(
-                        422,
-                        "idempotency_key_reused",
-                        Headers.IDEMPOTENCY_KEY,
-                        Headers.IDEMPOTENCY_KEY + " was used for another request");
+            if (!first.holder.isOf(holder)) {
+                throw reused();
             }
             return CompletableFuture.completedStage(new Claim.Repeat(first.query, first.outcome));
         }
-        return store.claim(key, query.getInteractionId()).thenApply(other -> {
-            if (other.isEmpty() || other.get().equals(query.getInteractionId())) {
+        return store.claim(key, holder).thenApply(other -> {
+            if (other.isEmpty() || other.get().id().equals(holder.id())) {
                 mine.outcome.thenAccept(outcome -> {
                     if (outcome instanceof Outcome.Failed failed
                             && failed.reply().isEmpty()) {
@@ -69,41 +64,22 @@ final class Idempotency {
                 return new Claim.First(mine.outcome);
             }
             entries.asMap().remove(key, mine);
+            Holder before = other.get();
             // whoever came in between waits for this query, which is not going to be
-            mine.outcome.complete(new Outcome.Failed(running(other.get()), Optional.empty()));
-            return new Claim.Elsewhere(other.get());
+            mine.outcome.complete(new Outcome.Failed(running(before.id()), Optional.empty()));
+            if (!before.isOf(holder)) {
+                throw reused();
+            }
+            return new Claim.Elsewhere(before.id());
         });
     }
 
-    /** All of a query counts: what an answer depends on is in it, and a list of fields would miss the next one. */
-    private static boolean isSame(Query first, Query second) {
-        return asked(first).equals(asked(second)) && isSameJson(first.getBody(), second.getBody());
-    }
-
-    /** A query without its body and without what no two requests have in common. */
-    private static Query asked(Query query) {
-        Envelope envelope = query.getEnvelope();
-        return Query.newBuilder(query)
-                .setEnvelope(Envelope.newBuilder()
-                        .setSynthetic(envelope.getSynthetic())
-                        .build())
-                .setInteractionId("")
-                .setDeadlineAt(query.getDeadlineAt() - envelope.getOccurredAt())
-                .setBody("")
-                .build();
-    }
-
-    /** The order of fields does not count: a client that builds its request again may have another. */
-    private static boolean isSameJson(String first, String second) {
-        if (first.equals(second)) {
-            return true;
-        }
-        try {
-            return new JsonObject(first).equals(new JsonObject(second));
-        } catch (DecodeException e) {
-            // a number of a thousand digits in a field that nobody read so far
-            return false;
-        }
+    private static Problem reused() {
+        return Problem.field(
+                422,
+                "idempotency_key_reused",
+                Headers.IDEMPOTENCY_KEY,
+                Headers.IDEMPOTENCY_KEY + " was used for another request");
     }
 
     /** 409 for a key whose query has not ended, as far as this process can see. */

@@ -1,13 +1,14 @@
 package io.millrace.gateway;
 
 import io.github.bucket4j.ConsumptionProbe;
+import io.millrace.gateway.IdempotencyKeys.Holder;
 import java.util.Optional;
 import java.util.concurrent.CompletionStage;
 
 /** What gateways keep in common: idempotency keys, how much each client took of its limits, and the epoch of the response cache. */
 interface KeyStore extends AutoCloseable {
-    /** Claims a key for an id; the result is the id that had it first, or empty when it is ours or nothing can be known. */
-    CompletionStage<Optional<String>> claim(String key, String id);
+    /** Claims a key; the result is who had it first, or empty when it is ours or nothing can be known. */
+    CompletionStage<Optional<Holder>> claim(String key, Holder holder);
 
     /** Gives a key back, since its query was never accepted. */
     void release(String key);

@@ -1,6 +1,7 @@
 package io.millrace.gateway;
 
 import io.github.bucket4j.ConsumptionProbe;
+import io.millrace.gateway.IdempotencyKeys.Holder;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
@@ -8,7 +9,7 @@ import java.util.concurrent.CompletionStage;
 /** Where no Redis is configured: keys live as long as this process remembers them. */
 final class NoKeyStore implements KeyStore {
     @Override
-    public CompletionStage<Optional<String>> claim(String key, String id) {
+    public CompletionStage<Optional<Holder>> claim(String key, Holder holder) {
         return CompletableFuture.completedStage(Optional.empty());
     }
 

@@ -12,6 +12,11 @@ final class Prefixes {
 
     private Prefixes() {}
 
+    /** OpenAI's clients send what we do not know, and so do load balancers and scrapers. */
+    static boolean takesAnyParameter(String path) {
+        return path.startsWith(OPENAI) || path.startsWith("/health") || path.equals("/metrics");
+    }
+
     /** The path as it is without the prefix that it begins with, if it does; begins with a slash when the path does. */
     static String strip(String path) {
         for (String prefix : ALL) {

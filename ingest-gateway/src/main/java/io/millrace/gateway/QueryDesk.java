@@ -8,6 +8,7 @@ import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -51,6 +52,10 @@ final class QueryDesk {
         idempotency
                 .claim(query)
                 .whenComplete((claim, error) -> inbox.execute(() -> {
+                    if (error instanceof CompletionException failed && failed.getCause() instanceof Problem problem) {
+                        face.errors().write(request.response(), problem, "");
+                        return;
+                    }
                     if (error != null) {
                         LOG.error("an idempotency key could not be claimed", error);
                         face.errors().write(request.response(), Problem.unavailable("unavailable", "try again"), "");

@@ -13,6 +13,7 @@ import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.codec.ByteArrayCodec;
 import io.lettuce.core.codec.RedisCodec;
 import io.lettuce.core.codec.StringCodec;
+import io.millrace.gateway.IdempotencyKeys.Holder;
 import io.millrace.service.RedisKeys;
 import java.time.Duration;
 import java.util.Optional;
@@ -76,15 +77,18 @@ final class RedisKeyStore implements KeyStore {
     }
 
     @Override
-    public CompletionStage<Optional<String>> claim(String key, String id) {
+    public CompletionStage<Optional<Holder>> claim(String key, Holder holder) {
         String name = IdempotencyKeys.redisKey(key);
         return connection()
                 .copy()
                 .thenCompose(redis -> redis.async()
-                        .set(name, id, SetArgs.Builder.nx().ex(IdempotencyKeys.KEPT))
+                        .set(name, holder.toString(), SetArgs.Builder.nx().ex(IdempotencyKeys.KEPT))
                         .thenCompose(set -> set != null
-                                ? CompletableFuture.completedStage(Optional.<String>empty())
-                                : redis.async().get(name).thenApply(Optional::ofNullable)))
+                                ? CompletableFuture.completedStage(Optional.<Holder>empty())
+                                : redis.async()
+                                        .get(name)
+                                        .thenApply(value ->
+                                                Optional.ofNullable(value).map(Holder::parse))))
                 .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
                 .handle((first, error) -> {
                     up = error == null;

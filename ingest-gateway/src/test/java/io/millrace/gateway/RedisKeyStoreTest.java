@@ -43,7 +43,10 @@ class RedisKeyStoreTest {
     }
 
     private static Optional<String> claim(KeyStore keys, String key, String id) {
-        return keys.claim(key, id).toCompletableFuture().join();
+        return keys.claim(key, new IdempotencyKeys.Holder(id, ""))
+                .toCompletableFuture()
+                .join()
+                .map(IdempotencyKeys.Holder::id);
     }
 
     @Test
@@ -96,6 +99,21 @@ class RedisKeyStoreTest {
             assertThat(repeat.statusCode()).isEqualTo(409);
             assertThat(repeat.headers().firstValue("x-millrace-interaction-id"))
                     .hasValue(one.wire.sent(Query.class).getLast().getInteractionId());
+            assertThat(other.wire.sent(Query.class)).hasSize(before);
+
+            // the order of its fields is not what was asked
+            String turned = "{\"temperature\":1,\"messages\":[{\"content\":\"hi\",\"role\":\"user\"}]}";
+            String inOrder = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"temperature\":1}";
+            assertThat(one.post(CHAT, inOrder, "Idempotency-Key", "k2").statusCode())
+                    .isEqualTo(200);
+            assertThat(other.post(CHAT, turned, "Idempotency-Key", "k2").statusCode())
+                    .isEqualTo(409);
+            var another = other.post(CHAT, turned.replace("hi", "ho"), "Idempotency-Key", "k2");
+            assertThat(another.statusCode()).isEqualTo(422);
+            assertThat(another.body()).contains("was used for another request");
+            assertThat(other.post("/query", "{\"query\":\"hi\"}", "Idempotency-Key", "k2")
+                            .statusCode())
+                    .isEqualTo(422);
             assertThat(other.wire.sent(Query.class)).hasSize(before);
         }
     }

@@ -415,7 +415,9 @@ class ValidationTest {
         }
         named("dry_run", harness.post("/gc?dry_run=true", "{}"));
         named("interaction_id", harness.get("/interactions/" + ID + "?interaction_id=" + ID));
-        assertThat(harness.get("/v1/models?limt=5").statusCode()).isEqualTo(200);
+        for (String path : List.of("/v1/models?limt=5", "/health/live?t=1", "/metrics?name=jvm")) {
+            assertThat(harness.get(path).statusCode()).as(path).isEqualTo(200);
+        }
         assertThat(harness.get("/documents?limit=5&offset=5").statusCode()).isEqualTo(200);
         for (String offset : List.of("-1", "1000000001", "x", "1.5", "")) {
             named("offset", harness.get("/documents?offset=" + offset));

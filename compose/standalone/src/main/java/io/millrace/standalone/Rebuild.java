@@ -176,7 +176,7 @@ public final class Rebuild {
             long end = record.timestamp() + IdempotencyKeys.KEPT.toMillis();
             Optional<String> key = query == null ? Optional.empty() : IdempotencyKeys.redisKey(query);
             if (query != null && key.isPresent() && end > now) {
-                values.putIfAbsent(key.get(), query.getInteractionId());
+                values.putIfAbsent(key.get(), IdempotencyKeys.value(query));
                 until.putIfAbsent(key.get(), end);
             }
         });

@@ -105,6 +105,9 @@ class RebuildIT {
             // the key still means its first interaction
             HttpResponse<String> repeat = post(standalone, "/query", "{\"query\":\"Who dressed stone 3?\"}");
             assertThat(id(repeat)).isEqualTo(interaction);
+            assertThat(post(standalone, "/query", "{\"query\":\"Who broke stone 3?\"}")
+                            .statusCode())
+                    .isEqualTo(422);
         }
     }
 
