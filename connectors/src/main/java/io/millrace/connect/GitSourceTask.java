@@ -33,11 +33,12 @@ import org.eclipse.jgit.transport.RefSpec;
 import org.eclipse.jgit.treewalk.AbstractTreeIterator;
 import org.eclipse.jgit.treewalk.CanonicalTreeParser;
 import org.eclipse.jgit.treewalk.TreeWalk;
+import org.eclipse.jgit.util.FileUtils;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Follows a branch of a repository: what changed between the commit that was sent last and the newest one. The files are read from a
- * bare copy in the worker's folder. A commit that is not there any more, after a forced push for one, means that all is sent again.
+ * bare copy in the worker's folder, which is fetched anew when it cannot be read. A commit that is not there any more, after a forced push for one, means that all is sent again.
  */
 public final class GitSourceTask extends KnowledgeTask {
     private static final int TIMEOUT_SECONDS = 60;
@@ -46,6 +47,7 @@ public final class GitSourceTask extends KnowledgeTask {
     private @Nullable String lastCommit;
     private String lastDefinition = "";
     private boolean remembered;
+    private boolean damaged;
 
     /** What cannot be taken: told with every pass, although only the first looks at it. */
     private final Map<String, String> refused = new TreeMap<>();
@@ -62,6 +64,10 @@ public final class GitSourceTask extends KnowledgeTask {
         }
         Path folder = Path.of(settings.work(), settings.source() + ".git");
         try {
+            if (damaged) {
+                FileUtils.delete(folder.toFile(), FileUtils.RECURSIVE | FileUtils.SKIP_MISSING);
+                damaged = false;
+            }
             Repository repository = open(folder);
             try {
                 Head branch = branch(settings);
@@ -72,7 +78,9 @@ public final class GitSourceTask extends KnowledgeTask {
                 throw e;
             }
         } catch (IOException e) {
-            throw new Scan.ScanException("the copy of the repository cannot be read: " + e.getMessage(), e);
+            damaged = true;
+            throw new Scan.ScanException(
+                    "the copy of the repository cannot be read and will be fetched again: " + e.getMessage(), e);
         }
     }
 
@@ -268,6 +276,7 @@ public final class GitSourceTask extends KnowledgeTask {
             } catch (NotADocumentException e) {
                 return refuse(change.path(), String.valueOf(e.getMessage()));
             } catch (IOException e) {
+                damaged = true;
                 throw new ScanException(change.path() + " cannot be read: " + e.getMessage(), e);
             }
         }

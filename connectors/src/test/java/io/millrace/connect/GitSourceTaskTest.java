@@ -7,12 +7,15 @@ import io.millrace.connect.Passes.Pass;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.Stream;
 import org.eclipse.jgit.api.Git;
 import org.eclipse.jgit.api.ResetCommand;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Against repositories that are made here. */
 class GitSourceTaskTest {
@@ -111,6 +114,38 @@ class GitSourceTaskTest {
 
         assertThat(pass.found()).containsOnlyKeys("a.md");
         assertThat(pass.everything()).hasValue(List.of("a.md"));
+    }
+
+    /** As after a full disk or a power cut: what is broken is taken from the repository again, with the next pass. */
+    @ParameterizedTest
+    @ValueSource(strings = {"pack", "idx", "config", "HEAD", "head"})
+    void shouldFetchItsCopyAgainWhenThatIsDamaged(String ending) throws Exception {
+        write("a.md", "one");
+        commit();
+        passes.run();
+        passes.restart();
+        write("a.md", "one, again");
+        commit();
+        int damaged = 0;
+        try (Stream<Path> files = Files.walk(temp.resolve("work"))) {
+            for (Path file : files.filter(each -> Files.isRegularFile(each)
+                            && each.getFileName().toString().endsWith(ending))
+                    .toList()) {
+                file.toFile().setWritable(true);
+                Files.writeString(file, "garbage");
+                damaged++;
+            }
+        }
+        assertThat(damaged).isPositive();
+
+        Pass pass;
+        try {
+            pass = passes.run();
+        } catch (Scan.ScanException e) {
+            pass = passes.run();
+        }
+
+        assertThat(pass.found()).containsOnlyKeys("a.md").containsEntry("a.md", "one, again");
     }
 
     @Test
