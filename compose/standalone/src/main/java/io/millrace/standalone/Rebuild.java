@@ -154,7 +154,7 @@ public final class Rebuild {
 
     private Result postgres(Log log, DataFolder data, Endpoints at) throws SQLException, InterruptedException {
         PostgresRebuild.Result result = new PostgresRebuild(log, at.jdbcUrl(), at.user(), at.password())
-                .run(data.root().resolve("archive"), say);
+                .run(data.root().resolve(DataFolder.ARCHIVE), say);
         Map<String, Long> counts = new TreeMap<>();
         result.tables().forEach(table -> {
             counts.put(table.table(), table.rows());

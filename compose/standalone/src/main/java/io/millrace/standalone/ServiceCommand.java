@@ -11,6 +11,7 @@ import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.standalone.parts.Undisturbed;
 import java.net.URI;
+import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -78,9 +79,20 @@ public final class ServiceCommand implements Callable<Integer> {
                         options.folder().resolve("processes").resolve(process),
                         loaded.config().limits().freeDiskBytes())) {
             Confinement.to(folder);
+            // whose files are private, as all of a data folder is
+            Path archive = options.folder().resolve(DataFolder.ARCHIVE);
+            if (chosen.contains("archive")) {
+                DataFolder.create(archive);
+            }
             Services.createTopics(loaded.config(), endpoints);
             try (Services services = Undisturbed.get(() -> new Services(
-                    loaded.config(), endpoints, folder.root(), chosen, loaded::view, connect(loaded.config())))) {
+                    loaded.config(),
+                    endpoints,
+                    folder.root(),
+                    archive,
+                    chosen,
+                    loaded::view,
+                    connect(loaded.config())))) {
                 services.start(System.out::println);
                 Optional<String> url = services.gateway().map(Gateway::port).map(bound -> "http://127.0.0.1:" + bound);
                 folder.announce(url.orElse(""));

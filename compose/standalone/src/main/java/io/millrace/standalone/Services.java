@@ -144,6 +144,7 @@ public final class Services implements AutoCloseable {
      * Builds the services; starts nothing.
      *
      * @param folder where indexes and states are kept; each process needs one of its own
+     * @param archive where the archive is kept: one for all processes, since {@code rebuild} reads it
      * @param view effective configuration for {@code /config}
      * @param connect where knowledge sources run
      */
@@ -151,6 +152,7 @@ public final class Services implements AutoCloseable {
             MillraceConfig config,
             Endpoints endpoints,
             Path folder,
+            Path archive,
             Set<String> roles,
             Supplier<Map<String, Object>> view,
             ConnectWorker connect) {
@@ -190,7 +192,7 @@ public final class Services implements AutoCloseable {
                 services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
             }
             if (roles.contains("archive")) {
-                services.add(new ArchiveSink(log, folder.resolve("archive")));
+                services.add(new ArchiveSink(log, archive));
             }
             if (roles.contains("gateway")) {
                 gateway(config, endpoints, folder, view);

@@ -83,8 +83,14 @@ public final class Standalone implements AutoCloseable {
             parts.endpoints().write(data);
             say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));
 
-            services = keep(Undisturbed.get(() ->
-                    new Services(config, endpoints, data.root(), Roles.ALL, loaded::view, connect(config, parts))));
+            services = keep(Undisturbed.get(() -> new Services(
+                    config,
+                    endpoints,
+                    data.root(),
+                    data.folder(DataFolder.ARCHIVE),
+                    Roles.ALL,
+                    loaded::view,
+                    connect(config, parts))));
             gateway = services.gateway().orElseThrow();
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);

@@ -5,10 +5,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.millrace.bench.crash.CrashRun;
 import io.millrace.bench.process.Program;
 import java.io.BufferedReader;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -36,6 +38,11 @@ class CrashIT {
                             "many go on as if nothing had happened; on a machine that others use something is away half of the time")
                     .isGreaterThan(verdict.accepted() / 3);
             assertThat(verdict.client().get("answered")).isGreaterThan(verdict.accepted() / 3L);
+        }
+        // where rebuild looks, whichever process wrote it
+        try (Stream<Path> archived = Files.walk(folder.resolve("data/archive"))) {
+            assertThat(archived.filter(each -> each.toString().endsWith(".avro")))
+                    .isNotEmpty();
         }
     }
 

@@ -40,6 +40,9 @@ public final class DataFolder implements AutoCloseable {
     /** Who holds the folder, since when and where it serves; the client commands read it. */
     public static final String HOLDER = "run.json";
 
+    /** What the archive is kept in. */
+    public static final String ARCHIVE = "archive";
+
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String LOCK = "lock";
     /** What may be in a data folder before its first start: settings, services that ran elsewhere, and what a new disk holds. */
@@ -48,6 +51,7 @@ public final class DataFolder implements AutoCloseable {
             "knowledge-sources.yaml",
             "connectors",
             "processes",
+            ARCHIVE,
             "bin",
             "last-interaction",
             "lost+found");
@@ -167,7 +171,11 @@ public final class DataFolder implements AutoCloseable {
 
     /** A folder below, created with mode 0700. */
     public Path folder(String name) {
-        Path folder = root.resolve(name);
+        return create(root.resolve(name));
+    }
+
+    /** Creates a folder with mode 0700 if need be. */
+    public static Path create(Path folder) {
         try {
             Files.createDirectories(folder);
             restrict(folder, PRIVATE_FOLDER);
