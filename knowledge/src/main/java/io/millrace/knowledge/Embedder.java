@@ -20,9 +20,21 @@ public interface Embedder {
     /** The model did not answer. */
     final class EmbeddingException extends RuntimeException {
         private static final long serialVersionUID = 1L;
+        private final boolean passing;
 
+        /** Of texts that it will never embed. */
         public EmbeddingException(String message, Throwable cause) {
+            this(message, cause, false);
+        }
+
+        /** @param passing whether the same texts may be embedded later: the model is away, and nothing is wrong with them */
+        public EmbeddingException(String message, Throwable cause, boolean passing) {
             super(message, cause);
+            this.passing = passing;
+        }
+
+        public boolean isPassing() {
+            return passing;
         }
     }
 }

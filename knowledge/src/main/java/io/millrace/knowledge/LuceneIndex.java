@@ -26,6 +26,8 @@ import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import org.apache.lucene.codecs.KnnVectorsFormat;
+import org.apache.lucene.codecs.KnnVectorsReader;
+import org.apache.lucene.codecs.KnnVectorsWriter;
 import org.apache.lucene.codecs.lucene104.Lucene104Codec;
 import org.apache.lucene.codecs.lucene104.Lucene104HnswScalarQuantizedVectorsFormat;
 import org.apache.lucene.document.BinaryDocValuesField;
@@ -50,6 +52,8 @@ import org.apache.lucene.index.LeafReader;
 import org.apache.lucene.index.LeafReaderContext;
 import org.apache.lucene.index.NumericDocValues;
 import org.apache.lucene.index.PostingsEnum;
+import org.apache.lucene.index.SegmentReadState;
+import org.apache.lucene.index.SegmentWriteState;
 import org.apache.lucene.index.StoredFields;
 import org.apache.lucene.index.Term;
 import org.apache.lucene.index.TermStates;
@@ -151,6 +155,34 @@ public final class LuceneIndex implements VectorIndex {
     /** When searches last saw something new, in milliseconds. Not the reader's version: that changes with every merge, which changes no answer. */
     private volatile long shown;
 
+    /** Lucene's format for vectors longer than the 1,024 that it takes: longer ones only cost more. */
+    private static final class LongVectors extends KnnVectorsFormat {
+        private static final int MOST_DIMENSIONS = 4_096;
+
+        private final KnnVectorsFormat format;
+
+        LongVectors(KnnVectorsFormat format) {
+            // by this name the segments are read again
+            super(format.getName());
+            this.format = format;
+        }
+
+        @Override
+        public KnnVectorsWriter fieldsWriter(SegmentWriteState state) throws IOException {
+            return format.fieldsWriter(state);
+        }
+
+        @Override
+        public KnnVectorsReader fieldsReader(SegmentReadState state) throws IOException {
+            return format.fieldsReader(state);
+        }
+
+        @Override
+        public int getMaxDimensions(String field) {
+            return MOST_DIMENSIONS;
+        }
+    }
+
     private LuceneIndex(FSDirectory directory, String made) throws IOException {
         this.made = made;
         IndexWriterConfig config =
@@ -158,7 +190,7 @@ public final class LuceneIndex implements VectorIndex {
         config.setCodec(new Lucene104Codec() {
             @Override
             public KnnVectorsFormat getKnnVectorsFormatForField(String field) {
-                return new Lucene104HnswScalarQuantizedVectorsFormat(ScalarEncoding.SEVEN_BIT, 16, 64);
+                return new LongVectors(new Lucene104HnswScalarQuantizedVectorsFormat(ScalarEncoding.SEVEN_BIT, 16, 64));
             }
         });
         config.setMergePolicy(new SettledMerges());

@@ -56,7 +56,7 @@ public final class MiniLmEmbedder implements Embedder, AutoCloseable {
 
     @Override
     public String fingerprint() {
-        return "all-MiniLM-L6-v2-q:1";
+        return ContextScore.EMBEDDER;
     }
 
     @Override

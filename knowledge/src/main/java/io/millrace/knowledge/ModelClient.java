@@ -22,6 +22,21 @@ final class ModelClient implements AutoCloseable {
     private final String key;
     private final Duration timeout;
 
+    /** Another status than 200. */
+    static final class RefusedException extends IOException {
+        private static final long serialVersionUID = 1L;
+        private final int status;
+
+        RefusedException(int status) {
+            super("it answered " + status);
+            this.status = status;
+        }
+
+        int status() {
+            return status;
+        }
+    }
+
     /**
      * @param key bearer token; empty for none
      * @param timeout for the whole answer
@@ -62,7 +77,7 @@ final class ModelClient implements AutoCloseable {
         try {
             HttpResponse<String> response = http.send(request.build(), HttpResponse.BodyHandlers.ofString());
             if (response.statusCode() != 200) {
-                throw new IOException("it answered " + response.statusCode());
+                throw new RefusedException(response.statusCode());
             }
             return JSON.readTree(response.body());
         } catch (JsonProcessingException e) {

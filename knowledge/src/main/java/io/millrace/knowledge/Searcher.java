@@ -36,6 +36,9 @@ public final class Searcher {
     /** Hits that a cross-encoder reads: each costs it a pass. */
     private static final int RERANKED = 20;
 
+    /** Hits that a judge reads: the context score is of the best three. */
+    private static final int JUDGED = 5;
+
     /** Hits whose surroundings tree mode reads, and how far to each side. */
     private static final int BRANCHES = 4;
 
@@ -68,16 +71,19 @@ public final class Searcher {
      * @param reranker reads the first hits again
      * @param linkage what is known of passages from their use
      * @param catalog answers questions about documents; without one there is no sql mode
+     * @param judge the model whose cosines {@link ContextScore} was fitted to, where another one embeds; with it, words are searched for
+     *     while that one is away
      */
     public record Options(
             boolean tree,
             Aging aging,
             Optional<Reranker> reranker,
             Linkage linkage,
-            Optional<DocumentCatalog> catalog) {
+            Optional<DocumentCatalog> catalog,
+            Optional<Embedder> judge) {
         /** Nothing beyond the index. */
         public static final Options DEFAULT =
-                new Options(false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty());
+                new Options(false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty(), Optional.empty());
     }
 
     /** @param collections the configured ones: any other name is an error */
@@ -193,7 +199,8 @@ public final class Searcher {
     /**
      * Searches with a vector made before.
      *
-     * @param vector unit vector of the text; in keyword mode it only says how near the hits are, and may be empty
+     * @param vector unit vector of the text; in keyword mode it only says how near the hits are, and may be empty; in others, empty means
+     *     that the embedder is away: words are searched for
      * @throws UnknownCollectionException when a collection is not configured
      * @throws QuestionException in sql mode, when the text is not a question about documents
      */
@@ -224,13 +231,16 @@ public final class Searcher {
     }
 
     private Result search(Request request, String mode, float[] vector) {
-        String ranking = mode.equals("tree") ? "hybrid" : mode;
+        String ranking = vector.length == 0 ? "keyword" : mode.equals("tree") ? "hybrid" : mode;
         float[] searched = withRewordings(request.more().rewordings(), vector);
         List<Candidate> found = options.linkage().link(candidates(request, ranking, searched));
         List<Candidate> fresh = without(request.more().exclude(), found);
         Map<String, Passage> passages = new HashMap<>();
         List<Hit> hits = hits(request, ranking, fresh, passages);
         List<String> degraded = new ArrayList<>();
+        if (vector.length == 0 && !mode.equals("keyword")) {
+            degraded.add("embedder");
+        }
         hits = reranked(request, hits, mayBeRead(request, passages), degraded);
         Optional<Double> covered = fresh.size() == found.size()
                 ? Optional.empty()
@@ -244,7 +254,26 @@ public final class Searcher {
     }
 
     private double score(Request request, List<Hit> hits) {
-        return hits.isEmpty() ? 0 : ContextScore.of(hits, coverage(request, hits));
+        return hits.isEmpty() ? 0 : ContextScore.of(cosines(request, hits), coverage(request, hits));
+    }
+
+    /** Of the hits, or by the judge of as many as the score may depend on: about 15 ms of a core for each. */
+    private List<Double> cosines(Request request, List<Hit> hits) {
+        if (options.judge().isEmpty()) {
+            return hits.stream()
+                    .map(hit -> Objects.requireNonNullElse(hit.getCosine(), 0.0))
+                    .toList();
+        }
+        List<String> texts = new ArrayList<>(List.of(request.text()));
+        hits.stream()
+                .limit(JUDGED)
+                .map(hit -> hit.getTitle() + "\n" + hit.getText())
+                .forEach(texts::add);
+        List<float[]> vectors = options.judge().get().embed(texts);
+        return vectors.stream()
+                .skip(1)
+                .map(vector -> Vectors.cosine(vectors.getFirst(), vector))
+                .toList();
     }
 
     /** The candidates that are not excluded, nor copies of one that is. */
@@ -355,7 +384,7 @@ public final class Searcher {
             return vector;
         }
         float[] sum = vector.clone();
-        for (float[] other : embedder.embed(rewordings)) {
+        for (float[] other : embedded(rewordings)) {
             for (int i = 0; i < sum.length; i++) {
                 sum[i] += other[i] / rewordings.size();
             }
@@ -374,10 +403,27 @@ public final class Searcher {
 
     /** Embeds the question and searches. */
     public Result search(Request request) {
-        float[] vector = request.mode().equals("keyword") || request.mode().equals("sql")
-                ? new float[0]
-                : embedder.embed(List.of(request.text())).get(0);
-        return search(request, vector);
+        boolean words = request.mode().equals("keyword") || request.mode().equals("sql");
+        List<float[]> vectors = words ? List.of() : embedded(List.of(request.text()));
+        return search(request, vectors.isEmpty() ? new float[0] : vectors.getFirst());
+    }
+
+    /** Whether words are searched for when the model that embeds is away. */
+    public boolean goesWithoutVectors() {
+        return options.judge().isPresent();
+    }
+
+    /** Vectors of texts, or none while the model is away that words are searched for without. */
+    private List<float[]> embedded(List<String> texts) {
+        try {
+            return embedder.embed(texts);
+        } catch (Embedder.EmbeddingException e) {
+            if (!goesWithoutVectors()) {
+                throw e;
+            }
+            LOG.warn("only words are searched for: {}", e.getMessage());
+            return List.of();
+        }
     }
 
     private List<Candidate> candidates(Request request, String mode, float[] vector) {

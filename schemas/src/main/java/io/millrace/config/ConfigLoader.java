@@ -5,6 +5,7 @@ import io.millrace.config.MillraceConfig.Cache;
 import io.millrace.config.MillraceConfig.Decay;
 import io.millrace.config.MillraceConfig.Deployment;
 import io.millrace.config.MillraceConfig.Dispatch;
+import io.millrace.config.MillraceConfig.Embedding;
 import io.millrace.config.MillraceConfig.Expansion;
 import io.millrace.config.MillraceConfig.Kafka;
 import io.millrace.config.MillraceConfig.Kind;
@@ -22,6 +23,7 @@ import io.millrace.config.MillraceConfig.Retrieval;
 import io.millrace.config.MillraceConfig.Routing;
 import io.millrace.log.LogSettings;
 import java.io.IOException;
+import java.net.URI;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -92,7 +94,8 @@ public final class ConfigLoader {
             Settings.POSTGRES_PASSWORD_ENV,
             Settings.RERANK_KEY_ENV,
             Settings.EXPAND_KEY_ENV,
-            Settings.QDRANT_KEY_ENV);
+            Settings.QDRANT_KEY_ENV,
+            Settings.EMBEDDING_KEY_ENV);
 
     // what a deployment has of which nothing is said, in the file or by a short cut
     private static final Set<String> DEFAULT_CAPABILITIES = Set.of("json", "tools");
@@ -699,7 +702,7 @@ public final class ConfigLoader {
                     + " must be at most routing.local − 0.05 (" + local + " from " + origin(Settings.LOCAL) + ")");
         }
         String host = value(Settings.LISTEN_HOST, "127.0.0.1");
-        if (!host.equals("localhost") && !host.equals("::1") && !host.startsWith("127.")) {
+        if (!isLoopback(host)) {
             errors.add(origin(Settings.LISTEN_HOST) + ": listen.host " + host
                     + " is not a loopback address; there are no keys yet, so anybody could ask");
         }
@@ -713,6 +716,10 @@ public final class ConfigLoader {
         String qdrantUrl = value(Settings.QDRANT_URL, "");
         if (areSure(Settings.QDRANT_URL) && index.equals("qdrant") && qdrantUrl.isEmpty()) {
             errors.add(origin(Settings.INDEX) + ": knowledge.index qdrant needs knowledge.qdrant-url");
+        }
+        String embeddingUrl = value(Settings.EMBEDDING_URL, "");
+        if (!embeddingUrl.isEmpty()) {
+            checkEmbedding(embeddingUrl);
         }
         Set<String> names = new HashSet<>();
         backends.values()
@@ -815,6 +822,12 @@ public final class ConfigLoader {
                         index.equals("qdrant") ? qdrantUrl : "",
                         secret(Settings.QDRANT_KEY_ENV),
                         value(Settings.QDRANT_PREFIX, ""),
+                        new Embedding(
+                                embeddingUrl,
+                                value(Settings.EMBEDDING_MODEL, ""),
+                                value(Settings.EMBEDDING_DIMENSIONS, 384),
+                                secret(Settings.EMBEDDING_KEY_ENV),
+                                value(Settings.EMBEDDING_TIMEOUT, Duration.ofSeconds(10))),
                         value(Settings.SETTLE_AFTER, Duration.ofSeconds(10)),
                         value(Settings.GARBAGE_EVERY, Duration.ofDays(7)),
                         value(Settings.GARBAGE_AFTER, Duration.ofDays(180))),
@@ -842,6 +855,24 @@ public final class ConfigLoader {
                         value(Settings.FREE_DISK, 1L << 30)),
                 value(Settings.COLLECTIONS, MillraceConfig.DEFAULT_COLLECTIONS),
                 new MillraceConfig.Connect(value(Settings.CONNECT, ""), value(Settings.CONNECT_PLUGINS, "")));
+    }
+
+    private void checkEmbedding(String url) {
+        if (value(Settings.EMBEDDING_MODEL, "").isEmpty()) {
+            errors.add(
+                    origin(Settings.EMBEDDING_URL)
+                            + ": knowledge.embedding-url needs knowledge.embedding-model: vectors of two models are never compared");
+        }
+        String host = String.valueOf(URI.create(url).getHost());
+        if (!isLoopback(host) && !value(Settings.EMBEDDING_REMOTE, false)) {
+            errors.add(origin(Settings.EMBEDDING_URL) + ": " + host
+                    + " is not this machine, and texts that are local_only would go there too;"
+                    + " knowledge.embedding-remote: true says that they may");
+        }
+    }
+
+    private static boolean isLoopback(String host) {
+        return host.equals("localhost") || host.equals("::1") || host.equals("[::1]") || host.startsWith("127.");
     }
 
     private Registry registry() {

@@ -254,6 +254,7 @@ public record MillraceConfig(
      * Where passages are searched.
      *
      * @param qdrantUrl of a Qdrant server's gRPC port; empty: the embedded index
+     * @param embedding what makes vectors
      * @param settleAfter quiet after which the embedded index merges its segments, 100 ms..1 day
      * @param garbageEvery between two collections of documents of no use, 1 s..10 years
      * @param garbageAfter how long an unused document stays unchanged before it is of no use, 0..10 years
@@ -262,9 +263,19 @@ public record MillraceConfig(
             String qdrantUrl,
             Secret qdrantKey,
             String qdrantPrefix,
+            Embedding embedding,
             Duration settleAfter,
             Duration garbageEvery,
             Duration garbageAfter) {}
+
+    /**
+     * An embedding model on a server.
+     *
+     * @param url of its embeddings, with the path; empty: the model in this process, and nothing else counts
+     * @param dimensions length of its vectors, 1..4096
+     * @param timeout of one answer, 50 ms..5 min
+     */
+    public record Embedding(String url, String model, int dimensions, Secret key, Duration timeout) {}
 
     /**
      * @param ttl how long the response cache keeps an answer, 1 s..30 d
@@ -369,7 +380,14 @@ public record MillraceConfig(
                         new Decay(Duration.ofDays(90), 0.10, Duration.ofDays(180), 0.25),
                         new Rerank("", "", Secret.NONE, Duration.ofSeconds(1)),
                         new Expansion("", "", Secret.NONE, Duration.ofSeconds(4))),
-                new Knowledge("", Secret.NONE, "", Duration.ofSeconds(10), Duration.ofDays(7), Duration.ofDays(180)),
+                new Knowledge(
+                        "",
+                        Secret.NONE,
+                        "",
+                        new Embedding("", "", 384, Secret.NONE, Duration.ofSeconds(10)),
+                        Duration.ofSeconds(10),
+                        Duration.ofDays(7),
+                        Duration.ofDays(180)),
                 new Cache(Duration.ofDays(1), Duration.ofMillis(100), 0, true, 0.02, ""),
                 new Dispatch(10, Duration.ofSeconds(1), Duration.ofMillis(500), 5, Duration.ofSeconds(30)),
                 new Limits(16L * 1024 * 1024, 4_096, 51_200, 100, 4_096, 1_024, Duration.ofMinutes(2), 1L << 30),

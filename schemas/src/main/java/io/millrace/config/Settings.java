@@ -7,6 +7,9 @@ import java.util.regex.Pattern;
 
 /** Every scalar key, once: name, default, range, one line of documentation. Backends and models are maps, see {@link ConfigLoader}. */
 public final class Settings {
+    /** As many as the indexes take. */
+    private static final int MAX_DIMENSIONS = 4_096;
+
     private static final Duration MS_50 = Duration.ofMillis(50);
     private static final Duration S_1 = Duration.ofSeconds(1);
     private static final Duration M_1 = Duration.ofMinutes(1);
@@ -143,6 +146,25 @@ public final class Settings {
             Setting.text("knowledge.qdrant-key-env", "", "Variable that holds its API key.");
     static final Setting<String> QDRANT_PREFIX =
             Setting.text("knowledge.qdrant-prefix", "", "Put before the names of the collections there.");
+    static final Setting<String> EMBEDDING_URL = Setting.url(
+            "knowledge.embedding-url",
+            "OpenAI-compatible POST /v1/embeddings, up to its path; empty: all-MiniLM-L6-v2 in this process.");
+    static final Setting<String> EMBEDDING_MODEL = Setting.text(
+            "knowledge.embedding-model", "", "Model name sent to it; another name embeds everything anew.");
+    static final Setting<Integer> EMBEDDING_DIMENSIONS = Setting.integer(
+            "knowledge.embedding-dimensions", 384, 1, MAX_DIMENSIONS, "Length of that model's vectors.");
+    static final Setting<String> EMBEDDING_KEY_ENV =
+            Setting.text("knowledge.embedding-key-env", "", "Variable that holds its bearer token.");
+    static final Setting<Duration> EMBEDDING_TIMEOUT = Setting.duration(
+            "knowledge.embedding-timeout",
+            "10s",
+            MS_50,
+            Duration.ofMinutes(5),
+            "For one answer; a question waits for half of retrieval.timeout at most.");
+    static final Setting<Boolean> EMBEDDING_REMOTE = Setting.flag(
+            "knowledge.embedding-remote",
+            false,
+            "Whether it may be on another machine, to which all texts then go, those that are local_only included.");
     static final Setting<Duration> SETTLE_AFTER = Setting.duration(
             "knowledge.settle-after",
             "10s",
@@ -288,6 +310,12 @@ public final class Settings {
             QDRANT_URL,
             QDRANT_KEY_ENV,
             QDRANT_PREFIX,
+            EMBEDDING_URL,
+            EMBEDDING_MODEL,
+            EMBEDDING_DIMENSIONS,
+            EMBEDDING_KEY_ENV,
+            EMBEDDING_TIMEOUT,
+            EMBEDDING_REMOTE,
             SETTLE_AFTER,
             GARBAGE_EVERY,
             GARBAGE_AFTER,

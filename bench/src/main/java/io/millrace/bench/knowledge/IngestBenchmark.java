@@ -85,6 +85,7 @@ public final class IngestBenchmark implements Callable<Integer> {
                         new IndexProjection(
                                 log,
                                 index,
+                                embedder.fingerprint(),
                                 MillraceConfig.defaults().knowledge().settleAfter()),
                         documents,
                         new Normalizer(log, documents, new SourceBook(), List.of("nixos-docs")),

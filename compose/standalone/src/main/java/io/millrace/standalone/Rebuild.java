@@ -8,6 +8,8 @@ import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.IdempotencyKeys;
+import io.millrace.knowledge.Embedder;
+import io.millrace.knowledge.HttpEmbedder;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.knowledge.VectorIndex;
 import io.millrace.log.Codecs;
@@ -109,15 +111,21 @@ public final class Rebuild {
     }
 
     private Result index(Log log, DataFolder data, MillraceConfig config) throws InterruptedException {
-        // on a server there are only the collections that are configured
-        Set<String> expected = keys(
-                log,
-                passage -> !Services.isOnServer(config) || config.collections().contains(passage.getCollection()));
-        try (MiniLmEmbedder embedder = new MiniLmEmbedder(1)) {
+        try (MiniLmEmbedder own = new MiniLmEmbedder(1)) {
+            Optional<HttpEmbedder> served =
+                    Services.served(config, config.knowledge().embedding().timeout());
+            Embedder embedder = served.isPresent() ? served.get() : own;
+            // those of another model are embedded anew by the next start; on a server there are only the collections
+            // that are configured
+            Set<String> expected = keys(
+                    log,
+                    passage -> passage.getEmbeddingModel().equals(embedder.fingerprint())
+                            && (!Services.isOnServer(config)
+                                    || config.collections().contains(passage.getCollection())));
             // closed by the projection
             VectorIndex index = Services.newIndex(config, data, embedder);
-            try (IndexProjection projection =
-                    new IndexProjection(log, index, config.knowledge().settleAfter())) {
+            try (IndexProjection projection = new IndexProjection(
+                    log, index, embedder.fingerprint(), config.knowledge().settleAfter())) {
                 projection.start();
                 long told = System.nanoTime();
                 while (!projection.isReady() || !projection.details().isEmpty()) {

@@ -11,7 +11,9 @@ import io.millrace.gateway.Gateway;
 import io.millrace.gateway.SearchPort;
 import io.millrace.knowledge.Aging;
 import io.millrace.knowledge.BgeEmbedder;
+import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.Filter;
+import io.millrace.knowledge.HttpEmbedder;
 import io.millrace.knowledge.HttpQueryExpander;
 import io.millrace.knowledge.HttpReranker;
 import io.millrace.knowledge.LuceneIndex;
@@ -210,12 +212,24 @@ public final class Services implements AutoCloseable {
     private void knowledge(
             MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles, ConnectWorker connect) {
         // a thread a core: with half of them ingest reached three quarters of what the model can do
-        MiniLmEmbedder embedder = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
-        shared.push(embedder);
+        MiniLmEmbedder own = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
+        shared.push(own);
+        Optional<HttpEmbedder> served =
+                served(config, config.knowledge().embedding().timeout());
+        // a question has to have time left for a search of its words
+        Duration patience = config.retrieval().timeout().dividedBy(2);
+        Optional<HttpEmbedder> asked = served.isEmpty() ? served : served(config, patience);
+        served.ifPresent(shared::push);
+        asked.ifPresent(shared::push);
+        Embedder embedder = served.isPresent() ? served.get() : own;
         VectorIndex index = index(config, folder, embedder, QdrantIndex::open);
-        searcher = new Searcher(index, embedder, config.collections(), options(config, endpoints));
-        IndexProjection projection =
-                new IndexProjection(log, index, config.knowledge().settleAfter());
+        searcher = new Searcher(
+                index,
+                asked.isPresent() ? asked.get() : own,
+                config.collections(),
+                options(config, endpoints, served.map(other -> own)));
+        IndexProjection projection = new IndexProjection(
+                log, index, embedder.fingerprint(), config.knowledge().settleAfter());
         services.add(projection);
         visible = projection::visible;
         if (roles.contains("retrieval")) {
@@ -252,6 +266,19 @@ public final class Services implements AutoCloseable {
         }
     }
 
+    /** The configured embedding model, where it is on a server. */
+    static Optional<HttpEmbedder> served(MillraceConfig config, Duration patience) {
+        MillraceConfig.Embedding embedding = config.knowledge().embedding();
+        return embedding.url().isEmpty()
+                ? Optional.empty()
+                : Optional.of(new HttpEmbedder(
+                        URI.create(embedding.url()),
+                        embedding.model(),
+                        embedding.dimensions(),
+                        embedding.key().value(),
+                        patience.compareTo(embedding.timeout()) < 0 ? patience : embedding.timeout()));
+    }
+
     private Optional<QueryExpander> expander(MillraceConfig.Expansion expansion) {
         if (expansion.url().isEmpty()) {
             return Optional.empty();
@@ -268,7 +295,7 @@ public final class Services implements AutoCloseable {
     }
 
     /** Drops the configured index and makes it anew, empty. */
-    static VectorIndex newIndex(MillraceConfig config, DataFolder data, MiniLmEmbedder embedder) {
+    static VectorIndex newIndex(MillraceConfig config, DataFolder data, Embedder embedder) {
         data.delete(INDEX);
         return index(config, data.root(), embedder, QdrantIndex::anew);
     }
@@ -278,7 +305,7 @@ public final class Services implements AutoCloseable {
         QdrantIndex of(QdrantIndex.Server server, List<String> collections, int dimension, String fingerprint);
     }
 
-    private static VectorIndex index(MillraceConfig config, Path folder, MiniLmEmbedder embedder, Opening onServer) {
+    private static VectorIndex index(MillraceConfig config, Path folder, Embedder embedder, Opening onServer) {
         MillraceConfig.Knowledge knowledge = config.knowledge();
         if (!isOnServer(config)) {
             return LuceneIndex.open(folder.resolve(INDEX), embedder.fingerprint());
@@ -297,7 +324,7 @@ public final class Services implements AutoCloseable {
                 embedder.fingerprint());
     }
 
-    private Searcher.Options options(MillraceConfig config, Endpoints endpoints) {
+    private Searcher.Options options(MillraceConfig config, Endpoints endpoints, Optional<Embedder> judge) {
         MillraceConfig.Retrieval retrieval = config.retrieval();
         MillraceConfig.Decay decay = retrieval.decay();
         PostgresCatalog catalog = new PostgresCatalog(endpoints.jdbcUrl(), endpoints.user(), endpoints.password());
@@ -320,7 +347,8 @@ public final class Services implements AutoCloseable {
                 new Aging(decay.first(), decay.firstLoss(), decay.second(), decay.secondLoss()),
                 reranker,
                 feedback,
-                Optional.of(catalog));
+                Optional.of(catalog),
+                judge);
     }
 
     private static RedisValues values(MillraceConfig config, Endpoints endpoints, String what) {

@@ -41,13 +41,32 @@ final class PassageTable implements AutoCloseable {
             }
             return;
         }
-        String version = passage.getMetadata().getOrDefault("checksum", "") + passage.getEmbeddingModel();
+        String version = version(passage);
         documents.put(id, passage.getDocumentId());
         byDocument.compute(passage.getDocumentId(), (key, before) -> {
             Map<String, String> passages = before == null ? new ConcurrentHashMap<>() : before;
             passages.put(id, version);
             return passages;
         });
+    }
+
+    /** Whether a passage was embedded by another model than the one of this fingerprint. */
+    boolean hasOthers(String model) {
+        return byDocument.values().stream()
+                .flatMap(passages -> passages.values().stream())
+                .anyMatch(version -> !version.endsWith(model));
+    }
+
+    /** Whether what stands on the log for this id is of this version, as far as is known. */
+    boolean isStill(Passage passage) {
+        return version(passage)
+                .equals(byDocument
+                        .getOrDefault(passage.getDocumentId(), Map.of())
+                        .get(passage.getPassageId()));
+    }
+
+    private static String version(Passage passage) {
+        return passage.getMetadata().getOrDefault("checksum", "") + passage.getEmbeddingModel();
     }
 
     void await() throws InterruptedException {

@@ -14,6 +14,7 @@ import io.millrace.schema.Envelope;
 import io.millrace.schema.Passage;
 import io.millrace.service.Service;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -21,26 +22,130 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/** Documents in, passages with vectors out. A document all of whose passages are on the log already changes nothing. */
+/**
+ * Documents in, passages with vectors out. A document all of whose passages are on the log already changes nothing.
+ *
+ * <p>Passages that another model embedded, before the configuration named this one, are embedded anew as they are found on the log. A
+ * group for each model reads them, so that whatever one model wrote is seen by the next, and again by the first when it comes back.
+ */
 public final class PassageWorker implements Service {
+    private static final Logger LOG = LoggerFactory.getLogger(PassageWorker.class);
+
     /** Texts given to the model at once. */
     private static final int BATCH = 32;
+
+    /** A server takes some at once; the model in this process has a thread a core. */
+    private static final int RENEWED_AT_ONCE = 4;
+
+    private static final int TURNS = 64;
+    private static final int GROUP_DIGITS = 8;
 
     private final Log log;
     private final Embedder embedder;
     private final PassageTable passages;
     private final LogWorker<Document> worker;
 
+    /** By document: what is embedded anew must not overtake what is cut anew. */
+    private final ReentrantLock[] turns = new ReentrantLock[TURNS];
+
+    private final Thread looking = Thread.ofVirtual().name("passages-model").unstarted(this::lookForOthers);
+    private volatile @Nullable LogWorker<Passage> renewing;
+    private boolean closed;
+
+    /** @param embedder of all passages */
     public PassageWorker(Log log, Embedder embedder) {
         this.log = log;
         this.embedder = embedder;
         this.passages = new PassageTable(log);
         this.worker = new LogWorker<>("passages", Topics.DOCUMENTS, log, 2, this::cut);
+        Arrays.setAll(turns, i -> new ReentrantLock());
+    }
+
+    private interface Work {
+        void run() throws ExecutionException, InterruptedException;
+    }
+
+    private void inTurn(String document, Work work) throws ExecutionException, InterruptedException {
+        ReentrantLock turn = turns[Math.floorMod(document.hashCode(), TURNS)];
+        turn.lockInterruptibly();
+        try {
+            work.run();
+        } finally {
+            turn.unlock();
+        }
+    }
+
+    /** A model that is away keeps nothing from being embedded: the record comes again. */
+    private List<float[]> embed(List<String> texts) {
+        try {
+            return embedder.embed(texts);
+        } catch (Embedder.EmbeddingException e) {
+            if (e.isPassing()) {
+                throw new LogWorker.RetryLaterException(String.valueOf(e.getMessage()), e);
+            }
+            throw e;
+        }
+    }
+
+    private static String embedded(String title, String text) {
+        return title + "\n" + text;
+    }
+
+    private void lookForOthers() {
+        try {
+            passages.await();
+            if (passages.hasOthers(embedder.fingerprint())) {
+                String group = "passages-" + Ids.content(embedder.fingerprint()).substring(0, GROUP_DIGITS);
+                begin(new LogWorker<>(group, Topics.PASSAGES, log, RENEWED_AT_ONCE, this::renew));
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    private synchronized void begin(LogWorker<Passage> made) {
+        if (closed) {
+            made.close();
+            return;
+        }
+        LOG.info("passages of another embedding model are embedded by {}", embedder.fingerprint());
+        renewing = made;
+        made.start();
+    }
+
+    private void renew(LogRecord<Passage> record) throws ExecutionException, InterruptedException {
+        Passage passage = record.value();
+        if (passage == null || passage.getEmbeddingModel().equals(embedder.fingerprint())) {
+            return;
+        }
+        inTurn(passage.getDocumentId(), () -> {
+            if (passages.isStill(passage)) {
+                float[] vector = embed(List.of(embedded(passage.getTitle(), passage.getText())))
+                        .getFirst();
+                Passage renewed = Passage.newBuilder(passage)
+                        .setVector(Vectors.toBytes(vector))
+                        .setEmbeddingModel(embedder.fingerprint())
+                        .build();
+                long offset = log.producer()
+                        .send(Topics.PASSAGES, record.key(), renewed)
+                        .get()
+                        .offset();
+                passages.wrote(record.key(), renewed, offset);
+            }
+        });
     }
 
     private void cut(LogRecord<Document> record) throws ExecutionException, InterruptedException {
         passages.await();
+        inTurn(record.key(), () -> cutOne(record));
+    }
+
+    private void cutOne(LogRecord<Document> record) throws ExecutionException, InterruptedException {
         String id = record.key();
         Document document = record.value();
         Map<String, String> before = passages.of(id);
@@ -59,8 +164,8 @@ public final class PassageWorker implements Service {
         List<CompletableFuture<?>> sent = new ArrayList<>();
         for (int from = 0; from < chunks.size(); from += BATCH) {
             List<Chunk> batch = chunks.subList(from, Math.min(chunks.size(), from + BATCH));
-            List<float[]> vectors = embedder.embed(batch.stream()
-                    .map(chunk -> chunk.title() + "\n" + chunk.text())
+            List<float[]> vectors = embed(batch.stream()
+                    .map(chunk -> embedded(chunk.title(), chunk.text()))
                     .toList());
             for (int i = 0; i < batch.size(); i++) {
                 Passage passage = passage(document, batch.get(i), vectors.get(i), chunks.size());
@@ -125,6 +230,7 @@ public final class PassageWorker implements Service {
     public void start() {
         passages.start();
         worker.start();
+        looking.start();
     }
 
     @Override
@@ -138,7 +244,25 @@ public final class PassageWorker implements Service {
     }
 
     @Override
+    public Map<String, String> details() {
+        return renewing != null && passages.hasOthers(embedder.fingerprint())
+                ? Map.of(
+                        "passages",
+                        "those of another embedding model are embedded anew; until then no search finds them")
+                : Map.of();
+    }
+
+    @Override
     public void close() {
+        LogWorker<Passage> begun;
+        synchronized (this) {
+            closed = true;
+            begun = renewing;
+        }
+        looking.interrupt();
+        if (begun != null) {
+            begun.close();
+        }
         worker.close();
         passages.close();
     }

@@ -44,6 +44,9 @@ public final class RetrievalWorker implements Service {
     /** Of a text that is longer, its beginning and its end are searched for. The embedding model reads a quarter of it. */
     private static final int MOST_SEARCHED_CHARS = 4_096;
 
+    /** In {@code degraded} and in what health tells. */
+    private static final String EMBEDDER = "embedder";
+
     private final Log log;
     private final Searcher searcher;
     private final EmbeddingCache cache;
@@ -168,7 +171,9 @@ public final class RetrievalWorker implements Service {
         Future<Retrieval.Builder> search = searches.submit(() -> search(asked, looked.vector));
         try {
             Retrieval.Builder found = search.get(patience.toMillis(), TimeUnit.MILLISECONDS);
-            troubles = Map.of();
+            troubles = found.getDegraded().contains(EMBEDDER)
+                    ? Map.of(EMBEDDER, "away: only words are searched for")
+                    : Map.of();
             // what was answered without its evidence must not be answered so again
             return found.setCacheTicket(found.getDegraded().isEmpty() ? look.ticket() : "");
         } catch (TimeoutException e) {
@@ -179,7 +184,7 @@ public final class RetrievalWorker implements Service {
             return without(
                     query,
                     switch (cause) {
-                        case Embedder.EmbeddingException model -> "embedder";
+                        case Embedder.EmbeddingException model -> EMBEDDER;
                         case DocumentCatalog.CatalogException database -> "postgres";
                         default -> "index";
                     },
@@ -251,11 +256,9 @@ public final class RetrievalWorker implements Service {
     private Retrieval.Builder search(Query query, Optional<float[]> made) throws InterruptedException {
         Retrieval.Builder retrieval = Retrieval.newBuilder();
         Sessions.Turn turn = sessions.open(query);
-        float[] vector =
-                made.isPresent() ? made.get() : cache.embed(searcher.embedder(), query.getVariant(), query.getText());
+        float[] vector = made.isPresent() ? made.get() : embed(query, query.getText());
         String text = FollowUp.searched(query.getText(), turn.before());
-        float[] searched =
-                text.equals(query.getText()) ? vector : cache.embed(searcher.embedder(), query.getVariant(), text);
+        float[] searched = text.equals(query.getText()) ? vector : embed(query, text);
         Evidence evidence = progressive.gather(query, text, searched, turn);
         sessions.sent(query, evidence.note().getUsed(), evidence.note().getTokensAfter());
         Searcher.Result found = evidence.found();
@@ -277,6 +280,19 @@ public final class RetrievalWorker implements Service {
                 .setTokensAfter(evidence.note().getTokensAfter())
                 .setSearch(evidence.note())
                 .setDegraded(degraded);
+    }
+
+    /** The vector of a text; empty while the model is away that words are searched for without. */
+    private float[] embed(Query query, String text) throws InterruptedException {
+        try {
+            return cache.embed(searcher.embedder(), query.getVariant(), text);
+        } catch (Embedder.EmbeddingException e) {
+            if (!searcher.goesWithoutVectors()) {
+                throw e;
+            }
+            LOG.warn("{} is searched for by its words only: {}", query.getInteractionId(), e.getMessage());
+            return new float[0];
+        }
     }
 
     @Override

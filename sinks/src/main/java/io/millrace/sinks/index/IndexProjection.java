@@ -58,6 +58,7 @@ public final class IndexProjection implements Service {
     private final ScheduledExecutorService settling = Executors.newSingleThreadScheduledExecutor(
             Thread.ofPlatform().name("index-settle").daemon().factory());
 
+    private final String model;
     private volatile boolean dirty;
 
     /** Of the timer's thread only. */
@@ -80,11 +81,13 @@ public final class IndexProjection implements Service {
     private final Map<String, String> trouble = new ConcurrentHashMap<>();
 
     /**
+     * @param model fingerprint of the embedding model whose vectors the index holds
      * @param settleAfter without a passage for so long, the index is put in order: long enough, it costs ingest nothing, since the next batch
      *     of a source has come by then
      */
-    public IndexProjection(Log log, VectorIndex index, Duration settleAfter) {
+    public IndexProjection(Log log, VectorIndex index, String model, Duration settleAfter) {
         this.index = index;
+        this.model = model;
         this.settleAfter = settleAfter;
         this.settled = Timer.builder("millrace.index.settled")
                 .description(
@@ -124,7 +127,8 @@ public final class IndexProjection implements Service {
     private boolean write(LogRecord<Passage> record) {
         Passage passage = record.value();
         try {
-            if (passage == null) {
+            // one of another model has a place in another space; it is embedded anew and comes again
+            if (passage == null || !passage.getEmbeddingModel().equals(model)) {
                 index.delete(record.key());
             } else {
                 index.put(passage);

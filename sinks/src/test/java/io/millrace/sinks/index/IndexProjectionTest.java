@@ -26,6 +26,7 @@ import org.junit.jupiter.api.Test;
 
 /** Against a real broker and the double of a Qdrant server. */
 class IndexProjectionTest {
+    private static final String MODEL = "test:1";
     private static final Duration SOON = Duration.ofSeconds(30);
 
     /** More than the index holds back: with fewer, nothing is asked of the server for a passage. */
@@ -52,7 +53,7 @@ class IndexProjectionTest {
     @Test
     void shouldKeepEveryPassageWhenTheServerIsAwayForAWhile() throws Exception {
         try (QdrantDouble server = new QdrantDouble();
-                IndexProjection projection = new IndexProjection(log, open(server), Duration.ofMinutes(1))) {
+                IndexProjection projection = new IndexProjection(log, open(server), MODEL, Duration.ofMinutes(1))) {
             projection.start();
             send(0, 10);
             await().atMost(SOON).until(() -> count(server) == 10 && projection.isReady());
@@ -91,7 +92,7 @@ class IndexProjectionTest {
                 new QdrantIndex.Server("127.0.0.1", server.port(), false, "", "t-", Duration.ofSeconds(5)),
                 List.of("best-practices"),
                 4,
-                "test:1");
+                MODEL);
     }
 
     private static long count(QdrantDouble server) {
@@ -101,6 +102,7 @@ class IndexProjectionTest {
     private void send(int from, int to) {
         CompletableFuture.allOf(IntStream.range(from, to)
                         .mapToObj(i -> Passage.newBuilder()
+                                .setEmbeddingModel(MODEL)
                                 .setPassageId(String.format(Locale.ROOT, "%032x", i))
                                 .setDocumentId("d" + i)
                                 .setCollection("best-practices")

@@ -1,0 +1,182 @@
+package io.millrace.standalone;
+
+import static io.millrace.standalone.Live.JSON;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.sun.net.httpserver.HttpServer;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.http.HttpResponse;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.Random;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The running system with an embedding model on a server, which is changed, lost and found again. */
+class EmbeddingModelIT {
+    /** As OpenAI's small one has it: more than Lucene takes by itself. */
+    private static final int DIMENSIONS = 1_536;
+
+    private static final List<String> TEXTS = List.of(
+            "A canal lock lifts barges between two levels of water.",
+            "The quax of Penzlin is wound every morning.",
+            "The mill grinds wheat with two stones.",
+            "A sluice keeps the meadow dry in spring.");
+
+    @TempDir
+    Path folder;
+
+    @Test
+    void shouldEmbedEverythingAnewWhenTheModelChangesAndSearchForWordsWhileItIsAway() throws Exception {
+        Path data = folder.resolve("data");
+        try (Live live = Live.start(data, "")) {
+            for (int i = 0; i < TEXTS.size(); i++) {
+                live.add("it", i + ".md", TEXTS.get(i));
+            }
+        }
+        int port;
+        try (Model model = new Model(0)) {
+            port = model.port();
+            try (Live live = Live.start(data, config(port))) {
+                // it alone knows that a blorf is a quax
+                await(
+                        "what is on the log has vectors of the new model",
+                        () -> first(live, "blorf").equals("1.md"));
+                await("all of it", () -> hits(live, "blorf").size() == TEXTS.size());
+                assertThat(live.get("/health/detailed").body()).doesNotContain("embedded anew");
+                live.add("it", "4.md", "A fleem is a wheel.");
+                assertThat(hits(live, "blorf")).hasSize(TEXTS.size() + 1);
+                // judged by the model that the score was fitted to, and not by these cosines of 0 and 1
+                double known = search(live, "hybrid", "How does a canal lock lift barges?")
+                        .path("context_score")
+                        .asDouble();
+                double unknown =
+                        search(live, "hybrid", "blorf").path("context_score").asDouble();
+                assertThat(known).isGreaterThan(0.7);
+                assertThat(unknown).isLessThan(0.3);
+
+                model.close();
+                JsonNode words = search(live, "hybrid", "canal lock of today");
+                assertThat(words.path("results").path(0).at("/payload/path").asText())
+                        .isEqualTo("0.md");
+                assertThat(words.path("degraded").toString()).contains("embedder");
+                JsonNode query = JSON.readTree(live.post("/query", "{\"query\":\"Which quax is wound every day?\"}")
+                        .body());
+                assertThat(query.path("combined_results")
+                                .path(0)
+                                .at("/payload/path")
+                                .asText())
+                        .as("%s", query)
+                        .isEqualTo("1.md");
+                HttpResponse<String> later = live.post(
+                        "/documents",
+                        "{\"project\":\"it\",\"relative_path\":\"5.md\",\"content\":\"A second quax stands in Waren.\"}");
+                assertThat(later.statusCode()).isEqualTo(202);
+                Thread.sleep(1_500);
+                assertThat(search(live, "keyword", "Waren").path("results")).isEmpty();
+
+                try (Model back = new Model(port)) {
+                    await(
+                            "what came meanwhile is embedded",
+                            () -> search(live, "semantic", "blorf")
+                                            .path("results")
+                                            .findValuesAsText("path")
+                                            .containsAll(List.of("1.md", "5.md"))
+                                    && back.asked.get() > 0);
+                }
+            }
+        }
+        try (Live live = Live.start(data, "")) {
+            await(
+                    "the first model has all of them again",
+                    () -> hits(live, "boats rise in a chamber").size() == TEXTS.size() + 2);
+            assertThat(first(live, "boats rise in a chamber")).isEqualTo("0.md");
+        }
+    }
+
+    private static String config(int port) {
+        return "knowledge: {embedding-url: \"http://127.0.0.1:" + port
+                + "/v1/embeddings\", embedding-model: concepts, embedding-dimensions: " + DIMENSIONS + "}\n";
+    }
+
+    private static void await(String what, java.util.concurrent.Callable<Boolean> condition) {
+        Awaitility.await(what).atMost(Duration.ofSeconds(60)).until(condition);
+    }
+
+    private static JsonNode search(Live live, String mode, String query) throws Exception {
+        return live.search(JSON.createObjectNode()
+                .put("query", query)
+                .put("mode", mode)
+                .put("limit", 10)
+                .set("collections", JSON.createArrayNode().add("codebase-context"))
+                .toString());
+    }
+
+    private static List<String> hits(Live live, String query) throws Exception {
+        return search(live, "semantic", query).path("results").findValuesAsText("path");
+    }
+
+    private static String first(Live live, String query) throws Exception {
+        return search(live, "semantic", query)
+                .path("results")
+                .path(0)
+                .at("/payload/path")
+                .asText();
+    }
+
+    /** A place for each word, one for the two that mean the same; in OpenAI's contract. */
+    private static final class Model implements AutoCloseable {
+        private final HttpServer server;
+        private final AtomicInteger asked = new AtomicInteger();
+
+        Model(int port) throws IOException {
+            server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
+            server.setExecutor(Executors.newVirtualThreadPerTaskExecutor());
+            server.createContext("/v1/embeddings", exchange -> {
+                asked.incrementAndGet();
+                JsonNode texts =
+                        JSON.readTree(exchange.getRequestBody().readAllBytes()).path("input");
+                ArrayNode data = JSON.createArrayNode();
+                for (int i = 0; i < texts.size(); i++) {
+                    ArrayNode vector = JSON.createArrayNode();
+                    for (float each : vector(texts.path(i).asText())) {
+                        vector.add(each);
+                    }
+                    data.addObject().put("index", i).set("embedding", vector);
+                }
+                byte[] body = JSON.writeValueAsBytes(JSON.createObjectNode().set("data", data));
+                exchange.sendResponseHeaders(200, body.length);
+                exchange.getResponseBody().write(body);
+                exchange.close();
+            });
+            server.start();
+        }
+
+        private static float[] vector(String text) {
+            float[] sum = new float[DIMENSIONS];
+            for (String word :
+                    text.toLowerCase(Locale.ROOT).replace("blorf", "quax").split("\\W+", -1)) {
+                sum[new Random(word.hashCode()).nextInt(DIMENSIONS)] += word.equals("quax") ? 5 : 1;
+            }
+            return sum;
+        }
+
+        int port() {
+            return server.getAddress().getPort();
+        }
+
+        @Override
+        public void close() {
+            server.stop(0);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+package io.millrace.knowledge;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.net.URI;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * An embedding model over HTTP, in OpenAI's contract, which llama.cpp's server, vLLM, Ollama and text-embeddings-inference share:
+ * {@code POST {model, input}} gives {@code {data: [{index, embedding}]}}.
+ */
+public final class HttpEmbedder implements Embedder, AutoCloseable {
+    private static final int TOO_MANY = 429;
+    private static final int SERVER_ERROR = 500;
+
+    private final ModelClient client;
+    private final String model;
+    private final int dimension;
+
+    /**
+     * @param dimension length of its vectors; others are an error
+     * @param key bearer token; empty for none
+     * @param timeout for the whole answer
+     */
+    public HttpEmbedder(URI url, String model, int dimension, String key, Duration timeout) {
+        this.client = new ModelClient(url, key, timeout);
+        this.model = model;
+        this.dimension = dimension;
+    }
+
+    @Override
+    public List<float[]> embed(List<String> texts) {
+        ObjectNode body = ModelClient.object().put("model", model);
+        // an empty text is an error to some servers
+        texts.forEach(text -> body.withArray("input").add(text.isBlank() ? "-" : text));
+        try {
+            return read(client.post(body), texts.size());
+        } catch (ModelClient.RefusedException e) {
+            throw failed(e, e.status() == TOO_MANY || e.status() >= SERVER_ERROR);
+        } catch (IOException e) {
+            throw failed(e, true);
+        }
+    }
+
+    private EmbeddingException failed(IOException error, boolean passing) {
+        return new EmbeddingException(
+                "the embedding model at " + client.host() + " failed: " + error.getMessage(), error, passing);
+    }
+
+    private List<float[]> read(JsonNode answer, int count) throws IOException {
+        float[][] vectors = new float[count][];
+        for (JsonNode each : answer.path("data")) {
+            int index = each.path("index").asInt(-1);
+            if (index >= 0 && index < count) {
+                vectors[index] = vector(each.path("embedding"));
+            }
+        }
+        if (Arrays.stream(vectors).anyMatch(vector -> vector == null)) {
+            throw new IOException("it did not embed every text");
+        }
+        return List.of(vectors);
+    }
+
+    private float[] vector(JsonNode numbers) throws IOException {
+        if (numbers.size() != dimension) {
+            throw new IOException("its vectors have " + numbers.size()
+                    + " numbers, and knowledge.embedding-dimensions is " + dimension);
+        }
+        float[] vector = new float[dimension];
+        double squares = 0;
+        for (int i = 0; i < dimension; i++) {
+            vector[i] = (float) numbers.path(i).asDouble(Double.NaN);
+            squares += (double) vector[i] * vector[i];
+        }
+        if (!(squares > 0) || Double.isInfinite(squares)) {
+            throw new IOException("a vector of it is zero, or holds what is no number");
+        }
+        return Vectors.unit(vector);
+    }
+
+    @Override
+    public String fingerprint() {
+        return model + ":" + dimension;
+    }
+
+    @Override
+    public int dimension() {
+        return dimension;
+    }
+
+    @Override
+    public void close() {
+        client.close();
+    }
+}

@@ -1,0 +1,120 @@
+package io.millrace.knowledge;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.sun.net.httpserver.HttpServer;
+import io.millrace.knowledge.Embedder.EmbeddingException;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class HttpEmbedderTest {
+    private static final String TWO =
+            "{\"data\":[{\"index\":1,\"embedding\":[0,2]},{\"index\":0,\"embedding\":[3,4]}]}";
+
+    private final AtomicReference<String> seen = new AtomicReference<>("");
+    private final AtomicReference<String> authorization = new AtomicReference<>("");
+    private volatile int status = 200;
+    private volatile String answer = "";
+    private HttpServer server;
+    private HttpEmbedder embedder;
+
+    @BeforeEach
+    void start() throws IOException {
+        server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        server.createContext("/v1/embeddings", exchange -> {
+            seen.set(new String(exchange.getRequestBody().readAllBytes(), StandardCharsets.UTF_8));
+            authorization.set(String.valueOf(exchange.getRequestHeaders().getFirst("Authorization")));
+            byte[] body = answer.getBytes(StandardCharsets.UTF_8);
+            exchange.sendResponseHeaders(status, body.length);
+            exchange.getResponseBody().write(body);
+            exchange.close();
+        });
+        server.start();
+        embedder = new HttpEmbedder(
+                URI.create("http://127.0.0.1:" + server.getAddress().getPort() + "/v1/embeddings"),
+                "nomic",
+                2,
+                "k",
+                Duration.ofSeconds(5));
+    }
+
+    @AfterEach
+    void stop() {
+        embedder.close();
+        server.stop(0);
+    }
+
+    @Test
+    void shouldGiveUnitVectorsInTheOrderOfTheTexts() throws IOException {
+        answer = TWO;
+
+        List<float[]> vectors = embedder.embed(List.of("a", " "));
+
+        assertThat(vectors).hasSize(2);
+        assertThat(vectors.getFirst()).containsExactly(new float[] {0.6f, 0.8f}, within(1e-6f));
+        assertThat(vectors.getLast()).containsExactly(0, 1);
+        JsonNode asked = new ObjectMapper().readTree(seen.get());
+        assertThat(asked.path("model").asText()).isEqualTo("nomic");
+        assertThat(asked.path("input").get(0).asText()).isEqualTo("a");
+        // an empty text is an error to some servers
+        assertThat(asked.path("input").get(1).asText()).isEqualTo("-");
+        assertThat(authorization.get()).isEqualTo("Bearer k");
+        assertThat(embedder.fingerprint()).isEqualTo("nomic:2");
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            {"data":[{"index":0,"embedding":[1,2]}]}                                   | it did not embed every text
+            {"data":[{"index":0,"embedding":[1,2,3]},{"index":1,"embedding":[1,2,3]}]} | its vectors have 3 numbers, and knowledge.embedding-dimensions is 2
+            {"data":[{"index":0,"embedding":[0,0]},{"index":1,"embedding":[1,2]}]}     | a vector of it is zero
+            {"data":[{"index":0,"embedding":["x",1]},{"index":1,"embedding":[1,2]}]}   | holds what is no number
+            <html>                                                                     | it did not answer with JSON
+            """)
+    void shouldNeverTakeWhatIsNoVector(String answered, String reason) {
+        answer = answered;
+
+        assertThatThrownBy(() -> embedder.embed(List.of("a", "b")))
+                .isInstanceOf(EmbeddingException.class)
+                .hasMessageContaining("the embedding model at 127.0.0.1 failed: ")
+                .hasMessageContaining(reason);
+    }
+
+    /** What is tried again for ever must be able to work, and what is not must be wrong with the texts. */
+    @ParameterizedTest
+    @CsvSource({"503,true", "500,true", "429,true", "400,false", "413,false", "422,false"})
+    void shouldTellAServerThatIsAwayFromATextThatItRefuses(int answered, boolean passing) {
+        status = answered;
+        answer = "{}";
+
+        assertThatThrownBy(() -> embedder.embed(List.of("a")))
+                .isInstanceOfSatisfying(
+                        EmbeddingException.class,
+                        error -> assertThat(error.isPassing()).isEqualTo(passing))
+                .hasMessageContaining("it answered " + answered);
+    }
+
+    @Test
+    void shouldWaitForAServerThatIsNotThere() {
+        server.stop(0);
+
+        assertThatThrownBy(() -> embedder.embed(List.of("a")))
+                .isInstanceOfSatisfying(
+                        EmbeddingException.class,
+                        error -> assertThat(error.isPassing()).isTrue());
+    }
+}
