@@ -270,16 +270,15 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
             }
             nextInLane(ordered);
         };
-        boolean first = lanes.compute(ordered, (k, waiting) -> {
-                            Deque<Runnable> queue = waiting == null ? new ArrayDeque<>(1) : waiting;
-                            queue.add(work);
-                            return queue;
-                        })
-                        .size()
-                == 1;
-        if (first) {
-            executor.execute(work);
-        }
+        lanes.compute(ordered, (k, waiting) -> {
+            Deque<Runnable> queue = waiting == null ? new ArrayDeque<>(1) : waiting;
+            queue.add(work);
+            // decided in here: once this returns, the one before may end and start this one
+            if (waiting == null) {
+                executor.execute(work);
+            }
+            return queue;
+        });
     }
 
     private void nextInLane(String ordered) {
