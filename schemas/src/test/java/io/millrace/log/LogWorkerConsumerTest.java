@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.LongFunction;
 import java.util.function.Supplier;
@@ -132,6 +133,55 @@ class LogWorkerConsumerTest {
         assertThat(inFlight("quick")).isZero();
     }
 
+    @Test
+    void shouldWorkOnNoMoreAtOnceThanItIsToldWhenOnePollBringsMore() throws Exception {
+        // prevents that the documents of a whole poll are cut and embedded together
+        QuickConsumer consumer = new QuickConsumer();
+        consumer.receive(50, offset -> "key-" + offset);
+        Semaphore free = new Semaphore(0);
+        AtomicInteger inside = new AtomicInteger();
+        AtomicInteger most = new AtomicInteger();
+        try (LogWorker<Tick> worker = worker("narrow", 2, () -> consumer, record -> {
+            most.accumulateAndGet(inside.incrementAndGet(), Math::max);
+            free.acquire();
+            handled.add(record.offset());
+            inside.decrementAndGet();
+        })) {
+            worker.start();
+            await().atMost(LONG).until(() -> inFlight("narrow") == 50 && inside.get() >= 2);
+            // those that must not begin have time to
+            Thread.sleep(200);
+            free.release(50);
+
+            await().atMost(LONG).until(() -> inFlight("narrow") == 0);
+        }
+        assertThat(most).hasValue(2);
+        assertThat(handled).hasSize(50);
+    }
+
+    @Test
+    void shouldGoOnPollingWhenItIsFull() {
+        // prevents that a worker with slow records is put out of its group
+        QuickConsumer consumer = new QuickConsumer();
+        consumer.setMaxPollRecords(1);
+        consumer.receive(3, offset -> "key-" + offset);
+        Semaphore free = new Semaphore(0);
+        try (LogWorker<Tick> worker = worker("slow", 1, () -> consumer, record -> {
+            free.acquire();
+            handled.add(record.offset());
+        })) {
+            worker.start();
+            await().atMost(LONG).until(() -> inFlight("slow") == 1);
+            int before = consumer.polls.get();
+
+            await().atMost(LONG).until(() -> consumer.polls.get() > before + 5);
+
+            assertThat(inFlight("slow")).isEqualTo(1);
+            free.release(3);
+            await().atMost(LONG).until(() -> handled.size() == 3);
+        }
+    }
+
     private static Consumer<byte[], byte[]> unresolved() {
         throw new KafkaException("no resolvable bootstrap urls");
     }
@@ -163,10 +213,18 @@ class LogWorkerConsumerTest {
 
     /** Has its records at once. */
     private static final class QuickConsumer extends MockConsumer<byte[], byte[]> {
+        private final AtomicInteger polls = new AtomicInteger();
+
         QuickConsumer() {
             super("earliest");
             updateBeginningOffsets(Map.of(PARTITION, 0L));
             schedulePollTask(() -> rebalance(List.of(PARTITION)));
+        }
+
+        @Override
+        public synchronized ConsumerRecords<byte[], byte[]> poll(Duration timeout) {
+            polls.incrementAndGet();
+            return super.poll(timeout);
         }
 
         void receive(int count, LongFunction<String> key) {

@@ -27,6 +27,9 @@ public final class PassageWorker implements Service {
     /** Texts given to the model at once. */
     private static final int BATCH = 32;
 
+    /** A document of one passage is embedded on one core, and while one waits for the log another can be. */
+    private static final int CONCURRENCY = 2 * Runtime.getRuntime().availableProcessors();
+
     private final Log log;
     private final Embedder embedder;
     private final PassageTable passages;
@@ -36,7 +39,7 @@ public final class PassageWorker implements Service {
         this.log = log;
         this.embedder = embedder;
         this.passages = new PassageTable(log);
-        this.worker = new LogWorker<>("passages", Topics.DOCUMENTS, log, 2, this::cut);
+        this.worker = new LogWorker<>("passages", Topics.DOCUMENTS, log, CONCURRENCY, this::cut);
     }
 
     private void cut(LogRecord<Document> record) throws ExecutionException, InterruptedException {
