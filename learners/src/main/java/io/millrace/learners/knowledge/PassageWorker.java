@@ -70,7 +70,7 @@ public final class PassageWorker implements Service {
                 surplus.remove(passage.getPassageId());
                 sent.add(log.producer()
                         .send(Topics.PASSAGES, passage.getPassageId(), passage)
-                        .thenAccept(at -> passages.wrote(passage.getPassageId(), passage, at.offset())));
+                        .thenAccept(at -> passages.wrote(passage.getPassageId(), passage, at)));
             }
         }
         for (CompletableFuture<?> each : sent) {
@@ -114,8 +114,8 @@ public final class PassageWorker implements Service {
 
     private void forget(Iterable<String> ids) throws ExecutionException, InterruptedException {
         for (String id : ids) {
-            long offset = log.producer().tombstone(Topics.PASSAGES, id).get().offset();
-            passages.wrote(id, null, offset);
+            passages.wrote(
+                    id, null, log.producer().tombstone(Topics.PASSAGES, id).get());
         }
     }
 
