@@ -13,6 +13,7 @@ import io.vertx.core.buffer.Buffer;
 import io.vertx.core.json.DecodeException;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
+import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
@@ -381,34 +382,55 @@ enum Face {
                                         .put("message", message(answer))
                                         .put("logprobs", null)
                                         .put("finish_reason", answer.getFinishReason())))
-                .put(
-                        "usage",
-                        new JsonObject()
-                                .put("prompt_tokens", answer.getTokensIn())
-                                .put("completion_tokens", answer.getTokensOut())
-                                .put("total_tokens", answer.getTokensIn() + answer.getTokensOut()));
+                .put("usage", usage(answer));
     }
 
-    /** The payloads of a stream whose pieces are not there any more: one with everything, one with the end. */
+    private static JsonObject usage(Answer answer) {
+        return new JsonObject()
+                .put("prompt_tokens", answer.getTokensIn())
+                .put("completion_tokens", answer.getTokensOut())
+                .put("total_tokens", answer.getTokensIn() + answer.getTokensOut());
+    }
+
+    /**
+     * The payloads of a stream whose pieces are not there any more: one with everything, one with the end, and one with usage where it
+     * was asked for.
+     */
     static List<String> chunks(Query query, Answer answer) {
-        return List.of(
-                chunk(query, answer, message(answer), null).encode(),
-                chunk(query, answer, new JsonObject(), answer.getFinishReason()).encode());
+        List<String> chunks = new ArrayList<>();
+        chunks.add(chunk(query, answer, choice(message(answer), null)).encode());
+        chunks.add(chunk(query, answer, choice(new JsonObject(), answer.getFinishReason()))
+                .encode());
+        if (isUsageWanted(query)) {
+            chunks.add(chunk(query, answer, new JsonArray())
+                    .put("usage", usage(answer))
+                    .encode());
+        }
+        return chunks;
     }
 
-    private static JsonObject chunk(Query query, Answer answer, JsonObject delta, @Nullable String finish) {
+    private static boolean isUsageWanted(Query query) {
+        try {
+            return new JsonObject(query.getBody()).getValue("stream_options") instanceof JsonObject options
+                    && Boolean.TRUE.equals(options.getValue("include_usage"));
+        } catch (DecodeException e) {
+            // what was skipped when the request was read may be more than this takes
+            return false;
+        }
+    }
+
+    private static JsonArray choice(JsonObject delta, @Nullable String finish) {
+        return new JsonArray()
+                .add(new JsonObject().put("index", 0).put("delta", delta).put("finish_reason", finish));
+    }
+
+    private static JsonObject chunk(Query query, Answer answer, JsonArray choices) {
         return new JsonObject()
                 .put("id", chatId(query))
                 .put("object", "chat.completion.chunk")
                 .put("created", query.getEnvelope().getOccurredAt() / 1_000)
                 .put("model", answer.getModel().isEmpty() ? query.getModel() : answer.getModel())
-                .put(
-                        "choices",
-                        new JsonArray()
-                                .add(new JsonObject()
-                                        .put("index", 0)
-                                        .put("delta", delta)
-                                        .put("finish_reason", finish)));
+                .put("choices", choices);
     }
 
     private static JsonObject message(Answer answer) {

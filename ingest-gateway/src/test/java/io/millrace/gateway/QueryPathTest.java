@@ -750,6 +750,24 @@ class QueryPathTest {
     }
 
     @Test
+    void shouldTellUsageOnceWhenAStreamThatAskedForItIsReplayed() {
+        harness.wire.onQuery = (wire, query) -> {
+            wire.reply(FakeWire.delta(query, 0, "{\"piece\":1}"));
+            wire.reply(FakeWire.answer(query, 1, "whole").setData("{\"piece\":2}\n{\"usage\":{}}"));
+        };
+        String ask = HI_STREAM.replaceFirst("\\{", "{\"stream_options\":{\"include_usage\":true},");
+        assertThat(harness.post(CHAT, ask, "Idempotency-Key", "k-usage").body())
+                .endsWith("data: {\"piece\":2}\n\ndata: {\"usage\":{}}\n\ndata: [DONE]\n\n");
+
+        String again = harness.post(CHAT, ask, "Idempotency-Key", "k-usage").body();
+
+        assertThat(again)
+                .containsOnlyOnce("\"usage\"")
+                .contains("\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5,\"total_tokens\":8}}"
+                        + "\n\ndata: [DONE]");
+    }
+
+    @Test
     void shouldRecordFeedbackInAllForms() {
         String id = Ids.next();
         for (String[] form : new String[][] {

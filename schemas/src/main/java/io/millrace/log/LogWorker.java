@@ -13,8 +13,10 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.BiConsumer;
 import java.util.function.Supplier;
 import java.util.regex.Pattern;
@@ -46,7 +48,9 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     private static final Logger LOG = LoggerFactory.getLogger(LogWorker.class);
     private static final int TRIES = 3;
     private static final Duration POLL = Duration.ofMillis(100);
-    private static final Duration POLL_WHILE_FULL = Duration.ofMillis(5);
+    /** Between polls that only keep the membership, unless there is room sooner. */
+    private static final long WHILE_FULL_NANOS = TimeUnit.MILLISECONDS.toNanos(5);
+
     private static final long COMMIT_EVERY_NANOS = TimeUnit.MILLISECONDS.toNanos(200);
     private static final Duration FIRST_BACKOFF = Duration.ofMillis(100);
     private static final Duration LAST_BACKOFF = Duration.ofSeconds(2);
@@ -88,6 +92,9 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
     private final DeadLetters deadLetters;
     private final Handler<V> handler;
     private final int concurrency;
+    /** Fair: what was taken first is done first. */
+    private final Semaphore turns;
+
     private final Timer timer;
     private final Map<TopicPartition, OffsetTracker> trackers = new ConcurrentHashMap<>();
     private final Map<String, Deque<Runnable>> lanes = new ConcurrentHashMap<>();
@@ -99,14 +106,14 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
 
     /**
      * @param step name of this step: the group id, and the step in dead letters and metrics
-     * @param concurrency records in work at once, at least 1; fetching pauses above it
+     * @param concurrency records in work at once, at least 1; as many are fetched at most, and none while so many are unfinished
      */
     public LogWorker(String step, Topic<V> topic, Log log, int concurrency, Handler<V> handler) {
         this(
                 step,
                 log,
                 concurrency,
-                () -> new KafkaConsumer<>(ClientConfig.member(log.settings(), step)),
+                () -> new KafkaConsumer<>(settings(log, step, concurrency)),
                 (consumer, listener) ->
                         consumer.subscribe(List.of(log.settings().name(topic)), listener),
                 decoder(topic, log.codecs().of(topic)),
@@ -126,7 +133,7 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
                 step,
                 log,
                 concurrency,
-                () -> new KafkaConsumer<>(lively(ClientConfig.member(log.settings(), step))),
+                () -> new KafkaConsumer<>(lively(settings(log, step, concurrency))),
                 (consumer, listener) -> consumer.subscribe(topics, listener),
                 decoder,
                 (record, key) -> record.topic(),
@@ -151,11 +158,20 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         this.deadLetters = new DeadLetters(log.producer(), log.metrics());
         this.handler = handler;
         this.concurrency = concurrency;
+        this.turns = new Semaphore(concurrency, true);
         this.timer = log.metrics().timer("millrace.worker.record", "step", step);
         Gauge.builder("millrace.worker.in.flight", inFlight, AtomicInteger::get)
                 .tag("step", step)
                 .register(log.metrics());
         this.thread = Thread.ofPlatform().name("worker-" + step).daemon(true).unstarted(this::run);
+    }
+
+    /** What is taken and waits is done all the same when its partition moves to another member: it should be little. */
+    private static Map<String, Object> settings(Log log, String step, int concurrency) {
+        Map<String, Object> settings = ClientConfig.member(log.settings(), step);
+        settings.put(
+                ConsumerConfig.MAX_POLL_RECORDS_CONFIG, Math.min(ConsumerConfig.DEFAULT_MAX_POLL_RECORDS, concurrency));
+        return settings;
     }
 
     /** How soon a new topic is noticed; the default is 5 min. */
@@ -223,8 +239,13 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         subscribe.accept(consumer, new Rebalances(consumer));
         long lastCommit = System.nanoTime();
         while (running) {
-            Duration patience = throttle(consumer) ? POLL_WHILE_FULL : POLL;
-            ConsumerRecords<byte[], byte[]> records = consumer.poll(patience);
+            boolean full = throttle(consumer);
+            if (full) {
+                // a poll of paused partitions would sit out its time though there is room again
+                LockSupport.parkNanos(this, WHILE_FULL_NANOS);
+                full = throttle(consumer);
+            }
+            ConsumerRecords<byte[], byte[]> records = consumer.poll(full ? Duration.ZERO : POLL);
             for (ConsumerRecord<byte[], byte[]> record : records) {
                 accept(record);
             }
@@ -263,23 +284,24 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         String key = record.key() == null ? "" : new String(record.key(), StandardCharsets.UTF_8);
         String ordered = lane.of(record, key);
         Runnable work = () -> {
-            boolean finished = timer.record(() -> process(record, key));
-            inFlight.decrementAndGet();
+            boolean finished = inTurn(record, key);
+            if (inFlight.getAndDecrement() == concurrency) {
+                LockSupport.unpark(thread);
+            }
             if (finished) {
                 tracker.finish(record.offset());
             }
             nextInLane(ordered);
         };
-        boolean first = lanes.compute(ordered, (k, waiting) -> {
-                            Deque<Runnable> queue = waiting == null ? new ArrayDeque<>(1) : waiting;
-                            queue.add(work);
-                            return queue;
-                        })
-                        .size()
-                == 1;
-        if (first) {
-            executor.execute(work);
-        }
+        lanes.compute(ordered, (k, waiting) -> {
+            Deque<Runnable> queue = waiting == null ? new ArrayDeque<>(1) : waiting;
+            queue.add(work);
+            // decided in here: once this returns, the one before may end and start this one
+            if (waiting == null) {
+                executor.execute(work);
+            }
+            return queue;
+        });
     }
 
     private void nextInLane(String ordered) {
@@ -292,6 +314,20 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
             executor.execute(next);
             return waiting;
         });
+    }
+
+    /** Waits until fewer than so many are in work; what waits in a lane takes nobody's place. */
+    private boolean inTurn(ConsumerRecord<byte[], byte[]> record, String key) {
+        try {
+            turns.acquire();
+        } catch (InterruptedException e) {
+            return false;
+        }
+        try {
+            return timer.record(() -> process(record, key));
+        } finally {
+            turns.release();
+        }
     }
 
     /** Whether the record is done, by success or by a dead letter; false when the worker stops first. */

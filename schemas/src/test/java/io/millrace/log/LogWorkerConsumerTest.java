@@ -5,6 +5,7 @@ import static org.awaitility.Awaitility.await;
 
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.millrace.schema.Tick;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -12,7 +13,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.LongFunction;
 import java.util.function.Supplier;
 import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -102,20 +105,136 @@ class LogWorkerConsumerTest {
                 .noneMatch(thread -> thread.getName().equals("worker-flaky"));
     }
 
+    @Test
+    void shouldHandleEachRecordOfAKeyOnceAndAloneWhenTheyComeAsTheOneBeforeEnds() {
+        // prevents that two versions of a document are written in the wrong order
+        int count = 100_000;
+        QuickConsumer consumer = new QuickConsumer();
+        consumer.setMaxPollRecords(2);
+        consumer.receive(count, offset -> "key");
+        AtomicInteger inside = new AtomicInteger();
+        AtomicInteger calls = new AtomicInteger();
+        Set<Long> together = ConcurrentHashMap.newKeySet();
+        try (LogWorker<Tick> worker = worker("quick", 1_000, () -> consumer, record -> {
+            if (inside.incrementAndGet() > 1) {
+                together.add(record.offset());
+            }
+            handled.add(record.offset());
+            calls.incrementAndGet();
+            inside.decrementAndGet();
+        })) {
+            worker.start();
+
+            await().atMost(LONG).until(() -> handled.size() == count);
+            await().atMost(LONG).until(() -> inFlight("quick") <= 0);
+        }
+        assertThat(together).isEmpty();
+        assertThat(calls).hasValue(count);
+        assertThat(inFlight("quick")).isZero();
+    }
+
+    @Test
+    void shouldWorkOnNoMoreAtOnceThanItIsToldWhenOnePollBringsMore() throws Exception {
+        // prevents that the documents of a whole poll are cut and embedded together
+        QuickConsumer consumer = new QuickConsumer();
+        consumer.receive(50, offset -> "key-" + offset);
+        Semaphore free = new Semaphore(0);
+        AtomicInteger inside = new AtomicInteger();
+        AtomicInteger most = new AtomicInteger();
+        try (LogWorker<Tick> worker = worker("narrow", 2, () -> consumer, record -> {
+            most.accumulateAndGet(inside.incrementAndGet(), Math::max);
+            free.acquire();
+            handled.add(record.offset());
+            inside.decrementAndGet();
+        })) {
+            worker.start();
+            await().atMost(LONG).until(() -> inFlight("narrow") == 50 && inside.get() >= 2);
+            // those that must not begin have time to
+            Thread.sleep(200);
+            free.release(50);
+
+            await().atMost(LONG).until(() -> inFlight("narrow") == 0);
+        }
+        assertThat(most).hasValue(2);
+        assertThat(handled).hasSize(50);
+    }
+
+    @Test
+    void shouldGoOnPollingWhenItIsFull() {
+        // prevents that a worker with slow records is put out of its group
+        QuickConsumer consumer = new QuickConsumer();
+        consumer.setMaxPollRecords(1);
+        consumer.receive(3, offset -> "key-" + offset);
+        Semaphore free = new Semaphore(0);
+        try (LogWorker<Tick> worker = worker("slow", 1, () -> consumer, record -> {
+            free.acquire();
+            handled.add(record.offset());
+        })) {
+            worker.start();
+            await().atMost(LONG).until(() -> inFlight("slow") == 1);
+            int before = consumer.polls.get();
+
+            await().atMost(LONG).until(() -> consumer.polls.get() > before + 5);
+
+            assertThat(inFlight("slow")).isEqualTo(1);
+            free.release(3);
+            await().atMost(LONG).until(() -> handled.size() == 3);
+        }
+    }
+
     private static Consumer<byte[], byte[]> unresolved() {
         throw new KafkaException("no resolvable bootstrap urls");
     }
 
     private LogWorker<Tick> worker(Supplier<Consumer<byte[], byte[]>> open) {
+        return worker("flaky", 4, open, record -> handled.add(record.offset()));
+    }
+
+    private LogWorker<Tick> worker(
+            String step, int concurrency, Supplier<Consumer<byte[], byte[]>> open, LogWorker.Handler<Tick> handler) {
         return new LogWorker<>(
-                "flaky",
+                step,
                 log,
-                4,
+                concurrency,
                 open,
                 (consumer, listener) -> consumer.subscribe(List.of(PARTITION.topic()), listener),
                 (record, key) -> new LogRecord<>(Topics.TICKS, record.partition(), record.offset(), 0, key, null),
                 (record, key) -> key,
-                record -> handled.add(record.offset()));
+                handler);
+    }
+
+    private double inFlight(String step) {
+        return log.metrics()
+                .get("millrace.worker.in.flight")
+                .tag("step", step)
+                .gauge()
+                .value();
+    }
+
+    /** Has its records at once. */
+    private static final class QuickConsumer extends MockConsumer<byte[], byte[]> {
+        private final AtomicInteger polls = new AtomicInteger();
+
+        QuickConsumer() {
+            super("earliest");
+            updateBeginningOffsets(Map.of(PARTITION, 0L));
+            schedulePollTask(() -> rebalance(List.of(PARTITION)));
+        }
+
+        @Override
+        public synchronized ConsumerRecords<byte[], byte[]> poll(Duration timeout) {
+            polls.incrementAndGet();
+            return super.poll(timeout);
+        }
+
+        void receive(int count, LongFunction<String> key) {
+            schedulePollTask(() -> {
+                for (long offset = 0; offset < count; offset++) {
+                    byte[] bytes = key.apply(offset).getBytes(StandardCharsets.UTF_8);
+                    addRecord(new ConsumerRecord<>(PARTITION.topic(), 0, offset, bytes, new byte[0]));
+                }
+            });
+        }
     }
 
     /** Takes no commit that does not wait for its answer, for the first few of them. */

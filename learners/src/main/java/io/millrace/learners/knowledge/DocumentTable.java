@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
+import org.apache.kafka.clients.producer.RecordMetadata;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -27,9 +28,9 @@ public final class DocumentTable implements Service {
         this.written = new WrittenTable<>("documents-table", Topics.DOCUMENTS, log, this::apply);
     }
 
-    /** Says what was written, before it is read. */
-    void wrote(String id, @Nullable Document document, long offset) {
-        written.wrote(id, document, offset);
+    /** Says what was written. */
+    void wrote(String id, @Nullable Document document, RecordMetadata at) {
+        written.wrote(id, document, at);
     }
 
     private void apply(String id, @Nullable Document document) {

@@ -123,8 +123,8 @@ public final class Normalizer implements Service {
 
     private void delete(String id) throws ExecutionException, InterruptedException {
         if (documents.entry(id) != null) {
-            long offset = log.producer().tombstone(Topics.DOCUMENTS, id).get().offset();
-            documents.wrote(id, null, offset);
+            documents.wrote(
+                    id, null, log.producer().tombstone(Topics.DOCUMENTS, id).get());
         }
     }
 
@@ -133,11 +133,12 @@ public final class Normalizer implements Service {
         if (before != null && before.checksum().equals(document.getChecksum())) {
             return;
         }
-        long offset = log.producer()
-                .send(Topics.DOCUMENTS, document.getDocumentId(), document)
-                .get()
-                .offset();
-        documents.wrote(document.getDocumentId(), document, offset);
+        documents.wrote(
+                document.getDocumentId(),
+                document,
+                log.producer()
+                        .send(Topics.DOCUMENTS, document.getDocumentId(), document)
+                        .get());
     }
 
     private void bury(LogRecord<RawDocument> record, String reason) throws ExecutionException, InterruptedException {

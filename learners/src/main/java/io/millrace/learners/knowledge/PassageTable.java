@@ -6,6 +6,7 @@ import io.millrace.schema.Passage;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import org.apache.kafka.clients.producer.RecordMetadata;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,9 +26,9 @@ final class PassageTable implements AutoCloseable {
         written.start();
     }
 
-    /** Says what was written, before it is read. */
-    void wrote(String id, @Nullable Passage passage, long offset) {
-        written.wrote(id, passage, offset);
+    /** Says what was written. */
+    void wrote(String id, @Nullable Passage passage, RecordMetadata at) {
+        written.wrote(id, passage, at);
     }
 
     private void apply(String id, @Nullable Passage passage) {

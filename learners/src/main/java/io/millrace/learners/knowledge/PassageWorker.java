@@ -39,8 +39,8 @@ public final class PassageWorker implements Service {
     /** Texts given to the model at once. */
     private static final int BATCH = 32;
 
-    /** A server takes some at once; the model in this process has a thread a core. */
-    private static final int RENEWED_AT_ONCE = 4;
+    /** A document of one passage is embedded on one core, and while one waits for the log another can be. */
+    private static final int CONCURRENCY = 2 * Runtime.getRuntime().availableProcessors();
 
     private static final int TURNS = 64;
     private static final int GROUP_DIGITS = 8;
@@ -62,7 +62,7 @@ public final class PassageWorker implements Service {
         this.log = log;
         this.embedder = embedder;
         this.passages = new PassageTable(log);
-        this.worker = new LogWorker<>("passages", Topics.DOCUMENTS, log, 2, this::cut);
+        this.worker = new LogWorker<>("passages", Topics.DOCUMENTS, log, CONCURRENCY, this::cut);
         Arrays.setAll(turns, i -> new ReentrantLock());
     }
 
@@ -101,7 +101,7 @@ public final class PassageWorker implements Service {
             passages.await();
             if (passages.hasOthers(embedder.fingerprint())) {
                 String group = "passages-" + Ids.content(embedder.fingerprint()).substring(0, GROUP_DIGITS);
-                begin(new LogWorker<>(group, Topics.PASSAGES, log, RENEWED_AT_ONCE, this::renew));
+                begin(new LogWorker<>(group, Topics.PASSAGES, log, CONCURRENCY, this::renew));
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
@@ -131,11 +131,12 @@ public final class PassageWorker implements Service {
                         .setVector(Vectors.toBytes(vector))
                         .setEmbeddingModel(embedder.fingerprint())
                         .build();
-                long offset = log.producer()
-                        .send(Topics.PASSAGES, record.key(), renewed)
-                        .get()
-                        .offset();
-                passages.wrote(record.key(), renewed, offset);
+                passages.wrote(
+                        record.key(),
+                        renewed,
+                        log.producer()
+                                .send(Topics.PASSAGES, record.key(), renewed)
+                                .get());
             }
         });
     }
@@ -172,7 +173,7 @@ public final class PassageWorker implements Service {
                 surplus.remove(passage.getPassageId());
                 sent.add(log.producer()
                         .send(Topics.PASSAGES, passage.getPassageId(), passage)
-                        .thenAccept(at -> passages.wrote(passage.getPassageId(), passage, at.offset())));
+                        .thenAccept(at -> passages.wrote(passage.getPassageId(), passage, at)));
             }
         }
         for (CompletableFuture<?> each : sent) {
@@ -216,8 +217,8 @@ public final class PassageWorker implements Service {
 
     private void forget(Iterable<String> ids) throws ExecutionException, InterruptedException {
         for (String id : ids) {
-            long offset = log.producer().tombstone(Topics.PASSAGES, id).get().offset();
-            passages.wrote(id, null, offset);
+            passages.wrote(
+                    id, null, log.producer().tombstone(Topics.PASSAGES, id).get());
         }
     }
 

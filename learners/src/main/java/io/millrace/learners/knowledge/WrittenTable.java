@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ExecutionException;
 import org.apache.avro.specific.SpecificRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,7 +23,10 @@ final class WrittenTable<V extends SpecificRecord> implements AutoCloseable {
     }
 
     /** Offsets of our own writes that the tail has yet to reach. */
-    private final Map<String, Long> ahead = new HashMap<>();
+    final Map<String, Long> ahead = new HashMap<>();
+
+    /** The last offset that the tail read, by partition: it may be quicker than the answer to the writer. */
+    private final Map<Integer, Long> reached = new HashMap<>();
 
     private final Change<V> change;
     private final LogTail<V> tail;
@@ -32,7 +36,8 @@ final class WrittenTable<V extends SpecificRecord> implements AutoCloseable {
         this.tail = new LogTail<>(name, topic, LogTail.From.BEGINNING, log, this::read);
     }
 
-    private synchronized void read(LogRecord<V> record) {
+    synchronized void read(LogRecord<V> record) {
+        reached.put(record.partition(), record.offset());
         Long own = ahead.get(record.key());
         if (own != null) {
             if (record.offset() < own) {
@@ -43,10 +48,12 @@ final class WrittenTable<V extends SpecificRecord> implements AutoCloseable {
         change.apply(record.key(), record.value());
     }
 
-    /** Says what was written, before the tail reads it. */
-    synchronized void wrote(String key, @Nullable V value, long offset) {
-        ahead.put(key, offset);
-        change.apply(key, value);
+    /** Says what was written, and where; changes nothing when the tail has read it, or more. */
+    synchronized void wrote(String key, @Nullable V value, RecordMetadata at) {
+        if (reached.getOrDefault(at.partition(), -1L) < at.offset()) {
+            ahead.put(key, at.offset());
+            change.apply(key, value);
+        }
     }
 
     void start() {

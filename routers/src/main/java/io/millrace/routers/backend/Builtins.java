@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Dispatch;
 import io.millrace.schema.Hit;
+import io.millrace.schema.Query;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -106,7 +107,10 @@ public final class Builtins {
                 .collect(Collectors.toSet());
     }
 
-    /** An answer as the chunks of an OpenAI stream: all of it in one, then the finish reason. At least two. */
+    /**
+     * An answer as the chunks of an OpenAI stream: all of it in one, then the finish reason, then usage where the client asked for it. At
+     * least two.
+     */
     public static List<String> chunks(Dispatch dispatch, Answer answer) {
         ObjectNode delta = JSON.createObjectNode().put("role", "assistant").put("content", answer.getText());
         if (!answer.getMessage().isEmpty()) {
@@ -120,9 +124,25 @@ public final class Builtins {
                 index++;
             }
         }
-        return List.of(
-                chunk(dispatch, answer, delta, null),
-                chunk(dispatch, answer, JSON.createObjectNode(), answer.getFinishReason()));
+        List<String> chunks = new ArrayList<>();
+        chunks.add(chunk(dispatch, answer, delta, null));
+        chunks.add(chunk(dispatch, answer, JSON.createObjectNode(), answer.getFinishReason()));
+        if (isUsageWanted(dispatch.getQuery())) {
+            chunks.add(usage(dispatch, answer));
+        }
+        return chunks;
+    }
+
+    private static boolean isUsageWanted(Query query) {
+        try {
+            return JSON.readTree(query.getBody())
+                    .path("stream_options")
+                    .path("include_usage")
+                    .asBoolean(false);
+        } catch (JsonProcessingException e) {
+            // an answer without a model needs nothing of the body
+            return false;
+        }
     }
 
     private static ObjectNode message(Answer answer) {
@@ -134,16 +154,30 @@ public final class Builtins {
     }
 
     private static String chunk(Dispatch dispatch, Answer answer, ObjectNode delta, @Nullable String finishReason) {
-        ObjectNode chunk = JSON.createObjectNode()
-                .put("id", "chatcmpl-" + dispatch.getInteractionId())
-                .put("object", "chat.completion.chunk")
-                .put("created", dispatch.getEnvelope().getOccurredAt() / 1000)
-                .put("model", answer.getModel());
+        ObjectNode chunk = chunk(dispatch, answer);
         chunk.putArray("choices")
                 .addObject()
                 .put("index", 0)
                 .put("finish_reason", finishReason)
                 .set("delta", delta);
         return chunk.toString();
+    }
+
+    private static String usage(Dispatch dispatch, Answer answer) {
+        ObjectNode chunk = chunk(dispatch, answer);
+        chunk.putArray("choices");
+        chunk.putObject("usage")
+                .put("prompt_tokens", answer.getTokensIn())
+                .put("completion_tokens", answer.getTokensOut())
+                .put("total_tokens", answer.getTokensIn() + answer.getTokensOut());
+        return chunk.toString();
+    }
+
+    private static ObjectNode chunk(Dispatch dispatch, Answer answer) {
+        return JSON.createObjectNode()
+                .put("id", "chatcmpl-" + dispatch.getInteractionId())
+                .put("object", "chat.completion.chunk")
+                .put("created", dispatch.getEnvelope().getOccurredAt() / 1000)
+                .put("model", answer.getModel());
     }
 }

@@ -790,6 +790,46 @@ class ExecutionTest {
     }
 
     @Test
+    void shouldEndItsOwnStreamWithUsageWhenTheClientAskedForIt() {
+        Query query = streaming()
+                .setBody("{\"messages\":[],\"stream_options\":{\"include_usage\":true}}")
+                .build();
+
+        run(Samples.builtin(query, Route.CACHE)
+                .setAnswer(Answer.newBuilder()
+                        .setText("by the river")
+                        .setTokensIn(7)
+                        .setTokensOut(3)
+                        .build())
+                .build());
+
+        assertThat(out.kinds()).containsExactly(ReplyKind.DELTA, ReplyKind.DELTA, ReplyKind.FINAL);
+        assertThat(out.data()).filteredOn(data -> data.contains("\"usage\"")).hasSize(1);
+        JsonObject last = new JsonObject(out.data().getLast());
+        assertThat(last.getJsonArray("choices")).isEmpty();
+        assertThat(last.getJsonObject("usage"))
+                .isEqualTo(new JsonObject()
+                        .put("prompt_tokens", 7)
+                        .put("completion_tokens", 3)
+                        .put("total_tokens", 10));
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{\"messages\":[]}",
+                "{\"messages\":[],\"stream_options\":{\"include_usage\":false}}",
+                "{\"messages\":[],\"stream_options\":null}"
+            })
+    void shouldEndItsOwnStreamWithTheReasonWhenNobodyAskedForUsage(String body) {
+        run(Samples.builtin(streaming().setBody(body).build(), Route.CACHE)
+                .setAnswer(Answer.newBuilder().setText("by the river").build())
+                .build());
+
+        assertThat(out.data()).hasSize(2).last().asString().contains("\"finish_reason\":\"stop\"");
+    }
+
+    @Test
     void shouldTellTheClientWhyEvenAfterTheDeadlineWhenRejected() {
         // a deadline alarm here would turn the refusal into a failure to refuse, and routing would refuse again for
         // ever

@@ -88,6 +88,26 @@ class LogWorkerTest {
     }
 
     @Test
+    void shouldTakeNoMoreThanTwiceWhatItWorksOnWhenThereIsABacklog() throws Exception {
+        // prevents that what waits here is done though its partition is another member's by then
+        int backlog = 1_000;
+        CountDownLatch free = new CountDownLatch(1);
+        AtomicInteger handled = new AtomicInteger();
+        send(backlog);
+        try (LogWorker<Tick> worker = new LogWorker<>("little", Topics.TICKS, log, 4, record -> {
+            free.await();
+            handled.incrementAndGet();
+        })) {
+            worker.start();
+            await().atMost(LONG).until(() -> inFlight("little") >= 4);
+
+            assertThat(inFlight("little")).isLessThan(8);
+            free.countDown();
+            await().atMost(LONG).until(() -> handled.get() == backlog);
+        }
+    }
+
+    @Test
     void shouldWaitWithARecordWhenTheLogIsAway() {
         // prevents that an outage of the log, which ends while the letter is written, turns a good record into a dead
         // one
