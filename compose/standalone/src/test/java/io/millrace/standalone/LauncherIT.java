@@ -211,8 +211,8 @@ class LauncherIT {
     void shouldTouchNothingWhenItStandsInNoCheckout() throws Exception {
         Path elsewhere = Files.createDirectories(folder.toRealPath().resolve("some place"));
         Path theirs = stranger(elsewhere.resolve("theirs"));
-        Path copy = Files.copy(
-                home.resolve("millrace"), elsewhere.resolve("millrace"), StandardCopyOption.COPY_ATTRIBUTES);
+        Path copy =
+                Files.copy(home.resolve("millrace"), elsewhere.resolve("millrace"), StandardCopyOption.COPY_ATTRIBUTES);
         for (String pom : List.of("", "<project><artifactId>theirs</artifactId></project>")) {
             if (!pom.isEmpty()) {
                 Files.writeString(elsewhere.resolve("pom.xml"), pom);
