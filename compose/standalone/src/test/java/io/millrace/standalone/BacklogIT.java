@@ -57,9 +57,10 @@ class BacklogIT {
         List<String> said = new ArrayList<>();
         try (Standalone standalone = start(said)) {
             assertThat(said)
-                    .anySatisfy(line -> assertThat(line)
-                            .matches(
-                                    ".*a query went through the log to its answer; Postgres is catching up, [0-9]+ records behind"));
+                    .anySatisfy(
+                            line -> assertThat(line)
+                                    .matches(
+                                            ".*a query went through the log to its answer; Postgres is catching up, [0-9]+ records behind"));
             asked.add(ask(standalone));
             assertThat(rows(standalone, asked)).isZero();
 

@@ -165,7 +165,9 @@ class SourcesCommandTest {
         server.start();
         try {
             Instance instance = CommandLine.populateCommand(
-                    new Instance(), "--url", "http://127.0.0.1:" + server.getAddress().getPort());
+                    new Instance(),
+                    "--url",
+                    "http://127.0.0.1:" + server.getAddress().getPort());
             Duration patience = Duration.ofMillis(100);
 
             sources.set("{\"sources\":[{\"id\":\"news\",\"state\":\"removing\"}],\"errors\":[]}");
