@@ -7,7 +7,6 @@ import io.lettuce.core.api.sync.RedisCommands;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.config.MillraceConfig;
-import io.millrace.gateway.IdempotencyKeys;
 import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.HttpEmbedder;
 import io.millrace.knowledge.MiniLmEmbedder;
@@ -26,7 +25,6 @@ import io.millrace.routers.cache.Bans;
 import io.millrace.routers.dispatch.Claims;
 import io.millrace.schema.Completion;
 import io.millrace.schema.Passage;
-import io.millrace.schema.Query;
 import io.millrace.sinks.index.IndexProjection;
 import io.millrace.sinks.postgres.PostgresRebuild;
 import io.millrace.standalone.error.UserException;
@@ -39,7 +37,6 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
@@ -179,15 +176,18 @@ public final class Rebuild {
         long now = System.currentTimeMillis();
         Map<String, String> values = new HashMap<>();
         Map<String, Long> until = new HashMap<>();
-        read(log, Topics.QUERIES, record -> {
-            Query query = record.value();
-            long end = record.timestamp() + IdempotencyKeys.KEPT.toMillis();
-            Optional<String> key = query == null ? Optional.empty() : IdempotencyKeys.redisKey(query);
-            if (query != null && key.isPresent() && end > now) {
-                values.putIfAbsent(key.get(), IdempotencyKeys.value(query));
-                until.putIfAbsent(key.get(), end);
+        KeyedQueries keyed = new KeyedQueries(now);
+        read(log, Topics.INTERACTIONS, record -> {
+            if (record.value() != null) {
+                keyed.ended(record.value(), record.timestamp());
             }
         });
+        read(log, Topics.QUERIES, record -> {
+            if (record.value() != null) {
+                keyed.asked(record.value(), record.timestamp());
+            }
+        });
+        keyed.addTo(values, until);
         long keys = values.size();
         // without the mark, the running service finds for itself what was said meanwhile
         Bans.All bans = Bans.read(log, 0);

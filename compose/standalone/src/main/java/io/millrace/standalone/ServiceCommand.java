@@ -94,7 +94,9 @@ public final class ServiceCommand implements Callable<Integer> {
                     loaded::view,
                     connect(loaded.config())))) {
                 services.start(System.out::println);
-                Optional<String> url = services.gateway().map(Gateway::port).map(bound -> "http://127.0.0.1:" + bound);
+                Optional<String> url = services.gateway()
+                        .map(Gateway::port)
+                        .map(bound -> Standalone.url(loaded.config().listen(), bound));
                 folder.announce(url.orElse(""));
                 System.out.println("millrace " + process + " ready " + url.orElse(""));
                 stop.await();

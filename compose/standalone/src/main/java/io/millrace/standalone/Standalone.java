@@ -51,7 +51,7 @@ public final class Standalone implements AutoCloseable {
 
     private final Endpoints endpoints;
     private final Services services;
-    private final Gateway gateway;
+    private final String url;
 
     /**
      * A folder to ingest.
@@ -91,7 +91,7 @@ public final class Standalone implements AutoCloseable {
                     Roles.ALL,
                     loaded::view,
                     connect(config, parts))));
-            gateway = services.gateway().orElseThrow();
+            Gateway gateway = services.gateway().orElseThrow();
             Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
             SchemaBook.note(data, services.log().codecs().registry(), config);
@@ -101,7 +101,8 @@ public final class Standalone implements AutoCloseable {
             services.awaitOthers(say);
             say.accept("services are up after %.1f s: a query went through the log %s"
                     .formatted(seconds(began), prove(first)));
-            data.announce(url());
+            url = url(config.listen(), gateway.port());
+            data.announce(url);
 
             Path logFile = data.root().resolve("logs/millrace.log");
             keep(Ingestion.start(services.log(), searcher, knowledge, logFile, say))
@@ -209,7 +210,13 @@ public final class Standalone implements AutoCloseable {
 
     /** Where it listens. */
     public String url() {
-        return "http://127.0.0.1:" + gateway.port();
+        return url;
+    }
+
+    /** @param port that was bound, where 0 is configured */
+    static String url(MillraceConfig.Listen listen, int port) {
+        String host = listen.host();
+        return "http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + port;
     }
 
     /** Its services. */

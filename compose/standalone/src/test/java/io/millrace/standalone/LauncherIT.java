@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.HashMap;
@@ -60,7 +61,7 @@ class LauncherIT {
         }
         Files.createDirectories(home.resolve("compose/standalone"));
         Files.createDirectories(home.resolve(".mvn"));
-        Files.writeString(home.resolve("pom.xml"), "<project/>");
+        Files.writeString(home.resolve("pom.xml"), "<project><artifactId>millrace</artifactId></project>");
         Files.writeString(
                 home.resolve("Hello.java"),
                 "public class Hello { public static void main(String[] a) { System.out.println(\"hello\"); } }");
@@ -75,7 +76,11 @@ class LauncherIT {
     }
 
     private Process start(String name, Map<String, String> environment) throws IOException {
-        ProcessBuilder builder = new ProcessBuilder(home.resolve("millrace").toString(), "status")
+        return start(name, home.resolve("millrace"), environment);
+    }
+
+    private Process start(String name, Path launcher, Map<String, String> environment) throws IOException {
+        ProcessBuilder builder = new ProcessBuilder(launcher.toString(), "status")
                 .redirectOutput(folder.resolve(name + ".out").toFile())
                 .redirectError(folder.resolve(name + ".err").toFile());
         builder.environment().put("JAVA_HOME", System.getProperty("java.home"));
@@ -174,6 +179,69 @@ class LauncherIT {
                 .startsWith("millrace: a JDK 25 is needed")
                 .contains("install", "adoptium", "JAVA_HOME");
         assertThat(home.resolve("builds")).doesNotExist();
+    }
+
+    /** The classes of another project, in a folder of the given name, and what must be left of it. */
+    private static Path stranger(Path project) throws IOException {
+        Path classes = Files.createDirectories(project.resolve("target/classes"));
+        return Files.writeString(classes.resolve("Theirs.class"), "theirs");
+    }
+
+    @Test
+    void shouldBuildInItsCheckoutWhenItIsCalledThroughLinks() throws Exception {
+        Path elsewhere = Files.createDirectories(folder.toRealPath().resolve("some place"));
+        Path theirs = stranger(elsewhere.resolve("theirs"));
+        Path absolute = Files.createSymbolicLink(elsewhere.resolve("absolute"), home.resolve("millrace"));
+        Path relative = Files.createSymbolicLink(elsewhere.resolve("mr"), Path.of("absolute"));
+        // what .. means depends on where the link to the folder leads
+        Path bin = Files.createDirectories(home.resolve("deep/bin"));
+        Path up = Files.createSymbolicLink(bin.resolve("up"), Path.of("../../millrace"));
+        Path folders = Files.createSymbolicLink(elsewhere.resolve("bin"), bin);
+
+        for (Path link : List.of(absolute, relative, up, folders.resolve("up"))) {
+            greets("linked", start("linked", link, Map.of()));
+        }
+
+        assertThat(builds()).hasSize(1);
+        assertThat(theirs).exists();
+        assertThat(elsewhere.resolve("compose")).doesNotExist();
+    }
+
+    @Test
+    void shouldTouchNothingWhenItStandsInNoCheckout() throws Exception {
+        Path elsewhere = Files.createDirectories(folder.toRealPath().resolve("some place"));
+        Path theirs = stranger(elsewhere.resolve("theirs"));
+        Path copy =
+                Files.copy(home.resolve("millrace"), elsewhere.resolve("millrace"), StandardCopyOption.COPY_ATTRIBUTES);
+        for (String pom : List.of("", "<project><artifactId>theirs</artifactId></project>")) {
+            if (!pom.isEmpty()) {
+                Files.writeString(elsewhere.resolve("pom.xml"), pom);
+            }
+
+            Process process = start("copied", copy, Map.of());
+
+            assertThat(process.waitFor(30, TimeUnit.SECONDS)).isTrue();
+            assertThat(process.exitValue()).isEqualTo(1);
+            assertThat(Millrace.read(folder, "copied.err").lines())
+                    .singleElement()
+                    .asString()
+                    .isEqualTo("millrace: " + elsewhere + " is no checkout of millrace: link to the launcher instead of"
+                            + " copying it");
+            assertThat(theirs).exists();
+            assertThat(elsewhere.resolve("compose")).doesNotExist();
+        }
+    }
+
+    /** Somebody may keep other work in the folder of a checkout. */
+    @Test
+    void shouldLeaveTheClassesOfOthersInItsFolderWhenItBuilds() throws Exception {
+        Path theirs = stranger(home.resolve("theirs"));
+        Path ours = stranger(home.resolve("schemas"));
+
+        run(Map.of());
+
+        assertThat(theirs).exists();
+        assertThat(ours).doesNotExist();
     }
 
     @Test

@@ -1,6 +1,7 @@
 package io.millrace.standalone;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.abort;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -8,6 +9,7 @@ import io.millrace.standalone.Millrace.Result;
 import io.millrace.standalone.parts.Bundled;
 import java.io.IOException;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.URI;
@@ -280,6 +282,24 @@ class StartupIT {
             return get(url + "/interactions/" + id).body();
         });
         assertThat(found).contains("What is the mill built on?", "answered");
+    }
+
+    /** It said 127.0.0.1 whatever it listened on, and each command believed it. */
+    @Test
+    void shouldBeFoundWhereItListens() throws Exception {
+        String host = "::1";
+        try (ServerSocket there = new ServerSocket()) {
+            there.bind(new InetSocketAddress(host, 0));
+        } catch (IOException e) {
+            abort("this machine has no " + host);
+        }
+
+        whileUp(Map.of("MILLRACE_LISTEN_HOST", host), url -> {
+            assertThat(InetAddress.getByName(URI.create(url).getHost())).isEqualTo(InetAddress.getByName(host));
+            Result status = Millrace.run(folder, NOTHING, "status", "--data", data().toString());
+            assertThat(status.code()).as(status.toString()).isZero();
+            return url;
+        });
     }
 
     /** They go where the collection for them is, or else into the first there is. */

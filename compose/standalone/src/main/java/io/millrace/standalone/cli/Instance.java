@@ -4,6 +4,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.millrace.standalone.error.UserException;
+import io.millrace.standalone.parts.ProcessMark;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.net.URI;
@@ -57,15 +58,13 @@ public final class Instance {
             JsonNode run = JSON.readTree(file.toFile());
             // a pid that was given to another process since belongs to one that started later than what is written here
             Instant since = Instant.parse(run.path("started_at").asText());
-            boolean alive = ProcessHandle.of(run.path("pid").asLong())
-                    .filter(ProcessHandle::isAlive)
-                    .flatMap(process -> process.info().startInstant())
-                    .filter(start -> start.isBefore(since.plusSeconds(2)))
+            boolean alive = ProcessMark.find(
+                            run.path("pid").asLong(),
+                            run.path("mark").asText(),
+                            start -> start.isBefore(since.plusSeconds(2)))
                     .isPresent();
             return alive ? Optional.of(run) : Optional.empty();
-        } catch (DateTimeParseException e) {
-            return Optional.empty();
-        } catch (IOException e) {
+        } catch (DateTimeParseException | IOException e) {
             return Optional.empty();
         }
     }

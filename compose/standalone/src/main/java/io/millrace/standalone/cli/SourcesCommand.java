@@ -311,16 +311,38 @@ public final class SourcesCommand implements Callable<Integer> {
             }
             replace(file, after);
             if (up) {
-                long end = System.nanoTime() + PATIENCE.toNanos();
-                while (find(Instance.good(instance.get("/sources")), id).isPresent() && System.nanoTime() < end) {
-                    Thread.sleep(LOOK_MS);
-                }
+                awaitGone(instance, id, PATIENCE);
             }
             print(
                     json,
                     source,
                     up ? "removed with " + documents + " documents" : "removed; its documents go when millrace is up");
             return 0;
+        }
+    }
+
+    /**
+     * Waits until a source that is declared no more has gone with its documents.
+     *
+     * @throws UserException when it has not by then, or its file cannot be read
+     */
+    static void awaitGone(Instance instance, String id, Duration patience) throws InterruptedException {
+        long began = System.nanoTime();
+        while (true) {
+            JsonNode all = Instance.good(instance.get("/sources"));
+            if (find(all, id).isEmpty()) {
+                return;
+            }
+            Duration waited = Duration.ofNanos(System.nanoTime() - began);
+            boolean late = waited.compareTo(patience) > 0;
+            if (late || waited.compareTo(NOTICED) > 0) {
+                good(all);
+            }
+            if (late) {
+                throw new UserException(id + " is declared no more, but its documents are not gone after "
+                        + patience.toMinutes() + " minutes; see millrace sources list");
+            }
+            Thread.sleep(LOOK_MS);
         }
     }
 

@@ -27,7 +27,7 @@ import org.slf4j.LoggerFactory;
  *
  * <p>It runs under a shell whose standard input is a pipe that only we hold. When the pipe closes, by {@link #stop} or because the
  * kernel closed it after a kill -9 of this process, the shell signals the child, and kills it when that does not help. Should the
- * shell be killed too, the next start finds the child by the pid and start time that are recorded.
+ * shell be killed too, the next start finds the child by the pid and start that are recorded.
  */
 final class Child {
     private static final Logger LOG = LoggerFactory.getLogger(Child.class);
@@ -138,6 +138,7 @@ final class Child {
                     properties.setProperty("pid", String.valueOf(pid));
                     properties.setProperty(
                             "started", String.valueOf(started.get().toEpochMilli()));
+                    properties.setProperty("mark", ProcessMark.of(pid));
                     properties.setProperty("signal", signal);
                     data.store("children/" + name, properties);
                 }
@@ -208,7 +209,7 @@ final class Child {
     }
 
     /**
-     * Ends what an earlier, killed instance left running. Only processes whose pid and start time are as recorded are touched.
+     * Ends what an earlier, killed instance left running. Only processes whose pid and start are as recorded are touched.
      *
      * @return names of the parts that were still there
      */
@@ -235,11 +236,8 @@ final class Child {
         long pid = DataFolder.number(record, "pid");
         long started = DataFolder.number(record, "started");
         // the kernel counts from boot and the boot time is rounded, so the same process may be read a second apart
-        return ProcessHandle.of(pid)
-                .filter(handle -> handle.info()
-                        .startInstant()
-                        .filter(at -> Math.abs(at.toEpochMilli() - started) <= 1_500)
-                        .isPresent());
+        return ProcessMark.find(
+                pid, record.getProperty("mark", ""), at -> Math.abs(at.toEpochMilli() - started) <= 1_500);
     }
 
     /** Signals a process that is not ours to wait for, and kills it when it stays. */

@@ -155,10 +155,12 @@ public final class DataFolder implements AutoCloseable {
 
     /** Tells a second instance, and our own clients, where this one is; empty while it does not serve yet. */
     public void announce(String url) {
+        long pid = ProcessHandle.current().pid();
         write(
                 HOLDER,
                 JSON.createObjectNode()
-                                .put("pid", ProcessHandle.current().pid())
+                                .put("pid", pid)
+                                .put("mark", ProcessMark.of(pid))
                                 .put("started_at", since.toString())
                                 .put("url", url)
                                 .toPrettyString()

@@ -1,15 +1,21 @@
 package io.millrace.standalone.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.sun.net.httpserver.HttpServer;
 import io.millrace.config.ConfigException;
+import io.millrace.standalone.error.UserException;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
@@ -142,5 +148,42 @@ class SourcesCommandTest {
         assertThat(SourcesCommand.bar(source)).contains("..] 10 of 23 documents, scanning");
         assertThat(SourcesCommand.bar(source.put("state", "idle")))
                 .isEqualTo("[" + "#".repeat(30) + "] 23 of 23 documents, idle");
+    }
+
+    /** It said that it was removed with all its documents. */
+    @Test
+    void shouldSayWhyASourceIsNotGone() throws Exception {
+        AtomicReference<String> sources = new AtomicReference<>("");
+        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        server.createContext("/sources", exchange -> {
+            byte[] body = sources.get().getBytes(StandardCharsets.UTF_8);
+            exchange.sendResponseHeaders(200, body.length);
+            try (exchange) {
+                exchange.getResponseBody().write(body);
+            }
+        });
+        server.start();
+        try {
+            Instance instance = CommandLine.populateCommand(
+                    new Instance(),
+                    "--url",
+                    "http://127.0.0.1:" + server.getAddress().getPort());
+            Duration patience = Duration.ofMillis(100);
+
+            sources.set("{\"sources\":[{\"id\":\"news\",\"state\":\"removing\"}],\"errors\":[]}");
+            assertThatThrownBy(() -> SourcesCommand.awaitGone(instance, "news", patience))
+                    .isInstanceOf(UserException.class)
+                    .hasMessageStartingWith("news is declared no more, but its documents are not gone");
+
+            sources.set("{\"sources\":[{\"id\":\"news\"}],\"errors\":[\"knowledge-sources.yaml: is missing\"]}");
+            assertThatThrownBy(() -> SourcesCommand.awaitGone(instance, "news", patience))
+                    .isInstanceOf(UserException.class)
+                    .hasMessage("knowledge-sources.yaml: is missing");
+
+            sources.set("{\"sources\":[{\"id\":\"other\"}],\"errors\":[]}");
+            SourcesCommand.awaitGone(instance, "news", patience);
+        } finally {
+            server.stop(0);
+        }
     }
 }
