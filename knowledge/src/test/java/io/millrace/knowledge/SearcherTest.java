@@ -6,6 +6,7 @@ import io.millrace.schema.Hit;
 import io.millrace.schema.Passage;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -88,6 +89,44 @@ class SearcherTest {
         assertThat(rest.contextScore().orElseThrow()).isLessThan(0.1);
         assertThat(rest.coveredScore()).isEqualTo(all.contextScore());
         assertThat(all.contextScore().orElseThrow()).isGreaterThan(0.9);
+    }
+
+    /** Such a chat got no evidence, and the index was told to be broken. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "Select the opening hours of the mill shop from the notes",
+                "SELECT s.opens FROM mill m JOIN shop s ON s.mill = m.id; why is this slow?",
+                "select opens from documents"
+            })
+    void shouldSearchInAutoForWhatOnlyLooksLikeAQuestionAboutDocuments(String text) {
+        put("a", TEXT, "imported", false, NEAR);
+        Searcher withCatalog = with(Optional.empty());
+
+        Searcher.Result found = withCatalog.search(new Searcher.Request(text, "auto", List.of(), 5, -1), NEAR);
+
+        assertThat(found.mode()).isNotEqualTo("sql");
+        assertThat(found.hits()).extracting(Hit::getText).containsExactly(TEXT);
+        assertThat(found.degraded()).isEmpty();
+        assertThat(withCatalog
+                        .search(new Searcher.Request("SELECT path FROM documents", "auto", List.of(), 5, -1), NEAR)
+                        .hits())
+                .extracting(Hit::getText)
+                .containsExactly("row");
+    }
+
+    private Searcher with(Optional<Reranker> reranker) {
+        return new Searcher(
+                index,
+                new NoEmbedder(),
+                List.of("notes"),
+                new Searcher.Options(
+                        false,
+                        Aging.DEFAULT,
+                        reranker,
+                        Linkage.NONE,
+                        Optional.of((question, filter, limit) ->
+                                List.of(Hit.newBuilder().setText("row").build()))));
     }
 
     private List<String> texts(String mode) {

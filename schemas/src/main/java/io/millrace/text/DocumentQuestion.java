@@ -44,7 +44,7 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
             List.of("path", "title", "collection", "source", "trust", "tags", "size", "modified_at");
 
     private static final int MOST = 100;
-    private static final Pattern START = Pattern.compile("(?is)^\\s*select\\s.+\\sfrom\\s.*");
+    private static final String START = "select";
     private static final Pattern TOKEN = Pattern.compile(
             "\\s*(?:'((?:[^']++|'')*+)'|(-?\\d+(?:\\.\\d+)?)|([A-Za-z_][A-Za-z0-9_]*)|(<=|>=|<>|!=|[=<>(),*;]))");
 
@@ -81,9 +81,17 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
         }
     }
 
-    /** Whether a text looks like one of these. */
-    public static boolean looksLikeOne(String text) {
-        return START.matcher(text).matches();
+    /** Reads a question where the text is one; that it begins like one is not enough, since English sentences do and so does other SQL. */
+    public static Optional<DocumentQuestion> tryParse(String text) {
+        // nearly all others are told by their first word
+        if (!text.stripLeading().regionMatches(true, 0, START, 0, START.length())) {
+            return Optional.empty();
+        }
+        try {
+            return Optional.of(parse(text));
+        } catch (QuestionException e) {
+            return Optional.empty();
+        }
     }
 
     /**
@@ -129,7 +137,7 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
         }
 
         DocumentQuestion question() {
-            expect("select");
+            expect(START);
             List<String> fields = fields();
             expect("from");
             expect("documents");

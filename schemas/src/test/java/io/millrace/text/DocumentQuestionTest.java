@@ -64,14 +64,22 @@ class DocumentQuestionTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"Select * from documents", " select path\nfrom documents where x = 1"})
-    void shouldKnowOneByItsForm(String text) {
-        assertThat(DocumentQuestion.looksLikeOne(text)).isTrue();
+    @ValueSource(strings = {"Select * from documents", " select path\nfrom documents where title = 'x';"})
+    void shouldKnowOneThatItCanRead(String text) {
+        assertThat(DocumentQuestion.tryParse(text)).contains(DocumentQuestion.parse(text));
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"selected works", "How do I select a version?", "from select"})
+    @ValueSource(
+            strings = {
+                "selected works",
+                "How do I select a version?",
+                "from select",
+                "Select three tips from the handbook and explain them.",
+                "SELECT u.id FROM users u JOIN orders o ON o.user_id = u.id; why is this slow?",
+                "select path from documents where x = 1"
+            })
     void shouldNotTakeAnotherQuestionForOne(String text) {
-        assertThat(DocumentQuestion.looksLikeOne(text)).isFalse();
+        assertThat(DocumentQuestion.tryParse(text)).isEmpty();
     }
 }

@@ -156,6 +156,21 @@ class RetrievalIT {
         assertThat(recorded(answer).at("/interaction/search/mode").asText()).isEqualTo("sql");
     }
 
+    @Test
+    void shouldSearchForASentenceThatOnlyLooksLikeAQuestionAboutDocuments() throws Exception {
+        liked = "lock";
+        String sentence = "{\"query\":\"Select what lifts barges from the notes on the canal lock\"}";
+
+        JsonNode found = search(sentence.replace("}", ",\"mode\":\"auto\"}"));
+
+        assertThat(paths(found)).contains("lock.md");
+        assertThat(found.path("degraded")).isEmpty();
+        JsonNode answer = query(sentence);
+        assertThat(answer.path("route").asText()).isIn("hybrid", "tree");
+        assertThat(paths(answer.path("results"), "combined_results")).contains("lock.md");
+        assertThat(recorded(answer).at("/interaction/degraded")).isEmpty();
+    }
+
     @ParameterizedTest
     @CsvSource(
             delimiter = '|',
