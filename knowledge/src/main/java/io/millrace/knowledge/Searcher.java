@@ -9,6 +9,7 @@ import io.millrace.text.DocumentQuestion;
 import io.millrace.text.DocumentQuestion.QuestionException;
 import io.millrace.text.InjectionRisk;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -233,7 +234,10 @@ public final class Searcher {
         Map<String, Passage> passages = new HashMap<>();
         List<Hit> hits = hits(request, ranking, fresh, passages);
         List<String> degraded = new ArrayList<>();
-        hits = reranked(request, hits, mayBeRead(request, passages), degraded);
+        if (hits.size() > 1 && mayBeRead(request, passages)) {
+            hits = reranked(request, hits, fresh, degraded);
+        }
+        hits = hits.subList(0, Math.min(hits.size(), request.limit()));
         Optional<Double> covered = fresh.size() == found.size()
                 ? Optional.empty()
                 : Optional.of(score(request, hits(request, ranking, found, new HashMap<>())));
@@ -406,35 +410,43 @@ public final class Searcher {
                 .toList();
     }
 
-    private List<Hit> reranked(Request request, List<Hit> hits, boolean mayBeRead, List<String> degraded) {
-        if (options.reranker().isEmpty() || !mayBeRead || hits.size() < 2) {
-            return hits.subList(0, Math.min(hits.size(), request.limit()));
-        }
+    /** The first hits in the order of the cross-encoder, and behind them those that it does not read. */
+    private List<Hit> reranked(Request request, List<Hit> hits, List<Candidate> found, List<String> degraded) {
         List<Hit> read = hits.subList(0, Math.min(RERANKED, hits.size()));
-        List<Hit> order = new ArrayList<>();
+        List<Double> relevances;
         try {
-            List<Double> relevances = options.reranker()
-                    .get()
+            relevances = options.reranker()
+                    .orElseThrow()
                     .relevances(
                             request.text(),
                             read.stream()
                                     .map(hit -> hit.getTitle() + "\n" + hit.getText())
                                     .toList());
-            for (int i = 0; i < read.size(); i++) {
-                Hit hit = read.get(i);
-                order.add(Hit.newBuilder(hit)
-                        .setScore(relevances.get(i) * hit.getFactor())
-                        .setUnit("relevance")
-                        .build());
-            }
-            order.sort(java.util.Comparator.comparingDouble(Hit::getScore).reversed());
         } catch (Reranker.RerankException e) {
             LOG.warn("hits stay in the order of the search: {}", e.getMessage());
             degraded.add("reranker");
-            order.clear();
-            order.addAll(hits);
+            return hits;
         }
-        return List.copyOf(order.subList(0, Math.min(order.size(), request.limit())));
+        Map<String, Candidate> candidates = new HashMap<>();
+        found.forEach(each -> candidates.put(each.passageId(), each));
+        Map<String, Hit> byId = new HashMap<>();
+        List<Ranked> ranked = new ArrayList<>();
+        for (int i = 0; i < read.size(); i++) {
+            Hit hit = read.get(i);
+            double score = relevances.get(i) * hit.getFactor();
+            byId.put(
+                    hit.getPassageId(),
+                    Hit.newBuilder(hit).setScore(score).setUnit("relevance").build());
+            ranked.add(new Ranked(Objects.requireNonNull(candidates.get(hit.getPassageId())), score, hit.getFactor()));
+        }
+        ranked.sort(Comparator.comparingDouble(Ranked::score).reversed());
+        List<Hit> order = new ArrayList<>();
+        // again: by its own scores copies are next to each other
+        Ranking.diverse(ranked, ranked.size(), request.diversity())
+                .forEach(each -> order.add(
+                        Objects.requireNonNull(byId.get(each.candidate().passageId()))));
+        order.addAll(hits.subList(read.size(), hits.size()));
+        return order;
     }
 
     /** The hits, then the passages before and after the first of them and those that open their documents. */

@@ -115,6 +115,51 @@ class SearcherTest {
                 .containsExactly("row");
     }
 
+    @Test
+    void shouldGiveAsManyHitsAsWereAskedForWhenAModelReadsTheFirst() {
+        for (int i = 0; i < 30; i++) {
+            double angle = Math.toRadians(3 * i);
+            put("p" + i, "Mill " + i + ".", "imported", false, new float[] {
+                (float) Math.cos(angle), (float) Math.sin(angle), 0
+            });
+        }
+
+        List<Hit> hits = with(Optional.of(new Liking("Mill 7.")))
+                .search(new Searcher.Request("mill", "semantic", List.of(), 25, -1), NEAR)
+                .hits();
+
+        assertThat(hits).hasSize(25);
+        assertThat(hits.getFirst().getText()).isEqualTo("Mill 7.");
+        assertThat(hits.subList(20, 25))
+                .extracting(Hit::getText)
+                .containsExactly("Mill 20.", "Mill 21.", "Mill 22.", "Mill 23.", "Mill 24.");
+    }
+
+    @Test
+    void shouldKeepHitsUnlikeEachOtherWhenAModelReadsThem() {
+        put("a", "Mill wheel, mill race.", "imported", false, NEAR);
+        put("b", "Mill wheel, mill pond.", "imported", false, new float[] {0.999f, 0.045f, 0});
+        put("c", "Barn.", "imported", false, new float[] {0.1f, 0, 0.995f});
+
+        Searcher.Result found = with(Optional.of(new Liking("Mill")))
+                .search(new Searcher.Request("mill", "semantic", Filter.NONE, 2, -1, 0.8), NEAR);
+
+        assertThat(found.hits()).extracting(Hit::getPassageId).containsExactly("a", "c");
+    }
+
+    /** Finds the texts relevant that hold a word. */
+    private record Liking(String word) implements Reranker {
+        @Override
+        public List<Double> relevances(String question, List<String> texts) {
+            return texts.stream().map(text -> text.contains(word) ? 0.9 : 0.1).toList();
+        }
+
+        @Override
+        public boolean isLocal() {
+            return true;
+        }
+    }
+
     private Searcher with(Optional<Reranker> reranker) {
         return new Searcher(
                 index,
