@@ -49,6 +49,7 @@ class LongTextTest {
                         "-----BEGIN ",
                         "-----BEGIN RSA PRIVATE KEY-----",
                         "-----BEGIN PRIVATE KEY-----\n-----END ",
+                        "-----BEGIN PRIVATE KEY-----\n" + "A".repeat(64) + "\n",
                         " sk-ant-",
                         " sk-proj-",
                         " sk-or-v1-",
