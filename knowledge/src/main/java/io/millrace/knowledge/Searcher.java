@@ -69,16 +69,18 @@ public final class Searcher {
      * @param reranker reads the first hits again
      * @param linkage what is known of passages from their use
      * @param catalog answers questions about documents; without one there is no sql mode
+     * @param copies whether each passage with the same text is a hit: who counts documents wants all of them, a reader one
      */
     public record Options(
             boolean tree,
             Aging aging,
             Optional<Reranker> reranker,
             Linkage linkage,
-            Optional<DocumentCatalog> catalog) {
+            Optional<DocumentCatalog> catalog,
+            boolean copies) {
         /** Nothing beyond the index. */
         public static final Options DEFAULT =
-                new Options(false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty());
+                new Options(false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty(), false);
     }
 
     /** @param collections the configured ones: any other name is an error */
@@ -267,7 +269,7 @@ public final class Searcher {
     }
 
     /**
-     * Candidates as hits, best first, each text once.
+     * Candidates as hits, best first, each text once unless copies are wanted.
      *
      * @param passages receives what was read
      */
@@ -276,7 +278,7 @@ public final class Searcher {
         int most = options.reranker().isEmpty() ? request.limit() : Math.max(RERANKED, request.limit());
         List<Ranked> taken = Ranking.diverse(ranked, most, request.diversity());
         read(taken, passages);
-        if (repeats(ranked, taken, passages)) {
+        if (!options.copies() && repeats(ranked, taken, passages)) {
             // rare, and only then all candidates are worth reading
             read(ranked, passages);
             taken = Ranking.diverse(once(ranked, passages), most, request.diversity());

@@ -171,7 +171,8 @@ class SearcherTest {
                         reranker,
                         Linkage.NONE,
                         Optional.of((question, filter, limit) ->
-                                List.of(Hit.newBuilder().setText("row").build()))));
+                                List.of(Hit.newBuilder().setText("row").build())),
+                        false));
     }
 
     private List<String> texts(String mode) {

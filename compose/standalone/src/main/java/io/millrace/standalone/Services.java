@@ -320,7 +320,8 @@ public final class Services implements AutoCloseable {
                 new Aging(decay.first(), decay.firstLoss(), decay.second(), decay.secondLoss()),
                 reranker,
                 feedback,
-                Optional.of(catalog));
+                Optional.of(catalog),
+                false);
     }
 
     private static RedisValues values(MillraceConfig config, Endpoints endpoints, String what) {
