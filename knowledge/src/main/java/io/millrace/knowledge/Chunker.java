@@ -22,7 +22,7 @@ public final class Chunker {
     private static final int LONGEST_HEADING = 300;
 
     private static final Pattern HEADING = Pattern.compile("(#{1,6})\\s(.*)");
-    private static final Pattern FENCE = Pattern.compile("^\\s*(```|~~~).*");
+    private static final Pattern FENCE = Pattern.compile("\\s*+(`{3,}+|~{3,}+)(.*)");
     /** MyST and Docusaurus anchors, and front matter fences, say nothing to a reader. */
     private static final Pattern NOISE = Pattern.compile("^\\([\\w:.-]+\\)=\\s*$");
 
@@ -72,8 +72,9 @@ public final class Chunker {
         String[] headings = new String[7];
         StringBuilder block = new StringBuilder();
         List<String> blocks = new ArrayList<>();
-        boolean fenced = false;
+        String fence = "";
         for (String line : text.replace("\r\n", "\n").split("\n", -1)) {
+            boolean fenced = !fence.isEmpty();
             Optional<Heading> heading = fenced ? Optional.empty() : heading(line);
             if (heading.isPresent()) {
                 endBlock(blocks, block);
@@ -93,9 +94,8 @@ public final class Chunker {
                 path.removeIf(String::isEmpty);
                 continue;
             }
-            if (FENCE.matcher(line).matches()) {
-                fenced = !fenced;
-            }
+            fence = fence(fence, line);
+            fenced = !fence.isEmpty();
             if (line.isBlank() && !fenced) {
                 endBlock(blocks, block);
             } else if (fenced || !NOISE.matcher(line).matches()) {
@@ -105,6 +105,25 @@ public final class Chunker {
         endBlock(blocks, block);
         emit(chunks, titleOf(title, path), blocks);
         return List.copyOf(chunks);
+    }
+
+    /**
+     * The fence that is open behind a line. Only one of the same character that is as long and has nothing behind it closes it
+     * (CommonMark 0.31.2, 4.5): what it holds may be Markdown with fences.
+     *
+     * @param open before the line; empty for none
+     */
+    private static String fence(String open, String line) {
+        Matcher matcher = FENCE.matcher(line);
+        if (!matcher.matches()) {
+            return open;
+        }
+        String fence = matcher.group(1);
+        if (open.isEmpty()) {
+            // ```code``` in one line is no fence
+            return fence.startsWith("`") && matcher.group(2).contains("`") ? "" : fence;
+        }
+        return fence.startsWith(open) && matcher.group(2).isBlank() ? "" : open;
     }
 
     private static String titleOf(String title, List<String> path) {

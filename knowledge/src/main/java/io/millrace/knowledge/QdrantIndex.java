@@ -65,7 +65,6 @@ import java.util.UUID;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.ToDoubleFunction;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -107,6 +106,7 @@ public final class QdrantIndex implements VectorIndex {
     /** Where offsets and the maker are kept, after the prefix. */
     private static final String STATE = "millrace-state";
 
+    private static final String SHOWN = "shown";
     private static final PointId STATE_POINT = PointIdFactory.id(1);
 
     private static final int BATCH = 256;
@@ -135,7 +135,10 @@ public final class QdrantIndex implements VectorIndex {
     private final String made;
     private final Duration timeout;
     private final Map<String, Optional<Passage>> waiting = new LinkedHashMap<>();
-    private final AtomicLong flushes = new AtomicLong();
+
+    /** When searches last saw something new, in milliseconds; kept with the offsets, so that a restart has no version of older texts again. */
+    private volatile long shown = System.currentTimeMillis();
+
     private final Cache<String, Long> frequencies = Caffeine.newBuilder()
             .maximumSize(20_000)
             .expireAfterWrite(Duration.ofMinutes(1))
@@ -213,8 +216,11 @@ public final class QdrantIndex implements VectorIndex {
     private void prepare() {
         Set<String> there = new HashSet<>(get(client.listCollectionsAsync()));
         if (there.contains(prefix + STATE)) {
-            String by = state().getOrDefault("made", value("")).getStringValue();
-            if (!by.equals(made)) {
+            Map<String, Value> state = state();
+            String by = state.getOrDefault("made", value("")).getStringValue();
+            if (by.equals(made)) {
+                shown = state.getOrDefault(SHOWN, value(shown)).getIntegerValue();
+            } else {
                 LOG.info("the collections of {}* were made by {}, not {}: they are rebuilt", prefix, by, made);
                 drop(there);
             }
@@ -355,7 +361,7 @@ public final class QdrantIndex implements VectorIndex {
             sent.forEach(this::get);
             waiting.clear();
             frequencies.invalidateAll();
-            flushes.incrementAndGet();
+            shown = Math.max(shown + 1, System.currentTimeMillis());
         }
     }
 
@@ -443,6 +449,7 @@ public final class QdrantIndex implements VectorIndex {
     private void note(String by, Map<Integer, Long> offsets) {
         Map<String, Value> payload = new HashMap<>();
         payload.put("made", value(by));
+        payload.put(SHOWN, value(shown));
         offsets.forEach((partition, offset) -> payload.put("offset." + partition, value((long) offset)));
         get(client.upsertAsync(UpsertPoints.newBuilder()
                 .setCollectionName(prefix + STATE)
@@ -716,7 +723,7 @@ public final class QdrantIndex implements VectorIndex {
     /** What other processes write is seen in the count only: they write the same log. */
     @Override
     public String version() {
-        return made + "|" + flushes.get() + "|" + count();
+        return made + "|" + shown + "|" + count();
     }
 
     private <T> T get(ListenableFuture<T> answer) {

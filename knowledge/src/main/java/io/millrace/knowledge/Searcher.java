@@ -9,6 +9,7 @@ import io.millrace.text.DocumentQuestion;
 import io.millrace.text.DocumentQuestion.QuestionException;
 import io.millrace.text.InjectionRisk;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -73,6 +74,7 @@ public final class Searcher {
      * @param catalog answers questions about documents; without one there is no sql mode
      * @param judge the model whose cosines {@link ContextScore} was fitted to, where another one embeds; with it, words are searched for
      *     while that one is away
+     * @param copies whether each passage with the same text is a hit: who counts documents wants all of them, a reader one
      */
     public record Options(
             boolean tree,
@@ -80,10 +82,11 @@ public final class Searcher {
             Optional<Reranker> reranker,
             Linkage linkage,
             Optional<DocumentCatalog> catalog,
-            Optional<Embedder> judge) {
+            Optional<Embedder> judge,
+            boolean copies) {
         /** Nothing beyond the index. */
-        public static final Options DEFAULT =
-                new Options(false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty(), Optional.empty());
+        public static final Options DEFAULT = new Options(
+                false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty(), Optional.empty(), false);
     }
 
     /** @param collections the configured ones: any other name is an error */
@@ -179,15 +182,12 @@ public final class Searcher {
     }
 
     /**
-     * The mode that auto tries first: a question in the words of SQL goes to the catalog, three words or fewer are looked up, eight or more may be worth their surroundings, the rest is
+     * The mode that auto tries first: three words or fewer are looked up, eight or more may be worth their surroundings, the rest is
      * asked for both words and meaning.
      */
     private String modeOf(String mode, String text) {
         if (!mode.equals("auto")) {
             return mode;
-        }
-        if (options.catalog().isPresent() && DocumentQuestion.looksLikeOne(text)) {
-            return "sql";
         }
         long words = WORD.matcher(text)
                 .results()
@@ -210,10 +210,16 @@ public final class Searcher {
                 throw new UnknownCollectionException(name, collections);
             }
         }
-        String mode = modeOf(request.mode(), request.text());
-        if (mode.equals("sql")) {
-            return asked(request);
+        if (request.mode().equals("sql")) {
+            return asked(request, DocumentQuestion.parse(request.text()));
         }
+        if (request.mode().equals("auto") && options.catalog().isPresent()) {
+            Optional<DocumentQuestion> question = DocumentQuestion.tryParse(request.text());
+            if (question.isPresent()) {
+                return asked(request, question.get());
+            }
+        }
+        String mode = modeOf(request.mode(), request.text());
         Result first = search(request, mode, vector);
         // a look-up that does not find what it looks for was no look-up: short questions lose 2 to 14 % without this
         boolean lost = request.mode().equals("auto")
@@ -222,11 +228,10 @@ public final class Searcher {
         return lost ? search(request, "hybrid", vector) : first;
     }
 
-    private Result asked(Request request) {
+    private Result asked(Request request, DocumentQuestion question) {
         DocumentCatalog catalog =
                 options.catalog().orElseThrow(() -> new QuestionException("there is no database of documents to ask"));
-        List<Hit> rows =
-                catalog.ask(DocumentQuestion.parse(request.text()), request.filter(), Math.min(100, request.limit()));
+        List<Hit> rows = catalog.ask(question, request.filter(), Math.min(100, request.limit()));
         return new Result("sql", rows, Optional.empty(), Optional.empty(), List.of());
     }
 
@@ -241,7 +246,10 @@ public final class Searcher {
         if (vector.length == 0 && !mode.equals("keyword")) {
             degraded.add("embedder");
         }
-        hits = reranked(request, hits, mayBeRead(request, passages), degraded);
+        if (hits.size() > 1 && mayBeRead(request, passages)) {
+            hits = reranked(request, hits, fresh, degraded);
+        }
+        hits = hits.subList(0, Math.min(hits.size(), request.limit()));
         Optional<Double> covered = fresh.size() == found.size()
                 ? Optional.empty()
                 : Optional.of(score(request, hits(request, ranking, found, new HashMap<>())));
@@ -290,7 +298,7 @@ public final class Searcher {
     }
 
     /**
-     * Candidates as hits, best first, each text once.
+     * Candidates as hits, best first, each text once unless copies are wanted.
      *
      * @param passages receives what was read
      */
@@ -299,7 +307,7 @@ public final class Searcher {
         int most = options.reranker().isEmpty() ? request.limit() : Math.max(RERANKED, request.limit());
         List<Ranked> taken = Ranking.diverse(ranked, most, request.diversity());
         read(taken, passages);
-        if (repeats(ranked, taken, passages)) {
+        if (!options.copies() && repeats(ranked, taken, passages)) {
             // rare, and only then all candidates are worth reading
             read(ranked, passages);
             taken = Ranking.diverse(once(ranked, passages), most, request.diversity());
@@ -450,35 +458,43 @@ public final class Searcher {
                 .toList();
     }
 
-    private List<Hit> reranked(Request request, List<Hit> hits, boolean mayBeRead, List<String> degraded) {
-        if (options.reranker().isEmpty() || !mayBeRead || hits.size() < 2) {
-            return hits.subList(0, Math.min(hits.size(), request.limit()));
-        }
+    /** The first hits in the order of the cross-encoder, and behind them those that it does not read. */
+    private List<Hit> reranked(Request request, List<Hit> hits, List<Candidate> found, List<String> degraded) {
         List<Hit> read = hits.subList(0, Math.min(RERANKED, hits.size()));
-        List<Hit> order = new ArrayList<>();
+        List<Double> relevances;
         try {
-            List<Double> relevances = options.reranker()
-                    .get()
+            relevances = options.reranker()
+                    .orElseThrow()
                     .relevances(
                             request.text(),
                             read.stream()
                                     .map(hit -> hit.getTitle() + "\n" + hit.getText())
                                     .toList());
-            for (int i = 0; i < read.size(); i++) {
-                Hit hit = read.get(i);
-                order.add(Hit.newBuilder(hit)
-                        .setScore(relevances.get(i) * hit.getFactor())
-                        .setUnit("relevance")
-                        .build());
-            }
-            order.sort(java.util.Comparator.comparingDouble(Hit::getScore).reversed());
         } catch (Reranker.RerankException e) {
             LOG.warn("hits stay in the order of the search: {}", e.getMessage());
             degraded.add("reranker");
-            order.clear();
-            order.addAll(hits);
+            return hits;
         }
-        return List.copyOf(order.subList(0, Math.min(order.size(), request.limit())));
+        Map<String, Candidate> candidates = new HashMap<>();
+        found.forEach(each -> candidates.put(each.passageId(), each));
+        Map<String, Hit> byId = new HashMap<>();
+        List<Ranked> ranked = new ArrayList<>();
+        for (int i = 0; i < read.size(); i++) {
+            Hit hit = read.get(i);
+            double score = relevances.get(i) * hit.getFactor();
+            byId.put(
+                    hit.getPassageId(),
+                    Hit.newBuilder(hit).setScore(score).setUnit("relevance").build());
+            ranked.add(new Ranked(Objects.requireNonNull(candidates.get(hit.getPassageId())), score, hit.getFactor()));
+        }
+        ranked.sort(Comparator.comparingDouble(Ranked::score).reversed());
+        List<Hit> order = new ArrayList<>();
+        // again: by its own scores copies are next to each other
+        Ranking.diverse(ranked, ranked.size(), request.diversity())
+                .forEach(each -> order.add(
+                        Objects.requireNonNull(byId.get(each.candidate().passageId()))));
+        order.addAll(hits.subList(read.size(), hits.size()));
+        return order;
     }
 
     /** The hits, then the passages before and after the first of them and those that open their documents. */

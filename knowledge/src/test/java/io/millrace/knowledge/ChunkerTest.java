@@ -1,6 +1,7 @@
 package io.millrace.knowledge;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.tuple;
 
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -52,5 +53,20 @@ class ChunkerTest {
         assertThat(Chunker.chunk("Mill", "# Mill\n\n## Wheel\n\nIt turns.\n\n## Sluice\n\nIt opens.\n"))
                 .extracting(Chunker.Chunk::title)
                 .containsExactly("Mill › Wheel", "Mill › Sluice");
+    }
+
+    /** Pages that show Markdown: what the example says is no heading of the page. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "~~~~\n```\n# Not a heading\n```\n# Nor this\n~~~~",
+                "````md\n```sh\n# Not a heading\n```\n# Nor this\n````",
+                "```\n~~~\n# Not a heading\n``` sh\n# Nor this\n```  ",
+                "```make mill```"
+            })
+    void shouldEndAFenceOnlyByOneOfItsKind(String fenced) {
+        assertThat(Chunker.chunk("Mill", "# Mill\n\n" + fenced + "\n\n## Wheel\n\nIt turns.\n"))
+                .extracting(Chunker.Chunk::title, Chunker.Chunk::text)
+                .containsExactly(tuple("Mill", fenced.strip()), tuple("Mill › Wheel", "It turns."));
     }
 }

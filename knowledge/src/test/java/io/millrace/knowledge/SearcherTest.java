@@ -6,6 +6,7 @@ import io.millrace.schema.Hit;
 import io.millrace.schema.Passage;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -88,6 +89,91 @@ class SearcherTest {
         assertThat(rest.contextScore().orElseThrow()).isLessThan(0.1);
         assertThat(rest.coveredScore()).isEqualTo(all.contextScore());
         assertThat(all.contextScore().orElseThrow()).isGreaterThan(0.9);
+    }
+
+    /** Such a chat got no evidence, and the index was told to be broken. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "Select the opening hours of the mill shop from the notes",
+                "SELECT s.opens FROM mill m JOIN shop s ON s.mill = m.id; why is this slow?",
+                "select opens from documents"
+            })
+    void shouldSearchInAutoForWhatOnlyLooksLikeAQuestionAboutDocuments(String text) {
+        put("a", TEXT, "imported", false, NEAR);
+        Searcher withCatalog = with(Optional.empty());
+
+        Searcher.Result found = withCatalog.search(new Searcher.Request(text, "auto", List.of(), 5, -1), NEAR);
+
+        assertThat(found.mode()).isNotEqualTo("sql");
+        assertThat(found.hits()).extracting(Hit::getText).containsExactly(TEXT);
+        assertThat(found.degraded()).isEmpty();
+        assertThat(withCatalog
+                        .search(new Searcher.Request("SELECT path FROM documents", "auto", List.of(), 5, -1), NEAR)
+                        .hits())
+                .extracting(Hit::getText)
+                .containsExactly("row");
+    }
+
+    @Test
+    void shouldGiveAsManyHitsAsWereAskedForWhenAModelReadsTheFirst() {
+        for (int i = 0; i < 30; i++) {
+            double angle = Math.toRadians(3 * i);
+            put("p" + i, "Mill " + i + ".", "imported", false, new float[] {
+                (float) Math.cos(angle), (float) Math.sin(angle), 0
+            });
+        }
+
+        List<Hit> hits = with(Optional.of(new Liking("Mill 7.")))
+                .search(new Searcher.Request("mill", "semantic", List.of(), 25, -1), NEAR)
+                .hits();
+
+        assertThat(hits).hasSize(25);
+        assertThat(hits.getFirst().getText()).isEqualTo("Mill 7.");
+        assertThat(hits.subList(20, 25))
+                .extracting(Hit::getText)
+                .containsExactly("Mill 20.", "Mill 21.", "Mill 22.", "Mill 23.", "Mill 24.");
+    }
+
+    @Test
+    void shouldKeepHitsUnlikeEachOtherWhenAModelReadsThem() {
+        put("a", "Mill wheel, mill race.", "imported", false, NEAR);
+        put("b", "Mill wheel, mill pond.", "imported", false, new float[] {0.999f, 0.045f, 0});
+        put("c", "Barn.", "imported", false, new float[] {0.1f, 0, 0.995f});
+
+        Searcher.Result found = with(Optional.of(new Liking("Mill")))
+                .search(new Searcher.Request("mill", "semantic", Filter.NONE, 2, -1, 0.8), NEAR);
+
+        assertThat(found.hits()).extracting(Hit::getPassageId).containsExactly("a", "c");
+    }
+
+    /** Finds the texts relevant that hold a word. */
+    private record Liking(String word) implements Reranker {
+        @Override
+        public List<Double> relevances(String question, List<String> texts) {
+            return texts.stream().map(text -> text.contains(word) ? 0.9 : 0.1).toList();
+        }
+
+        @Override
+        public boolean isLocal() {
+            return true;
+        }
+    }
+
+    private Searcher with(Optional<Reranker> reranker) {
+        return new Searcher(
+                index,
+                new NoEmbedder(),
+                List.of("notes"),
+                new Searcher.Options(
+                        false,
+                        Aging.DEFAULT,
+                        reranker,
+                        Linkage.NONE,
+                        Optional.of((question, filter, limit) ->
+                                List.of(Hit.newBuilder().setText("row").build())),
+                        Optional.empty(),
+                        false));
     }
 
     private List<String> texts(String mode) {

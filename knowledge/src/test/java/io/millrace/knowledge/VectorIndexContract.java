@@ -250,6 +250,23 @@ abstract class VectorIndexContract {
         assertThat(index.version()).isNotEqualTo(before);
     }
 
+    /** Answers are cached by the version: an older one would bring back those of the older texts. */
+    @Test
+    void shouldNotHaveAVersionAgainAfterARestartWhenTextsChangedSince() throws Exception {
+        put(passage(1, NORTH, "sluice"));
+        index.commit(Map.of(0, 1L));
+        index.close();
+        index = open();
+        String before = index.version();
+        put(passage(1, NORTH, "hoist"));
+        index.commit(Map.of(0, 2L));
+        index.close();
+
+        index = open();
+
+        assertThat(index.version()).isNotEqualTo(before);
+    }
+
     @Test
     void shouldAnswerTheSameWhenSettled() {
         put(passage(1, NORTH, "the sluice of the mill"));

@@ -1,5 +1,9 @@
 package io.millrace.text;
 
+import java.time.LocalDate;
+import java.time.OffsetDateTime;
+import java.time.ZoneOffset;
+import java.time.format.DateTimeParseException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -44,7 +48,7 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
             List.of("path", "title", "collection", "source", "trust", "tags", "size", "modified_at");
 
     private static final int MOST = 100;
-    private static final Pattern START = Pattern.compile("(?is)^\\s*select\\s.+\\sfrom\\s.*");
+    private static final String START = "select";
     private static final Pattern TOKEN = Pattern.compile(
             "\\s*(?:'((?:[^']++|'')*+)'|(-?\\d+(?:\\.\\d+)?)|([A-Za-z_][A-Za-z0-9_]*)|(<=|>=|<>|!=|[=<>(),*;]))");
 
@@ -62,7 +66,18 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
      * @param operator one of = != &lt; &lt;= &gt; &gt;= like
      * @param value as it was written, without quotes
      */
-    public record Condition(String field, String operator, String value) {}
+    public record Condition(String field, String operator, String value) {
+        /**
+         * The value of a condition on a {@link Kind#TIME}: a date is its first moment in UTC.
+         *
+         * @throws java.time.format.DateTimeParseException when the calendar has no such time
+         */
+        public OffsetDateTime time() {
+            return value.contains("T")
+                    ? OffsetDateTime.parse(value)
+                    : LocalDate.parse(value).atStartOfDay().atOffset(ZoneOffset.UTC);
+        }
+    }
 
     /** The order of rows. */
     public record Order(String field, boolean descending) {}
@@ -79,11 +94,23 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
         public QuestionException(String message) {
             super(message);
         }
+
+        QuestionException(String message, Throwable cause) {
+            super(message, cause);
+        }
     }
 
-    /** Whether a text looks like one of these. */
-    public static boolean looksLikeOne(String text) {
-        return START.matcher(text).matches();
+    /** Reads a question where the text is one; that it begins like one is not enough, since English sentences do and so does other SQL. */
+    public static Optional<DocumentQuestion> tryParse(String text) {
+        // nearly all others are told by their first word
+        if (!text.stripLeading().regionMatches(true, 0, START, 0, START.length())) {
+            return Optional.empty();
+        }
+        try {
+            return Optional.of(parse(text));
+        } catch (QuestionException e) {
+            return Optional.empty();
+        }
     }
 
     /**
@@ -129,7 +156,7 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
         }
 
         DocumentQuestion question() {
-            expect("select");
+            expect(START);
             List<String> fields = fields();
             expect("from");
             expect("documents");
@@ -203,7 +230,27 @@ public record DocumentQuestion(List<String> fields, List<Condition> conditions, 
             if (kind == Kind.TIME && !value.matches("\\d{4}-\\d\\d-\\d\\d(T\\d\\d:\\d\\d(:\\d\\d(\\.\\d{1,9})?)?Z)?")) {
                 throw new QuestionException(field + " is a time such as '2026-01-31' or '2026-01-31T12:00:00Z'");
             }
-            return new Condition(field, operator, value);
+            Condition condition = new Condition(field, operator, value);
+            if (kind == Kind.TIME) {
+                try {
+                    condition.time();
+                } catch (DateTimeParseException e) {
+                    throw new QuestionException(field + ": there is no time " + value, e);
+                }
+            }
+            if (operator.equals("like") && endsInOpenEscape(value)) {
+                throw new QuestionException(
+                        field + " like: a \\ at the end is written \\\\, since it takes what follows it as it stands");
+            }
+            return condition;
+        }
+
+        private static boolean endsInOpenEscape(String pattern) {
+            int from = pattern.length();
+            while (from > 0 && pattern.charAt(from - 1) == '\\') {
+                from--;
+            }
+            return (pattern.length() - from) % 2 == 1;
         }
 
         private String field() {

@@ -26,6 +26,12 @@ public final class Redactor {
 
     private static final String PRIVATE_KEY = "(?:(?!PRIVATE KEY)[A-Z0-9]{1,32}+ ){0,8}+PRIVATE KEY(?: BLOCK)?-----";
 
+    private static final String IN_KEY = "(?:[^-]|-(?!----(?:BEGIN|END) " + PRIVATE_KEY + "))";
+
+    /** With headers before them, and whatever a log or JSON puts between them; the last one may be a part of a line. */
+    private static final String KEY_LINES = "(?:[\\s\\S]{0,120}?(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,}+={0,2}+)++"
+            + "(?:(?:\\s|\\\\[nr]){1,4}+[A-Za-z0-9+/]{1,39}+={0,2}+(?![^\\s\\\\\"']))?+";
+
     private static final String KEY_NAME =
             "(?:api[_-]?key|client[_-]?secret|(?:access|auth|refresh)[_-]?token|secret[_-]?key|app[_-]?secret)";
 
@@ -58,7 +64,7 @@ public final class Redactor {
                     + "|props|credentials|context|ctx|request|req|user|System)(?:\\.\\w++)++\\W*+",
             "(?:/run/|/etc/|/var/|file:|vault:|op://|arn:).*",
             // masks, and what is to be replaced
-            "\\*{3,}.*|\\.{3}.*|[xX]{4,}.*",
+            "\\*{3,}+.*|\\.{3}.*|[xX]{4,}+.*",
             "(?i:(?:your|example|insert|enter|replace|change)[-_].*|.*[-_]here)",
             "(?i:required|optional|mandatory|passwords?|passphrase|disabled|enabled|undefined|protected|encrypted|forgotten|prompted"
                     + "|incorrect|unchanged|redacted|placeholder|secretstr|securestring)\\W*"));
@@ -66,10 +72,10 @@ public final class Redactor {
     private static final List<Kind> KINDS = List.of(
             kind(
                     "private_key",
-                    // up to its end, that of the text, or the next key: a key that was cut off shall not be looked
-                    // through again and again
-                    "-----BEGIN " + PRIVATE_KEY + "(?:[^-]|-(?!----(?:BEGIN|END) " + PRIVATE_KEY
-                            + ")){0,16384}+(?:-----END " + PRIVATE_KEY + "|(?=-----BEGIN )|\\z)",
+                    // up to its end; of one that was cut off, up to the next key or the end of the text where that is
+                    // near, else what looks like lines of a key. None is looked through for another's end
+                    "-----BEGIN " + PRIVATE_KEY + "(?:" + IN_KEY + "*+-----END " + PRIVATE_KEY + "|" + IN_KEY
+                            + "{0,16384}+(?:(?=-----BEGIN )|\\z)|" + KEY_LINES + ")",
                     "-----begin "),
             kind("anthropic_key", "\\bsk-ant-[A-Za-z0-9_-]{16,}", "sk-ant-"),
             // the seed's own example, sk-proj-abcdef123456, has 12 characters after the prefix
@@ -124,19 +130,19 @@ public final class Redactor {
                     "(?i)\\bAuthorization[\"']?\\s*[=:]\\s*[\"']?Basic\\s+([A-Za-z0-9+/]{8,}={0,2})",
                     "basic"),
             // quoted: any constant
-            value("api_key", "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*[\"']([^\\s\"'\\[]{12,512}+)[\"']", KEY_HINTS),
+            value("api_key", "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*[\"']([^\\s\"'\\[]{12,}+)[\"']", KEY_HINTS),
             // not quoted: prose and names of things have no digits
             value(
                     "api_key",
-                    "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*(?=[A-Za-z_/+.~=-]{0,64}[0-9])([A-Za-z0-9_/+.~=-]{12,512})",
+                    "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*(?=[A-Za-z_/+.~=-]{0,64}[0-9])([A-Za-z0-9_/+.~=-]{12,}+)",
                     KEY_HINTS),
             // Redis has no user: redis://:secret@host
-            value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]{0,64}+:([^\\s:/@]{3,128}+)@", "://"),
+            value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]*+:([^\\s:/@]{3,}+)@", "://"),
             value("connection_password", "(?i)\\b(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})", "key="),
             // within a longer name too: DB_PASSWORD, PGPASSWORD
             value(
                     "password",
-                    "(?i)(?:password|passwd|pwd)[\"']?\\s*[=:]\\s*[\"']?([^\\s\"',;\\[]{8,128}+)",
+                    "(?i)(?:password|passwd|pwd)[\"']?\\s*[=:]\\s*[\"']?([^\\s\"',;\\[]{8,}+)",
                     "passw",
                     "pwd"));
 

@@ -32,6 +32,13 @@ class DocumentQuestionTest {
     }
 
     @Test
+    void shouldTakeADateForItsFirstMomentInUtc() {
+        assertThat(new Condition("modified_at", ">", "2026-01-31").time()).isEqualTo("2026-01-31T00:00:00Z");
+        assertThat(new Condition("modified_at", ">", "2026-01-31T12:30Z").time())
+                .isEqualTo("2026-01-31T12:30:00Z");
+    }
+
+    @Test
     void shouldReadACount() {
         assertThat(DocumentQuestion.parse("SELECT count(*) FROM documents WHERE tags <> 'old'"))
                 .isEqualTo(new DocumentQuestion(
@@ -48,6 +55,9 @@ class DocumentQuestionTest {
                 "select * from documents where size like 5              | size is compared by",
                 "select * from documents where title = nix              | a value is missing before nix",
                 "select * from documents where modified_at > 'monday'   | modified_at is a time",
+                "select * from documents where updated_at > '2026-02-31' | there is no time 2026-02-31",
+                "select * from documents where updated_at > '2026-13-01T00:00Z' | there is no time 2026-13-01T00:00Z",
+                "select * from documents where path like 'C:\\'           | a \\ at the end is written \\\\",
                 "select * from documents limit 1000                     | limit must be 1 to 100",
                 "select * from documents; drop table documents          | nothing may follow; there is drop",
                 "select * from documents where title = 'a' or 1 = 1     | nothing may follow; there is or",
@@ -64,14 +74,22 @@ class DocumentQuestionTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"Select * from documents", " select path\nfrom documents where x = 1"})
-    void shouldKnowOneByItsForm(String text) {
-        assertThat(DocumentQuestion.looksLikeOne(text)).isTrue();
+    @ValueSource(strings = {"Select * from documents", " select path\nfrom documents where title = 'x';"})
+    void shouldKnowOneThatItCanRead(String text) {
+        assertThat(DocumentQuestion.tryParse(text)).contains(DocumentQuestion.parse(text));
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"selected works", "How do I select a version?", "from select"})
+    @ValueSource(
+            strings = {
+                "selected works",
+                "How do I select a version?",
+                "from select",
+                "Select three tips from the handbook and explain them.",
+                "SELECT u.id FROM users u JOIN orders o ON o.user_id = u.id; why is this slow?",
+                "select path from documents where x = 1"
+            })
     void shouldNotTakeAnotherQuestionForOne(String text) {
-        assertThat(DocumentQuestion.looksLikeOne(text)).isFalse();
+        assertThat(DocumentQuestion.tryParse(text)).isEmpty();
     }
 }

@@ -49,6 +49,7 @@ class LongTextTest {
                         "-----BEGIN ",
                         "-----BEGIN RSA PRIVATE KEY-----",
                         "-----BEGIN PRIVATE KEY-----\n-----END ",
+                        "-----BEGIN PRIVATE KEY-----\n" + "A".repeat(64) + "\n",
                         " sk-ant-",
                         " sk-proj-",
                         " sk-or-v1-",
@@ -94,7 +95,7 @@ class LongTextTest {
     @MethodSource("questions")
     void shouldReadQuestionsInTimeThatGrowsWithTheTextAndInLittleStack(Case text) {
         hold(text, each -> {
-            assertThat(DocumentQuestion.looksLikeOne(each)).isEqualTo(each.startsWith("select path"));
+            assertThat(DocumentQuestion.tryParse(each)).isEmpty();
             assertThatThrownBy(() -> DocumentQuestion.parse(each + "  ")).isInstanceOf(QuestionException.class);
         });
     }

@@ -113,6 +113,50 @@ class RedactorTest {
                 .isEqualTo("[REDACTED:private_key][REDACTED:private_key]\nafter");
     }
 
+    private static final String BEGIN = "-----BEGIN RSA PRIVATE KEY-----\n";
+    private static final String KEY_LINE = "MIIEpAIBAAKCAQEA1234567890abcdefghijklmnopqrstuvwxyzABCDEFG+/JKL\n";
+
+    /** Longer than what is taken of one that has no end. */
+    private static final String LOG = "2026-01-31 12:00:00 INFO the mill - wheel -- turns at seven\n".repeat(400);
+
+    /** An armored PGP key with subkeys and a photo. */
+    @Test
+    void shouldRedactAKeyOfAnyLength() {
+        assertThat(Redactor.redact("before " + BEGIN + KEY_LINE.repeat(500) + "-----END RSA PRIVATE KEY-----\nafter"))
+                .isEqualTo("before [REDACTED:private_key]\nafter");
+    }
+
+    /** As a tool cuts it that shows some lines of a file; what comes then is no key. */
+    @Test
+    void shouldRedactTheLinesOfAKeyThatIsCutOffBeforeALongText() {
+        String stamp = "2026-01-31T12:00:00.123456Z host app[3]: ";
+        for (String key : new String[] {
+            KEY_LINE.repeat(5),
+            KEY_LINE.repeat(5) + "MIIEpAIB\n",
+            "Proc-Type: 4,ENCRYPTED\nDEK-Info: DES-EDE3-CBC,0123456789ABCDEF\n\n" + KEY_LINE.repeat(2),
+            (stamp + KEY_LINE).repeat(5)
+        }) {
+            assertThat(Redactor.redact("before " + BEGIN + key + LOG))
+                    .isEqualTo("before [REDACTED:private_key]\n" + LOG);
+        }
+        String json = (BEGIN + KEY_LINE.repeat(3) + "MIIEpAIB\n").replace("\n", "\\n");
+        assertThat(Redactor.redact("{\"key\":\"" + json + "\"}\n" + LOG))
+                .isEqualTo("{\"key\":\"[REDACTED:private_key]\\n\"}\n" + LOG);
+        assertThat(Redactor.redact("A file begins with " + BEGIN + LOG)).isEqualTo("A file begins with " + BEGIN + LOG);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "password=, '', password",
+        "postgres://me:, @db/x, connection_password",
+        "'api_key = \"', '\"', api_key",
+        "client_secret: , '', api_key"
+    })
+    void shouldLeaveNothingOfALongSecret(String before, String after, String kind) {
+        assertThat(Redactor.redact(before + "aB1x".repeat(200) + after + " and so on"))
+                .isEqualTo(before + "[REDACTED:" + kind + "]" + after + " and so on");
+    }
+
     @Test
     void shouldStripWhatAReaderDoesNotSee() {
         assertThat(Sanitizer.sanitize("a\u0000b\u202Ec\u200Bd\te\nf")).isEqualTo("abcd\te\nf");

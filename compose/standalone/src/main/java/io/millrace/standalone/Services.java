@@ -267,7 +267,7 @@ public final class Services implements AutoCloseable {
     }
 
     /** The configured embedding model, where it is on a server. */
-    static Optional<HttpEmbedder> served(MillraceConfig config, Duration patience) {
+    public static Optional<HttpEmbedder> served(MillraceConfig config, Duration patience) {
         MillraceConfig.Embedding embedding = config.knowledge().embedding();
         return embedding.url().isEmpty()
                 ? Optional.empty()
@@ -348,7 +348,8 @@ public final class Services implements AutoCloseable {
                 reranker,
                 feedback,
                 Optional.of(catalog),
-                judge);
+                judge,
+                false);
     }
 
     private static RedisValues values(MillraceConfig config, Endpoints endpoints, String what) {

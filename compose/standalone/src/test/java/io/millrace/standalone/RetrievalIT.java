@@ -146,6 +146,9 @@ class RetrievalIT {
         assertThat(rows.at("/results/0/payload/content").asText()).isEqualTo("path: lock.md\nsuccess_rate: 0.9");
         assertThat(rows.at("/results/0/unit").asText()).isEqualTo("row");
         assertThat(rows.at("/results/0/payload/project").asText()).isEqualTo("it");
+        assertThat(paths(search("{\"mode\":\"sql\",\"query\":\"select path from documents where tags = 'barge' and "
+                        + "updated_at >= '2020-01-31' and updated_at < '2999-12-31T23:59Z'\"}")))
+                .containsExactly("lock.md");
         assertThat(paths(search("{\"mode\":\"sql\",\"query\":\"select * from documents where tags = 'water'\","
                         + "\"filters\":{\"language\":\"de\"}}")))
                 .containsExactly("schleuse.md");
@@ -154,6 +157,21 @@ class RetrievalIT {
         assertThat(answer.path("route").asText()).isEqualTo("sql");
         assertThat(answer.at("/results/sql_results/0/payload/path").asText()).isEqualTo("lock.md");
         assertThat(recorded(answer).at("/interaction/search/mode").asText()).isEqualTo("sql");
+    }
+
+    @Test
+    void shouldSearchForASentenceThatOnlyLooksLikeAQuestionAboutDocuments() throws Exception {
+        liked = "lock";
+        String sentence = "{\"query\":\"Select what lifts barges from the notes on the canal lock\"}";
+
+        JsonNode found = search(sentence.replace("}", ",\"mode\":\"auto\"}"));
+
+        assertThat(paths(found)).contains("lock.md");
+        assertThat(found.path("degraded")).isEmpty();
+        JsonNode answer = query(sentence);
+        assertThat(answer.path("route").asText()).isIn("hybrid", "tree");
+        assertThat(paths(answer.path("results"), "combined_results")).contains("lock.md");
+        assertThat(recorded(answer).at("/interaction/degraded")).isEmpty();
     }
 
     @ParameterizedTest
@@ -166,7 +184,9 @@ class RetrievalIT {
                 "{\"query\":\"x\",\"filters\":{\"min_success_rate\":2}}           | filters.min_success_rate",
                 "{\"query\":\"x\",\"diversity\":7}                                | diversity",
                 "{\"query\":\"select secret from documents\",\"mode\":\"sql\"}    | query",
-                "{\"query\":\"drop table documents\",\"mode\":\"sql\"}            | query"
+                "{\"query\":\"drop table documents\",\"mode\":\"sql\"}            | query",
+                "{\"query\":\"SELECT path FROM documents WHERE modified_at > '2026-02-31'\",\"mode\":\"sql\"} | query",
+                "{\"query\":\"SELECT path FROM documents WHERE path LIKE 'C:\\\\'\",\"mode\":\"sql\"} | query"
             })
     void shouldNameWhatIsWrong(String body, String field) throws Exception {
         HttpResponse<String> response = post("/search", body);

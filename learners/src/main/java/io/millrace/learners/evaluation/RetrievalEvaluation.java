@@ -1,9 +1,11 @@
 package io.millrace.learners.evaluation;
 
 import io.millrace.id.Ids;
+import io.millrace.knowledge.Aging;
 import io.millrace.knowledge.Chunker;
 import io.millrace.knowledge.Chunker.Chunk;
 import io.millrace.knowledge.Embedder;
+import io.millrace.knowledge.Linkage;
 import io.millrace.knowledge.LuceneIndex;
 import io.millrace.knowledge.Searcher;
 import io.millrace.knowledge.Vectors;
@@ -14,6 +16,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * How well the search finds what people judged to be relevant. Documents go through the chunker, the embedder, the index and the search
@@ -24,6 +27,10 @@ public final class RetrievalEvaluation {
     public static final List<String> MODES = List.of("keyword", "semantic", "hybrid");
 
     private static final String COLLECTION = "evaluation";
+    /** Of documents without a text, or with the same, each is judged by itself. */
+    private static final Searcher.Options EACH_DOCUMENT = new Searcher.Options(
+            false, Aging.DEFAULT, Optional.empty(), Linkage.NONE, Optional.empty(), Optional.empty(), true);
+
     private static final int BATCH = 32;
     private static final int DEEP = 100;
 
@@ -63,7 +70,7 @@ public final class RetrievalEvaluation {
             long began = System.nanoTime();
             int passages = ingest(data, embedder, index, progress);
             long indexed = System.nanoTime();
-            Searcher searcher = new Searcher(index, embedder, List.of(COLLECTION));
+            Searcher searcher = new Searcher(index, embedder, List.of(COLLECTION), EACH_DOCUMENT);
             Map<String, RankingMetrics> metrics = search(data, searcher, progress);
             return new Report(
                     metrics,

@@ -1,5 +1,6 @@
 package io.millrace.routers.retrieval;
 
+import io.millrace.text.DocumentQuestion;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.regex.Pattern;
@@ -29,7 +30,11 @@ final class FollowUp {
         boolean depends = REFERS.matcher(lower).find()
                 || CONTINUES.matcher(lower).find()
                 || WORD.matcher(lower).results().count() < SHORT;
-        return before.isPresent() && depends && !before.get().equals(question)
+        // a question about documents says all, and with anything before it is none
+        return before.isPresent()
+                        && depends
+                        && !before.get().equals(question)
+                        && DocumentQuestion.tryParse(question).isEmpty()
                 ? before.get() + "\n" + question
                 : question;
     }

@@ -22,6 +22,7 @@ import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
 import io.millrace.service.Service;
+import io.millrace.text.DocumentQuestion.QuestionException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -181,6 +182,11 @@ public final class RetrievalWorker implements Service {
             return without(query, "timeout", e);
         } catch (ExecutionException e) {
             Throwable cause = e.getCause() == null ? e : e.getCause();
+            if (cause instanceof QuestionException) {
+                // the gateway has read it, but it was cut or redacted since: nothing of ours is broken
+                LOG.warn("{} is no question about documents: {}", query.getInteractionId(), cause.getMessage());
+                return Retrieval.newBuilder().setMode("off").setDegraded(List.of("question"));
+            }
             return without(
                     query,
                     switch (cause) {

@@ -29,7 +29,8 @@ class FollowUpTest {
             strings = {
                 "How do I configure the nginx module with TLS?",
                 "Which options does the openssh service take?",
-                "Show a flake with two inputs and an overlay"
+                "Show a flake with two inputs and an overlay",
+                "SELECT path FROM documents WHERE title = 'this'"
             })
     void shouldSearchForTheQuestionAloneWhenItStandsByItself(String question) {
         assertThat(FollowUp.searched(question, BEFORE)).isEqualTo(question);

@@ -125,8 +125,8 @@ public final class PostgresCatalog implements DocumentCatalog, AutoCloseable {
                 yield column + " " + operator(condition) + " ?";
             }
             case TIME -> {
-                parameters.add(condition.value());
-                yield column + " " + operator(condition) + " ?::timestamptz";
+                parameters.add(condition.time());
+                yield column + " " + operator(condition) + " ?";
             }
             case TEXT -> {
                 parameters.add(condition.value());

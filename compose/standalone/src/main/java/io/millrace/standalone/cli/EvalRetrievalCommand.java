@@ -1,6 +1,10 @@
 package io.millrace.standalone.cli;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.config.ConfigLoader;
+import io.millrace.config.MillraceConfig;
+import io.millrace.knowledge.Embedder;
+import io.millrace.knowledge.HttpEmbedder;
 import io.millrace.knowledge.MiniLmEmbedder;
 import io.millrace.learners.evaluation.BeirDataset;
 import io.millrace.learners.evaluation.BeirDataset.DataException;
@@ -10,6 +14,8 @@ import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -35,6 +41,13 @@ public final class EvalRetrievalCommand implements Callable<Integer> {
             description = "Judgements: qrels/NAME.tsv. Default: ${DEFAULT-VALUE}.")
     private String split = "test";
 
+    @Option(
+            names = "--config",
+            paramLabel = "FILE",
+            description =
+                    "Settings: the embedding model that they name (knowledge.embedding-url). Default: the one in the process.")
+    private @Nullable Path settings;
+
     @Option(names = "--json", description = "Print JSON on standard output; progress goes to standard error.")
     private boolean json;
 
@@ -52,16 +65,26 @@ public final class EvalRetrievalCommand implements Callable<Integer> {
         }
         java.util.logging.Logger lucene = java.util.logging.Logger.getLogger("org.apache.lucene");
         lucene.setLevel(java.util.logging.Level.SEVERE);
+        Optional<HttpEmbedder> served = settings == null ? Optional.empty() : served(settings);
         try (ScratchFolder scratch = new ScratchFolder();
-                MiniLmEmbedder embedder =
-                        new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
+                MiniLmEmbedder own = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
             ProgressLine line = new ProgressLine();
-            RetrievalEvaluation.Report report =
-                    RetrievalEvaluation.run(data, embedder, scratch.resolve("index"), line::show);
+            RetrievalEvaluation.Report report = RetrievalEvaluation.run(
+                    data, served.isPresent() ? served.get() : own, scratch.resolve("index"), line::show);
             line.end();
             print(report);
             return 0;
+        } catch (Embedder.EmbeddingException e) {
+            throw new UserException(String.valueOf(e.getMessage()), e);
+        } finally {
+            served.ifPresent(HttpEmbedder::close);
         }
+    }
+
+    private static Optional<HttpEmbedder> served(Path settings) {
+        MillraceConfig config = ConfigLoader.load(Optional.of(settings), System.getenv(), Map.of())
+                .config();
+        return Services.served(config, config.knowledge().embedding().timeout());
     }
 
     private void print(RetrievalEvaluation.Report report) {

@@ -69,6 +69,28 @@ class EvalRetrievalTest {
         }
     }
 
+    /** Missing abstracts are common in BEIR's collections, and all but one of these documents were lost. */
+    @Test
+    void shouldFindEachOfTheDocumentsWithoutATextAndOfThoseWithTheSame() throws IOException {
+        Files.createDirectories(folder.resolve("qrels"));
+        Files.writeString(folder.resolve("corpus.jsonl"), """
+                {"_id":"lift","title":"Lift of a thin wing","text":""}
+                {"_id":"drag","title":"Drag of a thin wing","text":""}
+                {"_id":"same","title":"","text":"How does a thin wing fly?"}
+                {"_id":"case","title":"","text":"how does a thin wing fly?"}
+                """);
+        Files.writeString(folder.resolve("queries.jsonl"), "{\"_id\":\"q\",\"text\":\"thin wing\"}\n");
+        Files.writeString(folder.resolve("qrels/test.tsv"), "q\tlift\t1\nq\tdrag\t1\nq\tsame\t1\nq\tcase\t1\n");
+
+        Run run = run("--dir", folder.toString(), "--json");
+
+        assertThat(run.code).isZero();
+        JsonNode json = Instance.JSON.readTree(run.out);
+        for (String mode : new String[] {"keyword", "semantic", "hybrid"}) {
+            assertThat(json.at("/" + mode + "/recall@100").asDouble()).as(mode).isEqualTo(1);
+        }
+    }
+
     @Test
     void shouldSayWhichFileIsMissing() {
         Run run = run("--dir", folder.toString());
