@@ -58,6 +58,7 @@ public final class SourceManager implements Service {
     private static final String GROUP = "normalizer-sources";
     private static final String REMOVING = "removing";
     private static final long TICK_MS = 250;
+    private static final long TICK_NANOS = TimeUnit.MILLISECONDS.toNanos(TICK_MS);
     private static final byte[] REMOVED = "{\"type\":\"removed\"}".getBytes(StandardCharsets.UTF_8);
 
     private final Log log;
@@ -67,6 +68,7 @@ public final class SourceManager implements Service {
     private final SourceBook book;
     private final BiPredicate<String, @Nullable String> isIndexed;
     private final Connectors connectors;
+    private final Searchable searchable;
     private final Admin admin;
     private final Backlog backlog;
     private final LogTail<SourceStatus> statuses;
@@ -78,9 +80,6 @@ public final class SourceManager implements Service {
     private final Map<String, Removal> leaving = new HashMap<>();
 
     private final Set<String> topics = new HashSet<>();
-    /** Checksum by document of what is known to be in the index, by source. */
-    private final Map<String, Map<String, String>> indexed = new HashMap<>();
-
     /** When each source was first seen. */
     private final Map<String, Long> added = new HashMap<>();
 
@@ -116,6 +115,7 @@ public final class SourceManager implements Service {
         this.documents = documents;
         this.book = book;
         this.isIndexed = isIndexed;
+        this.searchable = new Searchable(isIndexed, System::nanoTime);
         this.admin = Admin.create(ClientConfig.admin(log.settings().bootstrapServers()));
         Map<String, Object> reader = ClientConfig.consumer(log.settings());
         // it counts, and does not want what it counts
@@ -276,7 +276,7 @@ public final class SourceManager implements Service {
         }
         // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
         leaving.remove(id);
-        indexed.remove(id);
+        searchable.forget(id);
         added.remove(id);
         book.forget(id);
         told.remove(id);
@@ -287,7 +287,7 @@ public final class SourceManager implements Service {
             throws InterruptedException, ExecutionException, TimeoutException {
         Removal removal = leaving.get(id);
         if (removal == null) {
-            Set<String> here = documents.of(id).keySet();
+            Set<String> here = new HashSet<>(documents.of(id).keySet());
             // before the mark: whatever comes after that is late, and the normalizer must know it
             tell(id, removing(last, here.size()));
             new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
@@ -296,12 +296,15 @@ public final class SourceManager implements Service {
                     .get(30, TimeUnit.SECONDS)
                     .offset();
             topics.add(id);
-            removal = new Removal(mark, new HashSet<>(here));
+            removal = new Removal(mark, here);
             leaving.put(id, removal);
         }
         // a record before the mark may have become a document since
         removal.documents.addAll(documents.of(id).keySet());
-        removal.documents.removeIf(document -> documents.entry(document) == null && !isIndexed.test(document, null));
+        long began = System.nanoTime();
+        removal.documents.removeIf(document -> documents.entry(document) == null
+                && System.nanoTime() - began < TICK_NANOS
+                && !isIndexed.test(document, null));
         tell(id, removing(last, removal.documents.size()));
         return removal.documents.isEmpty() && positions().getOrDefault(raw(id), 0L) > removal.mark;
     }
@@ -357,24 +360,9 @@ public final class SourceManager implements Service {
         SourceBook.Page page = book.of(source.id());
         SourceReport scan = page.report();
         boolean owned = clash(source.id()).isEmpty();
-        Map<String, String> paths = owned ? documents.of(source.id()) : Map.of();
-        Map<String, String> inIndex = indexed.computeIfAbsent(source.id(), id -> new HashMap<>());
-        inIndex.keySet().retainAll(paths.keySet());
-        int searchable = 0;
-        int quarantined = 0;
-        for (String document : paths.keySet()) {
-            DocumentTable.Entry entry = documents.entry(document);
-            if (entry == null) {
-                continue;
-            }
-            quarantined += entry.quarantined() ? 1 : 0;
-            if (entry.checksum().equals(inIndex.get(document))) {
-                searchable++;
-            } else if (isIndexed.test(document, entry.checksum())) {
-                inIndex.put(document, entry.checksum());
-                searchable++;
-            }
-        }
+        Searchable.Count count = owned
+                ? searchable.of(source.id(), documents.version(source.id()), documents.of(source.id()))
+                : new Searchable.Count(0, 0, 0);
         long lag = lags.getOrDefault(source.id(), 0L);
         Status connector = connectors.of(source.id());
         String error = error(source, connector, scan);
@@ -389,13 +377,13 @@ public final class SourceManager implements Service {
                         !source.enabled()
                                 ? "disabled"
                                 : error.isEmpty()
-                                        ? state(source, connector, scan, lag, paths.size() - searchable)
+                                        ? state(source, connector, scan, lag, count.documents() - count.searchable())
                                         : "failed")
                 .setError(source.enabled() ? error : "")
                 .setScan(scan)
-                .setDocuments(paths.size())
-                .setSearchable(searchable)
-                .setQuarantined(quarantined)
+                .setDocuments(count.documents())
+                .setSearchable(count.searchable())
+                .setQuarantined(count.quarantined())
                 .setLag(lag)
                 .setFailures(page.failures())
                 .setAddedAt(owned ? addedAt(source.id()) : 0)
