@@ -77,6 +77,10 @@ public final class Extractor implements AutoCloseable {
      */
     public synchronized HtmlText.Page extract(String name, String mediaType, byte[] bytes)
             throws UnreadableException, InterruptedException {
+        if (bytes.length == 0) {
+            // to the parser it is a broken one
+            throw new NoTextException();
+        }
         Child running = running();
         CompletableFuture<Answer> answer = new CompletableFuture<>();
         waiting.execute(() -> {
