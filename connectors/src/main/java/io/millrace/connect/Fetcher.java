@@ -68,6 +68,9 @@ final class Fetcher implements AutoCloseable {
         /** 404 or 410. */
         record Gone(int status) implements Fetched {}
 
+        /** More than may be taken. */
+        record TooLarge(String reason) implements Fetched {}
+
         /** It will not do. */
         record Failed(String reason) implements Fetched {}
     }
@@ -143,7 +146,7 @@ final class Fetcher implements AutoCloseable {
             return new Fetched.Failed("broke off: " + e.getCause());
         }
         if (bytes.length > maxBytes) {
-            return new Fetched.Failed("more than the " + maxBytes + " bytes of max_bytes");
+            return new Fetched.TooLarge("more than the " + maxBytes + " bytes of max_bytes");
         }
         String type = response.headers().firstValue("Content-Type").orElse("text/html");
         int parameters = type.indexOf(';');

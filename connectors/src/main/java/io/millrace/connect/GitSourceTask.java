@@ -7,11 +7,12 @@ import java.net.UnknownHostException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
-import java.util.ArrayList;
 import java.util.Deque;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
 import org.apache.kafka.connect.storage.OffsetStorageReader;
 import org.eclipse.jgit.api.Git;
@@ -161,7 +162,7 @@ public final class GitSourceTask extends KnowledgeTask {
         private final Deque<Change> changes = new ArrayDeque<>();
         private final Deque<Step> skips = new ArrayDeque<>();
         private final boolean whole;
-        private final List<String> all = new ArrayList<>();
+        private final Set<String> all = new LinkedHashSet<>();
         private final int found;
 
         Pass(SourceSettings settings, Repository repository, Head head) throws IOException {
@@ -263,7 +264,8 @@ public final class GitSourceTask extends KnowledgeTask {
                 if (blob.getSize() > settings.maxBytes()) {
                     return refuse(
                             change.path(),
-                            blob.getSize() + " bytes, more than the " + settings.maxBytes() + " of max_bytes");
+                            blob.getSize() + " bytes, more than the " + settings.maxBytes() + " of max_bytes",
+                            before);
                 }
                 Map<String, Object> document = Scan.document(settings, change.path());
                 document.put("modified_at", commit.getCommitTime() * 1_000L);
@@ -274,16 +276,24 @@ public final class GitSourceTask extends KnowledgeTask {
                 Contents.of(change.path(), blob.getCachedBytes(settings.maxBytes()), document);
                 return Optional.of(new Step.Found(change.path(), document, partition(settings), before));
             } catch (NotADocumentException e) {
-                return refuse(change.path(), String.valueOf(e.getMessage()));
+                return refuse(change.path(), String.valueOf(e.getMessage()), before);
             } catch (IOException e) {
                 damaged = true;
                 throw new ScanException(change.path() + " cannot be read: " + e.getMessage(), e);
             }
         }
 
-        private Optional<Step> refuse(String path, String reason) {
+        /** No document, or none any more: an earlier commit may have had one there. */
+        private Optional<Step> refuse(String path, String reason, Map<String, Object> before) {
             refused.put(path, reason);
-            return Optional.of(new Step.Skipped(path, reason));
+            Step skipped = new Step.Skipped(path, reason);
+            all.remove(path);
+            if (whole) {
+                // the list of all deletes it
+                return Optional.of(skipped);
+            }
+            skips.push(skipped);
+            return Optional.of(new Step.Gone(path, partition(settings), before));
         }
 
         /** Where a browser finds a file, on the two hosts whose addresses are well known. */

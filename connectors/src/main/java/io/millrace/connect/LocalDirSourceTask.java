@@ -184,7 +184,7 @@ public final class LocalDirSourceTask extends KnowledgeTask {
             if (gone.hasNext()) {
                 String path = gone.next();
                 sent.remove(path);
-                return Optional.of(new Step.Gone(path, partition(settings, path), Map.of("stamp", "gone")));
+                return Optional.of(gone(path));
             }
             return Optional.empty();
         }
@@ -199,7 +199,7 @@ public final class LocalDirSourceTask extends KnowledgeTask {
                 // not all of it: it may have grown since, and what a kernel makes up has no size
                 byte[] bytes = in.readNBytes(settings.maxBytes() + 1);
                 if (bytes.length > settings.maxBytes()) {
-                    return new Step.Skipped(path, "more than the " + settings.maxBytes() + " bytes of max_bytes");
+                    return refuse(path, file, "more than the " + settings.maxBytes() + " bytes of max_bytes");
                 }
                 Map<String, Object> document = Scan.document(settings, path);
                 document.put("modified_at", file.modifiedAt());
@@ -207,12 +207,25 @@ public final class LocalDirSourceTask extends KnowledgeTask {
                 sent.put(path, file.stamp());
                 return new Step.Found(path, document, partition(settings, path), Map.of("stamp", file.stamp()));
             } catch (NotADocumentException e) {
-                String reason = String.valueOf(e.getMessage());
-                refused.put(path, new Refused(file.stamp(), reason));
-                return new Step.Skipped(path, reason);
+                return refuse(path, file, String.valueOf(e.getMessage()));
             } catch (IOException e) {
                 return new Step.Skipped(path, "not readable: " + e.getMessage());
             }
+        }
+
+        /** No document, or none any more. */
+        private Step refuse(String path, Seen file, String reason) {
+            refused.put(path, new Refused(file.stamp(), reason));
+            Step skipped = new Step.Skipped(path, reason);
+            if (sent.remove(path) == null) {
+                return skipped;
+            }
+            skips.add(skipped);
+            return gone(path);
+        }
+
+        private Step gone(String path) {
+            return new Step.Gone(path, partition(settings, path), Map.of("stamp", "gone"));
         }
 
         @Override
@@ -227,7 +240,9 @@ public final class LocalDirSourceTask extends KnowledgeTask {
                 return Optional.empty();
             }
             told = true;
-            return Optional.of(seen.keySet());
+            return Optional.of(seen.keySet().stream()
+                    .filter(path -> !refused.containsKey(path))
+                    .toList());
         }
 
         @Override

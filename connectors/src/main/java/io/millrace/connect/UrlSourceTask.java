@@ -194,6 +194,7 @@ public final class UrlSourceTask extends KnowledgeTask {
                             case Fetched.Page page -> arrived(target, page, before);
                             case Fetched.Unchanged unchanged -> unchanged(target, before);
                             case Fetched.Gone gone -> gone(target, gone);
+                            case Fetched.TooLarge large -> noDocument(target, large.reason(), before);
                             case Fetched.Failed failed -> failed(target, failed.reason(), before);
                         });
             } catch (InterruptedException e) {
@@ -259,7 +260,19 @@ public final class UrlSourceTask extends KnowledgeTask {
             return entry == null || "page".equals(before.get("kind")) ? skipped : text(target.path(), entry);
         }
 
-        /** An answer that no document can be made of. */
+        /** What is there is no document, or none any more. */
+        private Step noDocument(Target target, String reason, Map<String, Object> before) {
+            Step left = unreadable(target, reason);
+            Object kind = before.get("kind");
+            if (!(left instanceof Step.Skipped) || !("page".equals(kind) || "entry".equals(kind))) {
+                // the feed has a text of it, or it never was one
+                return left;
+            }
+            ready.add(left);
+            return gone(target.path());
+        }
+
+        /** An answer that cannot be read. */
         private Step unreadable(Target target, String reason) {
             if (target.declared()) {
                 return failed(target.path(), reason);
@@ -321,7 +334,7 @@ public final class UrlSourceTask extends KnowledgeTask {
                     document.put("content", Contents.text(page.body()));
                     document.put("content_type", page.mediaType());
                 } else {
-                    return unreadable(target, page.mediaType() + " is no text");
+                    return noDocument(target, page.mediaType() + " is no text", before);
                 }
                 answered++;
                 for (String link : links) {
@@ -344,7 +357,9 @@ public final class UrlSourceTask extends KnowledgeTask {
                 }
                 pages.add(path);
                 return read(path, document, offset);
-            } catch (NotADocumentException | IOException e) {
+            } catch (NotADocumentException e) {
+                return noDocument(target, String.valueOf(e.getMessage()), before);
+            } catch (IOException e) {
                 return unreadable(target, String.valueOf(e.getMessage()));
             }
         }

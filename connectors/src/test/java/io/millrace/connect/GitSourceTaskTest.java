@@ -198,6 +198,34 @@ class GitSourceTaskTest {
         assertThat(pass.skipped()).containsEntry("logo.bin", "binary, no text");
     }
 
+    /** What was there before was answered from for ever. */
+    @Test
+    void shouldDeleteAFileThatBecomesBinaryOrTooLarge() throws Exception {
+        passes.set(SourceSettings.MAX_BYTES, "100");
+        write("a.md", "one");
+        write("b.md", "two");
+        write("c.md", "three");
+        commit();
+        passes.run();
+        Files.write(folder.resolve("a.md"), new byte[] {0, 1, 2});
+        write("b.md", "x".repeat(200));
+        commit();
+
+        Pass pass = passes.run();
+
+        assertThat(pass.gone()).containsExactly("a.md", "b.md");
+        assertThat(pass.skipped())
+                .containsEntry("a.md", "binary, no text")
+                .containsEntry("b.md", "200 bytes, more than the 100 of max_bytes");
+        assertThat(passes.run().gone()).isEmpty();
+        // where the list of all says what there is, they are not on it
+        assertThat(passes.set(SourceSettings.DEFINITION, "2").run().everything())
+                .hasValue(List.of("c.md"));
+        write("a.md", "mended");
+        commit();
+        assertThat(passes.run().found()).containsOnlyKeys("a.md");
+    }
+
     private static void delete(Path folder) throws Exception {
         try (var walk = Files.walk(folder)) {
             for (Path each : walk.sorted(java.util.Comparator.reverseOrder()).toList()) {

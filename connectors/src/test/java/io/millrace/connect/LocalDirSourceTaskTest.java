@@ -138,6 +138,29 @@ class LocalDirSourceTaskTest {
         assertThat(passes.run().found()).containsEntry("junk.txt", "mended");
     }
 
+    @Test
+    void shouldDeleteAFileThatBecomesBinaryOrTooLargeAlsoWhileNothingRan() throws Exception {
+        passes.set(SourceSettings.MAX_BYTES, "100");
+        for (String path : List.of("a.md", "b.md", "c.md", "d.md")) {
+            write(path, "text");
+        }
+        passes.run();
+        Files.write(folder.resolve("a.md"), new byte[] {0, 1, 2});
+        write("b.md", "x".repeat(200));
+
+        Pass pass = passes.run();
+
+        assertThat(pass.gone()).containsExactly("a.md", "b.md");
+        assertThat(pass.skipped()).containsEntry("a.md", "binary, no text").containsKey("b.md");
+        assertThat(passes.run().gone()).isEmpty();
+
+        Files.write(folder.resolve("c.md"), new byte[] {0, 1, 2});
+        passes.restart();
+        assertThat(passes.run().everything()).hasValue(List.of("d.md"));
+        write("c.md", "mended");
+        assertThat(passes.run().found()).containsOnlyKeys("c.md");
+    }
+
     /** An unmounted disk is no deletion. */
     @Test
     void shouldDeleteNothingWhenTheFolderIsAway() throws Exception {

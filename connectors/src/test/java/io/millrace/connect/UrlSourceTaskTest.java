@@ -346,6 +346,38 @@ class UrlSourceTaskTest {
                 .containsEntry(base + "/image", "image/png is no text");
     }
 
+    /** What was there before was answered from until the next process at the earliest. */
+    @Test
+    void shouldDeleteAPageThatBecomesTooLargeOrNoText() throws Exception {
+        html("/", "top" + link("/large") + link("/image") + link("/away"), "");
+        for (String path : List.of("/large", "/image", "/away")) {
+            html(path, "text", "");
+        }
+        passes.set(SourceSettings.DEPTH, "1").set(SourceSettings.MAX_BYTES, "1000");
+        assertThat(passes.run().found()).hasSize(4);
+        site.put("/large", new Page(200, "text/plain", "x".repeat(2_000), "", ""));
+        site.put("/image", new Page(200, "image/png", "png", "", ""));
+        site.put("/away", new Page(500, "text/html", "", "", ""));
+
+        Pass pass = passes.run();
+
+        assertThat(pass.gone()).containsExactly(base + "/image", base + "/large");
+        assertThat(pass.skipped())
+                .containsEntry(base + "/large", "more than the 1000 bytes of max_bytes")
+                .containsEntry(base + "/image", "image/png is no text");
+        // once is enough
+        assertThat(passes.run().gone()).isEmpty();
+        html("/image", "text", "");
+        assertThat(passes.run().found()).containsOnlyKeys(base + "/image");
+
+        // one that the source names fails it, too
+        site.put("/", new Page(200, "image/png", "png", "", ""));
+        assertThat(passes.set(SourceSettings.LOCATION, base + "/\n" + base + "/image")
+                        .run()
+                        .gone())
+                .containsExactly(base + "/");
+    }
+
     private void feed(String path, String xml) {
         site.put(path, new Page(200, "application/xml", xml, "", ""));
     }

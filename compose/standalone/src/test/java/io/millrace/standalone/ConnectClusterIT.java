@@ -54,12 +54,22 @@ class ConnectClusterIT {
             try {
                 await(() -> live.found("ferry of Ratekau nine cows").contains("two.md"));
                 await(() -> !live.found("toll house of Ratekau").contains("one.md"));
-                live.declare("");
-                await(() -> live.source("far").isMissingNode());
-                assertThat(live.found("ferry of Ratekau nine cows")).doesNotContain("two.md");
-                assertThat(connectors()).doesNotContain("source-far");
             } finally {
                 next.destroyForcibly().waitFor(20, TimeUnit.SECONDS);
+            }
+            await(() -> live.source("far").path("state").asText().equals("failed"));
+            live.declare("");
+            await(() -> !live.found("ferry of Ratekau nine cows").contains("two.md"));
+            // its connector waits in the cluster, and nobody else knows of it
+            assertThat(live.source("far").path("state").asText()).isEqualTo("removing");
+            assertThat(live.source("far").path("error").asText()).contains("does not answer");
+
+            Process last = worker(live);
+            try {
+                await(() -> live.source("far").isMissingNode());
+                assertThat(connectors()).doesNotContain("source-far");
+            } finally {
+                last.destroyForcibly().waitFor(20, TimeUnit.SECONDS);
             }
         }
     }

@@ -493,6 +493,35 @@ class SourcesIT {
         run("remove", "bad");
     }
 
+    /** It was found and cited for ever; what cannot be read is another thing. */
+    @Test
+    void shouldForgetAFileThatIsEmptiedAndKeepOneThatBreaks() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("emptied"));
+        Files.writeString(
+                docs.resolve("prices.md"), "# Prices\n\nThe mill of Zarrentin takes a sixteenth of the rye.\n");
+        Files.writeString(docs.resolve("notes.md"), "# Notes\n\nThe bakery of Zarrentin opens before sunrise.\n");
+        Files.write(docs.resolve("letter.docx"), docx("The dyke reeve of Zarrentin is called Detlef Mumm."));
+        Files.write(docs.resolve("bill.docx"), docx("The carter of Zarrentin is owed eleven talers."));
+        Ran added = run("add", "emptied", docs.toString(), "--schedule", "300ms", "--json");
+        assertThat(added.code()).as(added.out()).isZero();
+        assertThat(found("mill of Zarrentin sixteenth of the rye")).contains("prices.md");
+        assertThat(found("carter of Zarrentin is owed eleven talers")).contains("bill.docx");
+
+        Files.writeString(docs.resolve("prices.md"), "");
+        Files.write(docs.resolve("notes.md"), new byte[] {0, 1, 2, 0});
+        Files.write(docs.resolve("bill.docx"), new byte[0]);
+        Files.writeString(docs.resolve("letter.docx"), "PK\u0003\u0004 and then something broke");
+
+        await(() -> !found("mill of Zarrentin sixteenth of the rye").contains("prices.md"));
+        await(() -> !found("bakery of Zarrentin before sunrise").contains("notes.md"));
+        await(() -> !found("carter of Zarrentin is owed eleven talers").contains("bill.docx"));
+        await(() -> !source("emptied").at("/failures/letter.docx").isMissingNode());
+        assertThat(text("Who is the dyke reeve of Zarrentin?")).contains("Detlef Mumm");
+        assertThat(source("emptied").at("/failures/prices.md").asText()).isEqualTo("there is no text in it");
+        assertThat(source("emptied").at("/scan/skips/notes.md").asText()).isEqualTo("binary, no text");
+        run("remove", "emptied");
+    }
+
     @Test
     void shouldTellInOneLineWhatCannotBeReachedWhileTheRestGoesOn() throws Exception {
         Path docs = Files.createDirectories(folder.resolve("fine"));

@@ -41,11 +41,20 @@ public final class Extractor implements AutoCloseable {
     private @Nullable Future<?> reaper;
 
     /** A file that cannot be read; the message says why, for people. */
-    public static final class UnreadableException extends Exception {
+    public static class UnreadableException extends Exception {
         private static final long serialVersionUID = 1L;
 
         public UnreadableException(String message) {
             super(message);
+        }
+    }
+
+    /** A file that can be read, and holds no text. */
+    public static final class NoTextException extends UnreadableException {
+        private static final long serialVersionUID = 1L;
+
+        public NoTextException() {
+            super("there is no text in it");
         }
     }
 
@@ -68,6 +77,10 @@ public final class Extractor implements AutoCloseable {
      */
     public synchronized HtmlText.Page extract(String name, String mediaType, byte[] bytes)
             throws UnreadableException, InterruptedException {
+        if (bytes.length == 0) {
+            // to the parser it is a broken one
+            throw new NoTextException();
+        }
         Child running = running();
         CompletableFuture<Answer> answer = new CompletableFuture<>();
         waiting.execute(() -> {
@@ -84,7 +97,7 @@ public final class Extractor implements AutoCloseable {
             }
             HtmlText.Page page = HtmlText.of(given.text());
             if (page.text().isBlank()) {
-                throw new UnreadableException("there is no text in it");
+                throw new NoTextException();
             }
             return page;
         } catch (TimeoutException e) {

@@ -4,7 +4,7 @@ import io.millrace.log.Log;
 import io.millrace.log.Topics;
 import io.millrace.schema.Document;
 import io.millrace.service.Service;
-import java.util.HashMap;
+import java.util.Collections;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
  */
 public final class DocumentTable implements Service {
     private final Map<String, Entry> byId = new ConcurrentHashMap<>();
-    private final Map<String, Map<String, String>> bySource = new ConcurrentHashMap<>();
+    private final Map<String, Map<String, Entry>> bySource = new ConcurrentHashMap<>();
+    private final Map<String, Long> versions = new ConcurrentHashMap<>();
     private final WrittenTable<Document> written;
     private final AtomicLong read = new AtomicLong();
 
@@ -35,23 +36,19 @@ public final class DocumentTable implements Service {
 
     private void apply(String id, @Nullable Document document) {
         read.incrementAndGet();
-        Entry before = document == null
-                ? byId.remove(id)
-                : byId.put(
-                        id,
-                        new Entry(
-                                document.getSource(),
-                                document.getPath(),
-                                document.getChecksum(),
-                                document.getQuarantined()));
-        if (document == null && before != null) {
-            bySource.computeIfPresent(before.source(), (source, paths) -> {
-                paths.remove(id);
-                return paths;
-            });
-        } else if (document != null) {
-            bySource.computeIfAbsent(document.getSource(), source -> new ConcurrentHashMap<>())
-                    .put(id, document.getPath());
+        if (document != null) {
+            Entry entry = new Entry(
+                    document.getSource(), document.getPath(), document.getChecksum(), document.getQuarantined());
+            byId.put(id, entry);
+            bySource.computeIfAbsent(entry.source(), source -> new ConcurrentHashMap<>())
+                    .put(id, entry);
+            versions.merge(entry.source(), 1L, Long::sum);
+            return;
+        }
+        Entry before = byId.remove(id);
+        if (before != null) {
+            bySource.getOrDefault(before.source(), Map.of()).remove(id);
+            versions.merge(before.source(), 1L, Long::sum);
         }
     }
 
@@ -60,9 +57,14 @@ public final class DocumentTable implements Service {
         written.await();
     }
 
-    /** Documents of a source: path by id. */
-    public Map<String, String> of(String source) {
-        return new HashMap<>(bySource.getOrDefault(source, Map.of()));
+    /** Documents of a source by id, as they are from moment to moment. */
+    public Map<String, Entry> of(String source) {
+        return Collections.unmodifiableMap(bySource.getOrDefault(source, Map.of()));
+    }
+
+    /** Another number after each change of a document of this source. */
+    public long version(String source) {
+        return versions.getOrDefault(source, 0L);
     }
 
     /** How a document is on the log; null when it is not. */

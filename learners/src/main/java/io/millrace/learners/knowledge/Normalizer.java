@@ -3,6 +3,7 @@ package io.millrace.learners.knowledge;
 import io.millrace.id.Ids;
 import io.millrace.knowledge.Chunker;
 import io.millrace.learners.extract.Extractor;
+import io.millrace.learners.extract.Extractor.NoTextException;
 import io.millrace.learners.extract.Extractor.UnreadableException;
 import io.millrace.learners.extract.HtmlText;
 import io.millrace.log.Log;
@@ -33,7 +34,7 @@ import java.util.stream.Collectors;
  * injection risk scored. What is on the log already is not written again.
  *
  * <p>A document that cannot be read becomes a dead letter without its bytes, which are on the raw topic for days and may hold secrets;
- * its last good version stays.
+ * its last good version stays. One of a source that was read and holds no text has no version any more.
  */
 public final class Normalizer implements Service {
     private static final Pattern HEADING = Pattern.compile("(?m)^#[ \\t].*$");
@@ -102,6 +103,10 @@ public final class Normalizer implements Service {
                 write(document(raw));
                 book.well(raw.getSource(), clean(raw.getPath()));
             } catch (UnreadableException e) {
+                if (e instanceof NoTextException && !record.topic().equals(Topics.RAW_API)) {
+                    // it was emptied where it comes from; what a client posts may be a mistake
+                    delete(documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath()));
+                }
                 book.failed(raw.getSource(), clean(raw.getPath()), String.valueOf(e.getMessage()));
                 bury(record, String.valueOf(e.getMessage()));
             }
@@ -180,7 +185,7 @@ public final class Normalizer implements Service {
     private static Document of(RawDocument raw, HtmlText.Page page) throws UnreadableException {
         String content = Redactor.redact(Sanitizer.sanitize(page.text()));
         if (content.isBlank()) {
-            throw new UnreadableException("there is no text in it");
+            throw new NoTextException();
         }
         if (content.length() > Extractor.MAX_CHARS) {
             throw new UnreadableException("holds more than " + Extractor.MAX_CHARS + " characters of text");

@@ -3,7 +3,6 @@ package io.millrace.learners.sources;
 import io.micrometer.core.instrument.Gauge;
 import io.millrace.learners.knowledge.DocumentTable;
 import io.millrace.learners.knowledge.SourceBook;
-import io.millrace.learners.sources.ConnectApi.ConnectException;
 import io.millrace.learners.sources.ConnectApi.Status;
 import io.millrace.log.ClientConfig;
 import io.millrace.log.Log;
@@ -16,10 +15,8 @@ import io.millrace.schema.Envelope;
 import io.millrace.schema.SourceReport;
 import io.millrace.schema.SourceStatus;
 import io.millrace.service.Service;
-import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -61,18 +58,17 @@ public final class SourceManager implements Service {
     private static final String GROUP = "normalizer-sources";
     private static final String REMOVING = "removing";
     private static final long TICK_MS = 250;
-    private static final long LOOK_NANOS = TimeUnit.SECONDS.toNanos(1);
-    private static final long RETRY_NANOS = TimeUnit.SECONDS.toNanos(10);
+    private static final long TICK_NANOS = TimeUnit.MILLISECONDS.toNanos(TICK_MS);
     private static final byte[] REMOVED = "{\"type\":\"removed\"}".getBytes(StandardCharsets.UTF_8);
 
     private final Log log;
     private final DeclaredSources declared;
     private final Path work;
-    private final ConnectWorker worker;
     private final DocumentTable documents;
     private final SourceBook book;
     private final BiPredicate<String, @Nullable String> isIndexed;
-    private final ConnectApi connect = new ConnectApi();
+    private final Connectors connectors;
+    private final Searchable searchable;
     private final Admin admin;
     private final Backlog backlog;
     private final LogTail<SourceStatus> statuses;
@@ -80,24 +76,14 @@ public final class SourceManager implements Service {
     private final Thread thread;
 
     private final Map<String, SourceStatus> told = new ConcurrentHashMap<>();
-    private final Set<String> toSync = ConcurrentHashMap.newKeySet();
-    private final Map<String, Map<String, String>> configured = new HashMap<>();
-    private final Map<String, String> refused = new HashMap<>();
-    private final Map<String, Long> retryAt = new HashMap<>();
     /** Removed sources whose documents are not all gone. */
     private final Map<String, Removal> leaving = new HashMap<>();
 
     private final Set<String> topics = new HashSet<>();
-    /** Checksum by document of what is known to be in the index, by source. */
-    private final Map<String, Map<String, String>> indexed = new HashMap<>();
-
     /** When each source was first seen. */
     private final Map<String, Long> added = new HashMap<>();
 
-    private Map<String, Status> running = Map.of();
     private Map<String, Long> lags = Map.of();
-    private String connectError = "";
-    private long lookedAt;
     private volatile boolean ready;
     private volatile boolean closed;
 
@@ -125,10 +111,11 @@ public final class SourceManager implements Service {
         this.log = log;
         this.declared = new DeclaredSources(folder.resolve(SourcesFile.NAME), collections);
         this.work = folder.resolve("connect").resolve("git");
-        this.worker = worker;
+        this.connectors = new Connectors(worker, log.settings(), new Preparation(), System::nanoTime);
         this.documents = documents;
         this.book = book;
         this.isIndexed = isIndexed;
+        this.searchable = new Searchable(isIndexed, System::nanoTime);
         this.admin = Admin.create(ClientConfig.admin(log.settings().bootstrapServers()));
         Map<String, Object> reader = ClientConfig.consumer(log.settings());
         // it counts, and does not want what it counts
@@ -165,7 +152,7 @@ public final class SourceManager implements Service {
         if (command != null
                 && command.getKind().equals(SYNC)
                 && command.getTarget().startsWith(TARGET)) {
-            toSync.add(command.getTarget().substring(TARGET.length()));
+            connectors.sync(command.getTarget().substring(TARGET.length()));
         }
     }
 
@@ -200,8 +187,7 @@ public final class SourceManager implements Service {
         Set<String> there = new HashSet<>(told.keySet());
         there.remove(FILE_KEY);
         if (declared.look(!there.isEmpty())) {
-            refused.clear();
-            retryAt.clear();
+            connectors.forgive();
         }
         Map<String, SourceDefinition> sources = declared.sources();
         Set<String> removed = declared.removed(there);
@@ -217,8 +203,8 @@ public final class SourceManager implements Service {
             }
         }
         boolean wanted = !removed.isEmpty() || sources.values().stream().anyMatch(SourceDefinition::enabled);
-        if (wanted || !configured.isEmpty()) {
-            connect(sources.values(), removed);
+        if ((wanted || !connectors.isEmpty()) && connectors.look(sources.values(), removed)) {
+            lags = lags();
         }
         for (String id : removed) {
             remove(id);
@@ -234,81 +220,25 @@ public final class SourceManager implements Service {
         return last != null && last.getState().equals(REMOVING);
     }
 
-    private void connect(Collection<SourceDefinition> sources, Set<String> removed)
-            throws InterruptedException, ExecutionException, TimeoutException {
-        boolean look = System.nanoTime() - lookedAt > LOOK_NANOS;
-        boolean changed = sources.stream().anyMatch(this::isNew) || !toSync.isEmpty();
-        if (!look && !changed) {
-            return;
+    private final class Preparation implements Connectors.Sources {
+        @Override
+        public String clash(String id) {
+            return SourceManager.this.clash(id);
         }
-        lookedAt = System.nanoTime();
-        URI base;
-        try {
-            base = worker.url();
-            running = connect.connectors(base);
-            connectError = "";
-        } catch (IllegalStateException | ConnectException e) {
-            connectError = String.valueOf(e.getMessage());
-            running = Map.of();
-            return;
-        }
-        for (SourceDefinition source : sources) {
-            reconcile(base, source);
-        }
-        for (String id : removed) {
-            forget(base, id);
-        }
-        lags = lags();
-    }
 
-    private boolean isNew(SourceDefinition source) {
-        return source.enabled() != configured.containsKey(source.id()) && !refused.containsKey(source.id());
-    }
+        @Override
+        public Map<String, String> config(SourceDefinition source) {
+            return source.connectorConfig(log.settings(), work, addedAt(source.id()));
+        }
 
-    private void reconcile(URI base, SourceDefinition source)
-            throws InterruptedException, ExecutionException, TimeoutException {
-        String id = source.id();
-        String name = SourceDefinition.connector(log.settings(), id);
-        Status status = running.get(name);
-        boolean sync = toSync.remove(id);
-        try {
-            String clash = clash(id);
-            if (!clash.isEmpty()) {
-                refused.put(id, clash);
-                return;
+        @Override
+        public void prepare(SourceDefinition source) throws InterruptedException, ExecutionException, TimeoutException {
+            if (!topics.contains(source.id())) {
+                new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(source.id())));
+                topics.add(source.id());
             }
-            if (!source.enabled()) {
-                configured.remove(id);
-                if (status != null) {
-                    connect.delete(base, name);
-                }
-                return;
-            }
-            Map<String, String> wanted = source.connectorConfig(log.settings(), work, addedAt(id));
-            boolean late = System.nanoTime() - retryAt.getOrDefault(id, Long.MIN_VALUE) > RETRY_NANOS
-                    || !retryAt.containsKey(id);
-            if (status == null || !wanted.equals(configured.get(id))) {
-                if (refused.containsKey(id) && !late) {
-                    return;
-                }
-                if (topics.add(id)) {
-                    new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
-                }
-                retryAt.put(id, System.nanoTime());
-                // the normalizer takes nothing of a definition that is not on the log
-                tell(id, status(source));
-                connect.put(base, name, wanted);
-                configured.put(id, wanted);
-                refused.remove(id);
-            } else if (sync || (status.state().equals("FAILED") && late)) {
-                retryAt.put(id, System.nanoTime());
-                connect.restart(base, name);
-            }
-        } catch (ConnectException e) {
-            refused.put(id, String.valueOf(e.getMessage()));
-        } catch (IllegalStateException e) {
-            topics.remove(id);
-            refused.put(id, String.valueOf(e.getMessage()));
+            // the normalizer takes nothing of a definition that is not on the log
+            tell(source.id(), status(source));
         }
     }
 
@@ -334,31 +264,19 @@ public final class SourceManager implements Service {
                         + " another id, or delete them";
     }
 
-    private void forget(URI base, String id) throws InterruptedException {
-        String name = SourceDefinition.connector(log.settings(), id);
-        configured.remove(id);
-        try {
-            if (running.containsKey(name)) {
-                connect.forget(base, name);
-            }
-        } catch (ConnectException e) {
-            LOG.warn("the connector of {} could not be removed; tried again: {}", id, e.getMessage());
-        }
-    }
-
     /** Has the normalizer delete what a source left, and then forgets the source. */
     private void remove(String id) throws InterruptedException, ExecutionException, TimeoutException {
-        String name = SourceDefinition.connector(log.settings(), id);
         SourceStatus last = told.get(id);
-        if (last == null || running.containsKey(name)) {
+        if (last == null || connectors.of(id) != null) {
             return;
         }
-        if (last.getAddedAt() > 0 && !isGone(id, last)) {
+        // forgotten while Connect is away, its connector would read on for ever
+        if (last.getAddedAt() > 0 && (!isGone(id, last) || connectors.isAway())) {
             return;
         }
         // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
         leaving.remove(id);
-        indexed.remove(id);
+        searchable.forget(id);
         added.remove(id);
         book.forget(id);
         told.remove(id);
@@ -369,7 +287,7 @@ public final class SourceManager implements Service {
             throws InterruptedException, ExecutionException, TimeoutException {
         Removal removal = leaving.get(id);
         if (removal == null) {
-            Set<String> here = documents.of(id).keySet();
+            Set<String> here = new HashSet<>(documents.of(id).keySet());
             // before the mark: whatever comes after that is late, and the normalizer must know it
             tell(id, removing(last, here.size()));
             new TopicAdmin(log.settings()).createAndVerify(List.of(Topics.raw(id)));
@@ -378,19 +296,23 @@ public final class SourceManager implements Service {
                     .get(30, TimeUnit.SECONDS)
                     .offset();
             topics.add(id);
-            removal = new Removal(mark, new HashSet<>(here));
+            removal = new Removal(mark, here);
             leaving.put(id, removal);
         }
         // a record before the mark may have become a document since
         removal.documents.addAll(documents.of(id).keySet());
-        removal.documents.removeIf(document -> documents.entry(document) == null && !isIndexed.test(document, null));
+        long began = System.nanoTime();
+        removal.documents.removeIf(document -> documents.entry(document) == null
+                && System.nanoTime() - began < TICK_NANOS
+                && !isIndexed.test(document, null));
         tell(id, removing(last, removal.documents.size()));
         return removal.documents.isEmpty() && positions().getOrDefault(raw(id), 0L) > removal.mark;
     }
 
-    private static SourceStatus removing(SourceStatus last, int left) {
+    private SourceStatus removing(SourceStatus last, int left) {
         return SourceStatus.newBuilder(last)
                 .setState(REMOVING)
+                .setError(connectors.error())
                 .setDocuments(left)
                 .build();
     }
@@ -438,26 +360,11 @@ public final class SourceManager implements Service {
         SourceBook.Page page = book.of(source.id());
         SourceReport scan = page.report();
         boolean owned = clash(source.id()).isEmpty();
-        Map<String, String> paths = owned ? documents.of(source.id()) : Map.of();
-        Map<String, String> inIndex = indexed.computeIfAbsent(source.id(), id -> new HashMap<>());
-        inIndex.keySet().retainAll(paths.keySet());
-        int searchable = 0;
-        int quarantined = 0;
-        for (String document : paths.keySet()) {
-            DocumentTable.Entry entry = documents.entry(document);
-            if (entry == null) {
-                continue;
-            }
-            quarantined += entry.quarantined() ? 1 : 0;
-            if (entry.checksum().equals(inIndex.get(document))) {
-                searchable++;
-            } else if (isIndexed.test(document, entry.checksum())) {
-                inIndex.put(document, entry.checksum());
-                searchable++;
-            }
-        }
+        Searchable.Count count = owned
+                ? searchable.of(source.id(), documents.version(source.id()), documents.of(source.id()))
+                : new Searchable.Count(0, 0, 0);
         long lag = lags.getOrDefault(source.id(), 0L);
-        Status connector = running.get(SourceDefinition.connector(log.settings(), source.id()));
+        Status connector = connectors.of(source.id());
         String error = error(source, connector, scan);
         return SourceStatus.newBuilder()
                 .setSourceId(source.id())
@@ -470,13 +377,13 @@ public final class SourceManager implements Service {
                         !source.enabled()
                                 ? "disabled"
                                 : error.isEmpty()
-                                        ? state(source, connector, scan, lag, paths.size() - searchable)
+                                        ? state(source, connector, scan, lag, count.documents() - count.searchable())
                                         : "failed")
                 .setError(source.enabled() ? error : "")
                 .setScan(scan)
-                .setDocuments(paths.size())
-                .setSearchable(searchable)
-                .setQuarantined(quarantined)
+                .setDocuments(count.documents())
+                .setSearchable(count.searchable())
+                .setQuarantined(count.quarantined())
                 .setLag(lag)
                 .setFailures(page.failures())
                 .setAddedAt(owned ? addedAt(source.id()) : 0)
@@ -485,11 +392,8 @@ public final class SourceManager implements Service {
     }
 
     private String error(SourceDefinition source, @Nullable Status connector, @Nullable SourceReport scan) {
-        if (!connectError.isEmpty()) {
-            return connectError;
-        }
-        String refusal = refused.get(source.id());
-        if (refusal != null) {
+        String refusal = connectors.error(source.id());
+        if (!refusal.isEmpty()) {
             return refusal;
         }
         if (connector != null && connector.state().equals("FAILED")) {
@@ -588,7 +492,7 @@ public final class SourceManager implements Service {
         }
         statuses.close();
         commands.close();
-        connect.close();
+        connectors.close();
         admin.close(java.time.Duration.ofSeconds(2));
     }
 }

@@ -1,7 +1,9 @@
 package io.millrace.learners.knowledge;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.millrace.learners.extract.Extractor.NoTextException;
 import io.millrace.learners.extract.Extractor.UnreadableException;
 import io.millrace.log.Records;
 import io.millrace.schema.Document;
@@ -10,6 +12,8 @@ import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What of a raw document is kept. Keys are put together here, so that this file holds none. */
 class NormalizerTest {
@@ -48,6 +52,20 @@ class NormalizerTest {
         assertThat(Normalizer.ofText(one).getDocumentId())
                 .isEqualTo(Normalizer.documentId(one.getEnvelope().getTenant(), one.getSource(), one.getPath()))
                 .isNotEqualTo(Normalizer.ofText(other).getDocumentId());
+    }
+
+    /** What was emptied is told from what cannot be read: its last version goes. */
+    @ParameterizedTest
+    @ValueSource(strings = {"", " \n\t", "\u200b", "<html><body><img src='a.png'></body></html>"})
+    void shouldTellWhatHoldsNoText(String content) {
+        RawDocument raw = RawDocument.newBuilder(raw("a.html"))
+                .setContent(content)
+                .setContentType("text/html")
+                .build();
+
+        assertThatThrownBy(() -> Normalizer.ofText(raw))
+                .isInstanceOf(NoTextException.class)
+                .hasMessage("there is no text in it");
     }
 
     private static RawDocument raw(String path) {
