@@ -10,6 +10,7 @@ import io.millrace.learners.evaluation.BeirDataset;
 import io.millrace.learners.evaluation.BeirDataset.DataException;
 import io.millrace.learners.evaluation.RankingMetrics;
 import io.millrace.learners.evaluation.RetrievalEvaluation;
+import io.millrace.standalone.Services;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.file.Path;
