@@ -39,6 +39,7 @@ public final class PostgresRebuild {
     private static final Logger LOG = LoggerFactory.getLogger(PostgresRebuild.class);
     private static final int BATCH = 1_000;
     private static final Duration LONGEST = Duration.ofHours(6);
+    private static final long ASK_AGAIN_MS = 1_000;
 
     /** What archive and log hold whole. The rows of a topic that just expires stay, since nothing else has the old ones. */
     private static final Set<String> REMADE = Projections.ALL.stream()
@@ -130,24 +131,31 @@ public final class PostgresRebuild {
         }
         try (PostgresSink sink = new PostgresSink(log, url, user, password)) {
             sink.start();
-            long end = System.nanoTime() + LONGEST.toNanos();
-            String told = "";
-            while (true) {
-                Thread.sleep(1_000);
-                List<Reconciliation> tables = Reconciliation.of(log, url, user, password);
-                long behind = tables.stream().mapToLong(Reconciliation::behind).sum();
-                String progress = tables.stream()
-                        .map(table -> table.table() + " " + table.rows())
-                        .collect(Collectors.joining(", "));
-                if (!progress.equals(told)) {
-                    say.accept(progress);
-                    told = progress;
-                }
-                if (behind == 0 || System.nanoTime() > end) {
-                    return new Result(archived, unread, gaps, tables);
-                }
-            }
+            awaitLog(say);
         }
+        List<Reconciliation> tables = Reconciliation.of(log, url, user, password);
+        say.accept(
+                tables.stream().map(table -> table.table() + " " + table.rows()).collect(Collectors.joining(", ")));
+        return new Result(archived, unread, gaps, tables);
+    }
+
+    /** By offsets alone: to compare the keys means to read all of the log. */
+    private void awaitLog(Consumer<String> say) throws SQLException, InterruptedException {
+        List<Topic<?>> topics = new ArrayList<>();
+        Projections.ALL.forEach(projection -> topics.add(projection.topic()));
+        long end = System.nanoTime() + LONGEST.toNanos();
+        long told = 0;
+        long behind;
+        do {
+            Thread.sleep(ASK_AGAIN_MS);
+            try (Connection connection = DriverManager.getConnection(url, user, password)) {
+                behind = LogEnds.of(log, topics).behind(connection);
+            }
+            if (behind > 0 && behind != told) {
+                say.accept("%d records of the log to go".formatted(behind));
+                told = behind;
+            }
+        } while (behind > 0 && System.nanoTime() < end);
     }
 
     private void refuseDamage(ArchiveReader archive, Path folder) {

@@ -22,11 +22,18 @@ import io.millrace.sinks.testing.TestPostgres;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
@@ -120,6 +127,54 @@ class PostgresRebuildTest {
                     .until(() -> postgres.query("SELECT since > now() - interval '1 minute' FROM usage_since")
                             .equals(List.of("t")));
         }
+    }
+
+    /** It read all of the log each second to learn whether the sink was done. */
+    @Test
+    void shouldReadTheLogOnceToCompareItWhenTheSinkTakesItsTime() throws Exception {
+        // no codec remembers a schema that is not there, so it is asked for by each who reads the record
+        log.producer()
+                .sendRaw(Topics.FEEDBACK, "k".getBytes(StandardCharsets.UTF_8), new byte[] {0, 0, 0, 99, 99, 1})
+                .join();
+        AtomicInteger read = new AtomicInteger();
+        Log counting = TestBroker.registry(log, id -> {
+            if (id == 99 * 256 + 99) {
+                read.incrementAndGet();
+            }
+        });
+
+        try (Connection other = postgres.connect();
+                ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor()) {
+            PostgresRebuild.Result result = new PostgresRebuild(
+                            counting, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD)
+                    .run(archive, line -> {
+                        said.add(line);
+                        if (line.endsWith("from the archive")) {
+                            holdSink(other, timer);
+                        }
+                    });
+
+            assertThat(result.isExact()).as("%s", result).isTrue();
+        }
+        assertThat(said).anyMatch(line -> line.endsWith("records of the log to go"));
+        assertThat(read).as("by the sink, and to compare").hasValue(2);
+    }
+
+    /** For four seconds. */
+    private static void holdSink(Connection other, ScheduledExecutorService timer) {
+        try (Statement lock = other.createStatement()) {
+            other.setAutoCommit(false);
+            lock.execute("LOCK TABLE sink_offsets IN EXCLUSIVE MODE");
+        } catch (SQLException e) {
+            throw new IllegalStateException(e);
+        }
+        timer.schedule(
+                () -> {
+                    other.rollback();
+                    return true;
+                },
+                4,
+                TimeUnit.SECONDS);
     }
 
     /** After another registry has been put in its place, the ids in the archive mean nothing to it. */
