@@ -36,7 +36,12 @@ final class GarbageHandler {
                 .onSuccess(garbage -> Answers.json(context, 200, json(garbage, dryRun)))
                 .onFailure(error -> {
                     LOG.warn("documents of no use could not be looked for: {}", error.toString());
-                    context.fail(Problem.unavailable("postgres_unavailable", "usage cannot be looked up now"));
+                    context.fail(
+                            error instanceof SearchPort.BehindException
+                                    ? Problem.unavailable(
+                                            "projection_behind",
+                                            "the store of usage is behind the log and may not have all of it yet")
+                                    : Problem.unavailable("postgres_unavailable", "usage cannot be looked up now"));
                 });
     }
 

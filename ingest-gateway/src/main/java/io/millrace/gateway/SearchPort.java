@@ -65,9 +65,19 @@ public interface SearchPort {
     /**
      * Documents that no answer used and that did not change since, and those that repeat others; deletes them unless asked not to. At most the first 1,000 are told.
      *
+     * @throws BehindException while the store does not have all that the log says of their use
      * @throws Exception when the store of interactions cannot be asked
      */
     Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception;
+
+    /** A store does not have yet what the log has. */
+    final class BehindException extends Exception {
+        private static final long serialVersionUID = 1L;
+
+        public BehindException(Throwable cause) {
+            super(cause.getMessage(), cause);
+        }
+    }
 
     /**
      * Documents with how they were used, by source and path: a page of them, in an order that does not change with the page.

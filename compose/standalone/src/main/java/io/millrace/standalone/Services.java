@@ -62,6 +62,7 @@ import io.millrace.sinks.postgres.PostgresCatalog;
 import io.millrace.sinks.postgres.PostgresSink;
 import io.millrace.sinks.upkeep.DocumentList;
 import io.millrace.sinks.upkeep.GarbageCollector;
+import io.millrace.sinks.upkeep.ProjectionBehindException;
 import io.millrace.standalone.error.UserException;
 import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
@@ -466,7 +467,12 @@ public final class Services implements AutoCloseable {
 
         @Override
         public Garbage collectGarbage(Instant unchangedSince, boolean dryRun) throws Exception {
-            List<GarbageCollector.Stale> stale = garbage.find(unchangedSince);
+            List<GarbageCollector.Stale> stale;
+            try {
+                stale = garbage.find(unchangedSince);
+            } catch (ProjectionBehindException e) {
+                throw new BehindException(e);
+            }
             if (!dryRun) {
                 garbage.delete(stale, "asked");
             }

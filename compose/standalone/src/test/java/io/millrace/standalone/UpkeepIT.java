@@ -7,8 +7,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.standalone.parts.Endpoints;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.Map;
 import org.junit.jupiter.api.AfterAll;
@@ -70,6 +74,34 @@ class UpkeepIT {
         assertThat(live.post("/search", "{\"query\":\"Who lifts the fulling stocks of Neukloster?\"}")
                         .body())
                 .contains("used.md");
+    }
+
+    /** What is used and not counted yet would be deleted as unused. */
+    @Test
+    void shouldNotLookForUnusedDocumentsWhenPostgresIsBehindTheLog() throws Exception {
+        assertThat(add("behind.md", "Wendelin Brake oils the hursting of the upper stone.")
+                        .statusCode())
+                .isEqualTo(200);
+        Endpoints at = live.standalone().endpoints();
+        try (Connection sinkStands = DriverManager.getConnection(at.jdbcUrl(), at.user(), at.password());
+                Statement lock = sinkStands.createStatement()) {
+            sinkStands.setAutoCommit(false);
+            lock.execute("LOCK TABLE sink_offsets IN EXCLUSIVE MODE");
+            assertThat(live.post("/search", "{\"query\":\"Who oils the hursting?\",\"limit\":1}")
+                            .body())
+                    .contains("behind.md");
+
+            await(PATIENCE, () -> gc().statusCode() == 503);
+
+            assertThat(JSON.readTree(gc().body()).path("code").asText()).isEqualTo("projection_behind");
+            sinkStands.rollback();
+        }
+        await(PATIENCE, () -> gc().statusCode() == 200);
+        assertThat(gc().body()).doesNotContain("behind.md");
+    }
+
+    private static HttpResponse<String> gc() throws Exception {
+        return live.post("/gc", "{\"dry_run\":true,\"older_than_days\":0}");
     }
 
     @Test

@@ -164,6 +164,11 @@ public final class ArchiveSink implements Service {
         return ends.entrySet().stream().allMatch(end -> positions.getOrDefault(end.getKey(), 0L) >= end.getValue());
     }
 
+    /** About how many records are read and in no file yet. */
+    int held() {
+        return taken.size();
+    }
+
     private double lagSeconds() {
         long oldest = oldestOpen;
         return oldest == 0 ? 0 : Math.max(0, System.currentTimeMillis() - oldest) / 1000.0;
@@ -202,8 +207,9 @@ public final class ArchiveSink implements Service {
             boolean room = freeBytes.getAsLong() >= limits.minFreeBytes();
             if (room) {
                 consumer.resume(consumer.paused());
-                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
-                    taken.add(record);
+                if (taken.isEmpty()) {
+                    // else each try while the registry is away would hold as many records more
+                    consumer.poll(POLL).forEach(taken::add);
                 }
                 while (!taken.isEmpty()) {
                     append(taken.element());

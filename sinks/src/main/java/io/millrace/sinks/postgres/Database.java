@@ -147,6 +147,26 @@ final class Database implements AutoCloseable {
         }
     }
 
+    /**
+     * Goes on in these partitions where they are taken to, past records that are gone.
+     *
+     * @param missed whether uses of documents may have been among them
+     * @throws StaleOffsetsException when a partition is not at its expected offset; nothing was changed
+     */
+    void pass(Map<TopicPartition, Advance> advances, boolean missed) throws SQLException, StaleOffsetsException {
+        Connection open = open();
+        try (Statement statement = open.createStatement()) {
+            advance(open, advances);
+            if (missed) {
+                statement.executeUpdate("UPDATE usage_since SET since = now()");
+            }
+            open.commit();
+        } catch (StaleOffsetsException e) {
+            open.rollback();
+            throw e;
+        }
+    }
+
     private void writeOneByHalves(
             Connection open, List<Row> rows, Map<TopicPartition, Advance> advances, Refusal refusal)
             throws SQLException, StaleOffsetsException {

@@ -9,13 +9,16 @@ import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.Statement;
 import java.sql.Timestamp;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
@@ -35,23 +38,28 @@ public final class PassageFeedback implements Linkage, Service {
     /** Feedback older than this tells nothing of a passage any more. */
     private static final Duration KEEP = Duration.ofDays(180);
 
-    /** An interaction may reach Postgres after its feedback: what is as new as this is read again. */
-    private static final Duration AGAIN = Duration.ofMinutes(2);
-
-    private static final String UNDEFINED_TABLE = "42P01";
+    /** A table, a column that is not there. */
+    private static final Set<String> NOT_MIGRATED = Set.of("42P01", "42703");
 
     /** Ratings from which a success rate is said. */
     private static final int ENOUGH = 3;
 
+    /** All transactions before it have ended: whatever is read afterwards has what they wrote. */
+    private static final String ENDED = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
+
+    /** What may be new, and what waits for its interaction, which may reach Postgres after its feedback. */
     private static final String NEW = """
-            SELECT f.feedback_id, f.created_at, f.rating, e->>'passage_id'
+            SELECT f.feedback_id, f.created_at, f.rating, i.interaction_id IS NULL, e->>'passage_id'
             FROM feedback f
-            JOIN interactions i ON i.interaction_id = f.interaction_id
-            CROSS JOIN LATERAL jsonb_array_elements(i.record->'evidence') e
-            WHERE f.created_at >= ? AND f.rating <> 0 AND NOT i.synthetic
-              AND coalesce((f.record->'envelope'->>'synthetic')::boolean, false) = false
-            ORDER BY f.created_at
+            LEFT JOIN interactions i ON i.interaction_id = f.interaction_id
+            LEFT JOIN LATERAL jsonb_array_elements(i.record->'evidence') e ON true
+            WHERE (f.written_in >= ?::xid8 OR f.feedback_id = ANY (?::uuid[]))
+              AND f.created_at >= ? AND f.rating <> 0 AND f.interaction_id IS NOT NULL
+              AND NOT coalesce(i.synthetic, false)
+              AND NOT coalesce((f.record->'envelope'->>'synthetic')::boolean, false)
             """;
+
+    private static final String BEGINNING = "0";
 
     private record Rating(boolean good, long at) {}
 
@@ -63,7 +71,8 @@ public final class PassageFeedback implements Linkage, Service {
     private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(
             Thread.ofPlatform().name("passage-feedback").daemon().factory());
     private @Nullable Connection connection;
-    private Instant read = Instant.EPOCH;
+    private String ended = BEGINNING;
+    private Set<String> waiting = Set.of();
     private volatile boolean down;
 
     public PassageFeedback(String url, String user, String password) {
@@ -118,34 +127,52 @@ public final class PassageFeedback implements Linkage, Service {
                 facts);
     }
 
-    private void refresh() {
+    void refresh() {
         try {
             Instant oldest = Instant.now().minus(KEEP);
-            Instant from = read.minus(read.equals(Instant.EPOCH) ? Duration.ZERO : AGAIN);
-            try (PreparedStatement select = open().prepareStatement(NEW)) {
-                select.setTimestamp(1, Timestamp.from(from.isBefore(oldest) ? oldest : from));
+            Connection open = open();
+            String next;
+            try (Statement select = open.createStatement();
+                    ResultSet row = select.executeQuery(ENDED)) {
+                row.next();
+                next = row.getString(1);
+            }
+            Set<String> missing = new HashSet<>();
+            try (PreparedStatement select = open.prepareStatement(NEW)) {
+                select.setString(1, ended);
+                select.setArray(2, open.createArrayOf("text", waiting.toArray(String[]::new)));
+                select.setTimestamp(3, Timestamp.from(oldest));
                 try (ResultSet rows = select.executeQuery()) {
                     while (rows.next()) {
-                        Instant at = rows.getTimestamp(2).toInstant();
-                        Map<String, Rating> given =
-                                ratings.computeIfAbsent(rows.getString(4), passage -> new LinkedHashMap<>());
-                        synchronized (given) {
-                            given.put(rows.getString(1), new Rating(rows.getInt(3) > 0, at.toEpochMilli()));
+                        String passage = rows.getString(5);
+                        if (rows.getBoolean(4)) {
+                            missing.add(rows.getString(1));
+                        } else if (passage != null) {
+                            add(passage, rows);
                         }
-                        read = at.isAfter(read) ? at : read;
                     }
                 }
             }
+            ended = next;
+            waiting = missing;
             forget(oldest.toEpochMilli());
             down = false;
         } catch (SQLException | RuntimeException e) {
             // on the very first start this reads before the sink has made the tables
-            boolean early = e instanceof SQLException missing && UNDEFINED_TABLE.equals(missing.getSQLState());
+            boolean early = e instanceof SQLException missing && NOT_MIGRATED.contains(missing.getSQLState());
             if (!down && !early) {
                 LOG.warn("feedback on passages cannot be read, what is known is used: {}", e.toString());
             }
             down = !early;
             disconnect();
+        }
+    }
+
+    private void add(String passage, ResultSet row) throws SQLException {
+        Rating rating = new Rating(row.getInt(3) > 0, row.getTimestamp(2).getTime());
+        Map<String, Rating> given = ratings.computeIfAbsent(passage, none -> new LinkedHashMap<>());
+        synchronized (given) {
+            given.put(row.getString(1), rating);
         }
     }
 
@@ -170,6 +197,8 @@ public final class PassageFeedback implements Linkage, Service {
     private void disconnect() {
         Connection now = connection;
         connection = null;
+        // who answers next may be another database, or one that was put back
+        ended = BEGINNING;
         if (now != null) {
             try {
                 now.close();

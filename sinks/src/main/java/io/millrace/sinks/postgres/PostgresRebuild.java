@@ -10,6 +10,7 @@ import io.millrace.sinks.archive.ArchivedFile;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.DriverManager;
+import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
@@ -38,6 +39,7 @@ public final class PostgresRebuild {
     private static final Logger LOG = LoggerFactory.getLogger(PostgresRebuild.class);
     private static final int BATCH = 1_000;
     private static final Duration LONGEST = Duration.ofHours(6);
+    private static final long ASK_AGAIN_MS = 1_000;
 
     /** What archive and log hold whole. The rows of a topic that just expires stay, since nothing else has the old ones. */
     private static final Set<String> REMADE = Projections.ALL.stream()
@@ -129,24 +131,31 @@ public final class PostgresRebuild {
         }
         try (PostgresSink sink = new PostgresSink(log, url, user, password)) {
             sink.start();
-            long end = System.nanoTime() + LONGEST.toNanos();
-            String told = "";
-            while (true) {
-                Thread.sleep(1_000);
-                List<Reconciliation> tables = Reconciliation.of(log, url, user, password);
-                long behind = tables.stream().mapToLong(Reconciliation::behind).sum();
-                String progress = tables.stream()
-                        .map(table -> table.table() + " " + table.rows())
-                        .collect(Collectors.joining(", "));
-                if (!progress.equals(told)) {
-                    say.accept(progress);
-                    told = progress;
-                }
-                if (behind == 0 || System.nanoTime() > end) {
-                    return new Result(archived, unread, gaps, tables);
-                }
-            }
+            awaitLog(say);
         }
+        List<Reconciliation> tables = Reconciliation.of(log, url, user, password);
+        say.accept(
+                tables.stream().map(table -> table.table() + " " + table.rows()).collect(Collectors.joining(", ")));
+        return new Result(archived, unread, gaps, tables);
+    }
+
+    /** By offsets alone: to compare the keys means to read all of the log. */
+    private void awaitLog(Consumer<String> say) throws SQLException, InterruptedException {
+        List<Topic<?>> topics = new ArrayList<>();
+        Projections.ALL.forEach(projection -> topics.add(projection.topic()));
+        long end = System.nanoTime() + LONGEST.toNanos();
+        long told = 0;
+        long behind;
+        do {
+            Thread.sleep(ASK_AGAIN_MS);
+            try (Connection connection = DriverManager.getConnection(url, user, password)) {
+                behind = LogEnds.of(log, topics).behind(connection);
+            }
+            if (behind > 0 && behind != told) {
+                say.accept("%d records of the log to go".formatted(behind));
+                told = behind;
+            }
+        } while (behind > 0 && System.nanoTime() < end);
     }
 
     private void refuseDamage(ArchiveReader archive, Path folder) {
@@ -244,10 +253,40 @@ public final class PostgresRebuild {
         return gaps;
     }
 
+    /**
+     * Empties what is remade; all of it comes back, so use counts since when it did. When this is broken off, the offsets say so: a sink
+     * starts at 0, finds that the log begins later, and counts use from then on.
+     */
     private void clear() throws SQLException {
         try (Connection connection = DriverManager.getConnection(url, user, password);
-                Statement statement = connection.createStatement()) {
-            statement.execute("TRUNCATE " + String.join(", ", REMADE) + ", sink_offsets");
+                Statement statement = connection.createStatement();
+                PreparedStatement keep = connection.prepareStatement(
+                        "UPDATE sink_offsets SET next_offset = ? WHERE topic = ? AND partition = ? AND next_offset > ?");
+                PreparedStatement forget =
+                        connection.prepareStatement("DELETE FROM sink_offsets WHERE topic = ANY (?)")) {
+            connection.setAutoCommit(false);
+            statement.execute("CREATE TEMPORARY TABLE counted ON COMMIT DROP AS SELECT since FROM usage_since");
+            statement.execute("TRUNCATE " + String.join(", ", REMADE));
+            statement.execute("UPDATE usage_since SET since = counted.since FROM counted");
+            List<String> emptied = new ArrayList<>();
+            for (Projection<?> projection : Projections.ALL) {
+                if (REMADE.contains(projection.table())) {
+                    emptied.add(log.settings().name(projection.topic()));
+                    continue;
+                }
+                // read again, too, as far as the log has it: what is before that is in the table
+                for (Map.Entry<TopicPartition, Long> begin :
+                        begins(projection.topic()).entrySet()) {
+                    keep.setLong(1, begin.getValue());
+                    keep.setString(2, begin.getKey().topic());
+                    keep.setInt(3, begin.getKey().partition());
+                    keep.setLong(4, begin.getValue());
+                    keep.executeUpdate();
+                }
+            }
+            forget.setArray(1, connection.createArrayOf("text", emptied.toArray(String[]::new)));
+            forget.executeUpdate();
+            connection.commit();
         }
     }
 
@@ -286,8 +325,22 @@ public final class PostgresRebuild {
                     batch.clear();
                 }
             }
+            goOnAt(begins, database);
         }
         return new Written(rows, unread);
+    }
+
+    /** What the log no longer has is written: for the sink nothing is missing before these offsets. */
+    private static void goOnAt(Map<TopicPartition, Long> begins, Database database) throws SQLException {
+        Map<TopicPartition, Database.Advance> advances = new HashMap<>();
+        database.offsets(begins.keySet())
+                .forEach((partition, next) ->
+                        advances.put(partition, new Database.Advance(next, begins.getOrDefault(partition, next))));
+        try {
+            database.pass(advances, false);
+        } catch (StaleOffsetsException e) {
+            throw new IllegalStateException("something else writes to the database", e);
+        }
     }
 
     /** How many rows PostgreSQL refused. */

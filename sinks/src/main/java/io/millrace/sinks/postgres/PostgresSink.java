@@ -6,6 +6,7 @@ import io.millrace.log.ClientConfig;
 import io.millrace.log.DeadLetters;
 import io.millrace.log.Log;
 import io.millrace.log.SchemaRegistry;
+import io.millrace.log.Topics;
 import io.millrace.log.UndecodableException;
 import io.millrace.service.Service;
 import java.sql.SQLException;
@@ -74,6 +75,7 @@ public final class PostgresSink implements Service {
     private final KafkaConsumer<byte[], byte[]> consumer;
     private final DeadLetters deadLetters;
     private final Map<String, Projection<?>> projections = new HashMap<>();
+    private final Set<String> usage;
     private final Counter fenced;
     private final Gauge lag;
     private final Thread thread;
@@ -115,6 +117,8 @@ public final class PostgresSink implements Service {
             projections.put(log.settings().name(projection.topic()), projection);
             rowsOf(projection.table());
         }
+        this.usage =
+                Set.of(log.settings().name(Topics.INTERACTIONS), log.settings().name(Topics.TELEMETRY));
         this.fenced = Counter.builder("millrace.projection.fenced")
                 .tag("projection", "postgres")
                 .register(log.metrics());
@@ -372,7 +376,8 @@ public final class PostgresSink implements Service {
 
     /**
      * The log does not hold the offset where the database is: its records expired while this sink was away (they are in the archive),
-     * or the topic was made anew. Either way what there is gets projected, and upserts make it harmless to see a record again.
+     * or the topic was made anew. Either way what there is gets projected, and upserts make it harmless to see a record again. Uses
+     * of documents are missed then, and count from now on; also where nothing was ever projected, since that may have been long ago.
      */
     private void moveToBeginning() throws SQLException, StaleOffsetsException {
         if (outOfRange.isEmpty() || !rows.isEmpty()) {
@@ -383,7 +388,8 @@ public final class PostgresSink implements Service {
         consumer.beginningOffsets(outOfRange)
                 .forEach((partition, beginning) ->
                         advances.put(partition, new Database.Advance(placed.getOrDefault(partition, 0L), beginning)));
-        database.write(List.of(), advances, (row, why) -> {});
+        database.pass(
+                advances, advances.keySet().stream().map(TopicPartition::topic).anyMatch(usage::contains));
         Map<String, String> seen = new HashMap<>(gaps);
         advances.forEach((partition, advance) -> {
             placed.put(partition, advance.next());

@@ -14,7 +14,6 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.stream.IntStream;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -49,19 +48,10 @@ public record Reconciliation(String table, long expected, long rows, long behind
         try (Connection connection = DriverManager.getConnection(jdbcUrl, user, password);
                 KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(ClientConfig.consumer(log.settings()))) {
             for (Projection<?> projection : Projections.ALL) {
-                String topic = log.settings().name(projection.topic());
-                List<TopicPartition> partitions = IntStream.range(
-                                0, log.settings().partitions(projection.topic()))
-                        .mapToObj(partition -> new TopicPartition(topic, partition))
-                        .toList();
-                Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
-                long expected = keys(log, consumer, projection, ends).size();
-                long end = ends.values().stream().mapToLong(Long::longValue).sum();
-                long next = number(
-                        connection,
-                        "SELECT coalesce(sum(next_offset), 0) FROM sink_offsets WHERE topic = '" + topic + "'");
+                LogEnds ends = LogEnds.of(log, List.of(projection.topic()));
+                long expected = keys(log, consumer, projection, ends.offsets()).size();
                 long rows = number(connection, "SELECT count(*) FROM " + projection.table());
-                all.add(new Reconciliation(projection.table(), expected, rows, Math.max(0, end - next)));
+                all.add(new Reconciliation(projection.table(), expected, rows, ends.behind(connection)));
             }
         }
         return List.copyOf(all);

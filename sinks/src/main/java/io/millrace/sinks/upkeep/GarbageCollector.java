@@ -10,6 +10,7 @@ import io.millrace.schema.Passage;
 import io.millrace.schema.RawDocument;
 import io.millrace.schema.TelemetryEvent;
 import io.millrace.service.Service;
+import io.millrace.sinks.postgres.LogEnds;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
@@ -37,8 +38,9 @@ import org.slf4j.LoggerFactory;
  * a search found, have had no good feedback and have not changed for 180 days or as configured, and those that only repeat another one. Documents of a
  * declared source stay: a source is deleted from where it is, and would say that it is there.
  *
- * <p>It asks Postgres and the index, and while these projections are behind it only finds less. What it wants deleted it says on {@code raw.api}: the
- * normalizer alone writes documents.
+ * <p>It asks Postgres and the index. A use that Postgres does not know would cost a document that is needed: while the projection is behind the log nothing
+ * is looked for, and while use is counted for less time than documents have to be unused, none is called so. What it wants deleted it says on
+ * {@code raw.api}: the normalizer alone writes documents.
  */
 public final class GarbageCollector implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(GarbageCollector.class);
@@ -48,6 +50,11 @@ public final class GarbageCollector implements Service {
     private static final String UNUSED = "unused";
     /** It reads all documents, of which there may be millions. */
     private static final int PATIENCE_SECONDS = 30;
+
+    /** While there is traffic the projection is always some hundred milliseconds behind. */
+    private static final Duration CATCH_UP = Duration.ofSeconds(3);
+
+    private static final long ASK_AGAIN_MS = 100;
 
     private static final Duration FIRST_LOOK = Duration.ofMinutes(1);
     /** What was used most, and was there first, comes first: of two that say the same it is the one to keep. */
@@ -109,15 +116,22 @@ public final class GarbageCollector implements Service {
     /**
      * What would be deleted.
      *
-     * @param before unused documents that changed since are kept
+     * @param before unused documents that changed since are kept; all of them when use is counted only since later
+     * @throws ProjectionBehindException when Postgres does not come up with the log within 3 s
      * @throws SQLException when Postgres cannot be asked, or does not answer for half a minute
      */
-    public List<Stale> find(Instant before) throws SQLException {
+    public List<Stale> find(Instant before) throws SQLException, ProjectionBehindException, InterruptedException {
         Set<String> declared = sources.get();
-        List<Candidate> candidates = candidates(declared);
+        List<Candidate> candidates;
+        boolean known;
+        try (Connection connection = server.connect(PATIENCE_SECONDS)) {
+            awaitLog(connection);
+            known = isUseKnown(connection, before);
+            candidates = candidates(connection, declared);
+        }
         List<Stale> stale = new ArrayList<>();
         for (Candidate each : candidates) {
-            if (!each.used() && each.updatedAt().isBefore(before)) {
+            if (known && !each.used() && each.updatedAt().isBefore(before)) {
                 stale.add(each.stale(UNUSED));
             }
         }
@@ -136,9 +150,32 @@ public final class GarbageCollector implements Service {
         return List.copyOf(stale);
     }
 
-    private List<Candidate> candidates(Set<String> declared) throws SQLException {
-        try (Connection connection = server.connect(PATIENCE_SECONDS);
-                PreparedStatement select = connection.prepareStatement(CANDIDATES)) {
+    private void awaitLog(Connection connection) throws SQLException, ProjectionBehindException, InterruptedException {
+        LogEnds ends = LogEnds.ofUsage(log);
+        long until = System.nanoTime() + CATCH_UP.toNanos();
+        for (long behind = ends.behind(connection); behind > 0; behind = ends.behind(connection)) {
+            if (System.nanoTime() > until) {
+                throw new ProjectionBehindException(behind);
+            }
+            Thread.sleep(ASK_AGAIN_MS);
+        }
+    }
+
+    private static boolean isUseKnown(Connection connection, Instant before) throws SQLException {
+        try (Statement select = connection.createStatement();
+                ResultSet row = select.executeQuery("SELECT since FROM usage_since")) {
+            // without a row nobody knows
+            Instant since = row.next() ? row.getTimestamp(1).toInstant() : Instant.MAX;
+            if (since.isAfter(before)) {
+                LOG.info("use of documents is counted since {}: none is called unused since {}", since, before);
+                return false;
+            }
+            return true;
+        }
+    }
+
+    private static List<Candidate> candidates(Connection connection, Set<String> declared) throws SQLException {
+        try (PreparedStatement select = connection.prepareStatement(CANDIDATES)) {
             select.setArray(1, connection.createArrayOf("text", declared.toArray(String[]::new)));
             List<Candidate> found = new ArrayList<>();
             try (ResultSet rows = select.executeQuery()) {
@@ -197,12 +234,12 @@ public final class GarbageCollector implements Service {
             if (isTurn()) {
                 try {
                     delete(find(Instant.now().minus(config.garbageAfter())), "timer");
-                } catch (SQLException | ExecutionException | RuntimeException e) {
+                } catch (SQLException | ProjectionBehindException | ExecutionException | RuntimeException e) {
                     giveBackTurn();
                     throw e;
                 }
             }
-        } catch (SQLException | ExecutionException | RuntimeException e) {
+        } catch (SQLException | ProjectionBehindException | ExecutionException | RuntimeException e) {
             LOG.warn("documents of no use could not be looked for; tried again: {}", e.toString());
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();

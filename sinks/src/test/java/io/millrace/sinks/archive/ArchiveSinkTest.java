@@ -8,6 +8,7 @@ import io.millrace.log.AvroCodec;
 import io.millrace.log.ClientConfig;
 import io.millrace.log.Codecs;
 import io.millrace.log.Log;
+import io.millrace.log.SchemaRegistry;
 import io.millrace.log.Topic;
 import io.millrace.log.Topics;
 import io.millrace.schema.Envelope;
@@ -29,6 +30,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Collectors;
@@ -38,6 +40,7 @@ import org.apache.avro.Schema;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
@@ -247,6 +250,33 @@ class ArchiveSinkTest {
         archiveAll(sink);
 
         assertSameAsLog(Topics.INTERACTIONS, 20);
+    }
+
+    /** With an hour to catch up on it read until the heap was full. */
+    @Test
+    void shouldHoldOnePollOfRecordsWhenTheRegistryIsAway() {
+        send(2_500);
+        AtomicInteger tries = new AtomicInteger();
+        AtomicBoolean back = new AtomicBoolean();
+        ArchiveSink sink = new ArchiveSink(
+                TestBroker.registry(log, id -> {
+                    if (!back.get()) {
+                        tries.incrementAndGet();
+                        throw new SchemaRegistry.RegistryUnavailableException("away", new IOException());
+                    }
+                }),
+                directory,
+                ArchiveSink.Limits.DEFAULT,
+                free::get);
+        sinks.add(sink);
+        sink.start();
+        await().atMost(SOON).until(() -> tries.get() >= 4);
+
+        assertThat(sink.held()).isBetween(1, ConsumerConfig.DEFAULT_MAX_POLL_RECORDS);
+
+        back.set(true);
+        archiveAll(sink);
+        assertSameAsLog(Topics.INTERACTIONS, 2_500);
     }
 
     @Test

@@ -8,10 +8,12 @@ import io.millrace.id.Ids;
 import io.millrace.log.Codecs;
 import io.millrace.log.InMemorySchemaRegistry;
 import io.millrace.log.Log;
+import io.millrace.log.Topic;
 import io.millrace.log.Topics;
 import io.millrace.schema.Decision;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.Interaction;
+import io.millrace.schema.TelemetryEvent;
 import io.millrace.sinks.archive.ArchiveReader;
 import io.millrace.sinks.archive.ArchiveSink;
 import io.millrace.sinks.archive.ArchivedFile;
@@ -20,11 +22,18 @@ import io.millrace.sinks.testing.TestPostgres;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
@@ -89,6 +98,85 @@ class PostgresRebuildTest {
         assertThat(said).contains(OLD + 2 + " records from the archive");
     }
 
+    /** Else nothing is called unused for half a year after each rebuild, or too much after one that was broken off. */
+    @Test
+    void shouldCountUseSinceWhenItDidUnlessItIsBrokenOff() throws Exception {
+        String since = "2026-01-01 00:00:00+00";
+        postgres.execute(
+                "ALTER DATABASE " + postgres.query("SELECT current_database()").getFirst() + " SET timezone = 'UTC'");
+        postgres.execute("UPDATE usage_since SET since = '" + since + "'");
+        event();
+        try (PostgresSink sink = new PostgresSink(log, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD)) {
+            sink.start();
+            await().atMost(SOON).until(() -> count("telemetry") == 1);
+        }
+        expireAll(Topics.TELEMETRY);
+
+        PostgresRebuild.Result result = rebuild(log);
+
+        assertThat(result.tables()).allMatch(table -> table.behind() == 0);
+        assertThat(count("telemetry")).isEqualTo(1);
+        assertThat(postgres.query("SELECT since::text FROM usage_since")).containsExactly(since);
+
+        // before the archive was written
+        postgres.execute("TRUNCATE interactions; UPDATE usage_since SET since = '" + since + "';"
+                + "DELETE FROM sink_offsets WHERE topic = '" + topic + "'");
+        try (PostgresSink sink = new PostgresSink(log, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD)) {
+            sink.start();
+            await().atMost(SOON)
+                    .until(() -> postgres.query("SELECT since > now() - interval '1 minute' FROM usage_since")
+                            .equals(List.of("t")));
+        }
+    }
+
+    /** It read all of the log each second to learn whether the sink was done. */
+    @Test
+    void shouldReadTheLogOnceToCompareItWhenTheSinkTakesItsTime() throws Exception {
+        // no codec remembers a schema that is not there, so it is asked for by each who reads the record
+        log.producer()
+                .sendRaw(Topics.FEEDBACK, "k".getBytes(StandardCharsets.UTF_8), new byte[] {0, 0, 0, 99, 99, 1})
+                .join();
+        AtomicInteger read = new AtomicInteger();
+        Log counting = TestBroker.registry(log, id -> {
+            if (id == 99 * 256 + 99) {
+                read.incrementAndGet();
+            }
+        });
+
+        try (Connection other = postgres.connect();
+                ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor()) {
+            PostgresRebuild.Result result = new PostgresRebuild(
+                            counting, postgres.url(), TestPostgres.USER, TestPostgres.PASSWORD)
+                    .run(archive, line -> {
+                        said.add(line);
+                        if (line.endsWith("from the archive")) {
+                            holdSink(other, timer);
+                        }
+                    });
+
+            assertThat(result.isExact()).as("%s", result).isTrue();
+        }
+        assertThat(said).anyMatch(line -> line.endsWith("records of the log to go"));
+        assertThat(read).as("by the sink, and to compare").hasValue(2);
+    }
+
+    /** For four seconds. */
+    private static void holdSink(Connection other, ScheduledExecutorService timer) {
+        try (Statement lock = other.createStatement()) {
+            other.setAutoCommit(false);
+            lock.execute("LOCK TABLE sink_offsets IN EXCLUSIVE MODE");
+        } catch (SQLException e) {
+            throw new IllegalStateException(e);
+        }
+        timer.schedule(
+                () -> {
+                    other.rollback();
+                    return true;
+                },
+                4,
+                TimeUnit.SECONDS);
+    }
+
     /** After another registry has been put in its place, the ids in the archive mean nothing to it. */
     @Test
     void shouldReadTheArchiveByTheSchemasThatAreInIt() throws Exception {
@@ -98,7 +186,7 @@ class PostgresRebuildTest {
                 log.producer(),
                 log.metrics());
         // all of it has expired: what is on the log needs its own registry
-        expireAll();
+        expireAll(Topics.INTERACTIONS, Topics.DECISIONS);
         postgres.execute("DELETE FROM interactions WHERE query_text LIKE 'young%'");
 
         PostgresRebuild.Result result = rebuild(elsewhere);
@@ -161,7 +249,7 @@ class PostgresRebuildTest {
                 .sendRaw(Topics.INTERACTIONS, "k".getBytes(StandardCharsets.UTF_8), new byte[] {1, 2, 3})
                 .join();
         archived(OLD + YOUNG + 1);
-        expireAll();
+        expireAll(Topics.INTERACTIONS, Topics.DECISIONS);
 
         PostgresRebuild.Result result = rebuild(log);
 
@@ -188,6 +276,16 @@ class PostgresRebuildTest {
                     .build();
             log.producer().send(Topics.INTERACTIONS, id, interaction).join();
         }
+    }
+
+    private void event() {
+        TelemetryEvent event = TelemetryEvent.newBuilder()
+                .setEnvelope(envelope())
+                .setEventId(Ids.next())
+                .setSource("probe")
+                .setEventType("started")
+                .build();
+        log.producer().send(Topics.TELEMETRY, event.getSource(), event).join();
     }
 
     private static Envelope envelope() {
@@ -235,12 +333,13 @@ class PostgresRebuildTest {
         delete(before);
     }
 
-    private void expireAll() throws Exception {
+    private void expireAll(Topic<?>... topics) throws Exception {
         Map<TopicPartition, RecordsToDelete> before = new HashMap<>();
-        for (String each : List.of(topic, log.settings().name(Topics.DECISIONS))) {
+        for (Topic<?> each : topics) {
             IntStream.range(0, 4)
-                    .forEach(partition ->
-                            before.put(new TopicPartition(each, partition), RecordsToDelete.beforeOffset(-1)));
+                    .forEach(partition -> before.put(
+                            new TopicPartition(log.settings().name(each), partition),
+                            RecordsToDelete.beforeOffset(-1)));
         }
         delete(before);
     }

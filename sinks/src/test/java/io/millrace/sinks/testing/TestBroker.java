@@ -23,6 +23,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.IntConsumer;
 import kafka.server.KafkaConfig;
 import kafka.server.KafkaRaftServer;
 import org.apache.avro.Schema;
@@ -110,8 +111,18 @@ public final class TestBroker {
      * @param failures counts them
      */
     public static Log flaky(Log log, int times, AtomicInteger failures) {
+        return registry(log, id -> {
+            if (failures.get() < times) {
+                failures.incrementAndGet();
+                throw new IllegalStateException("not foreseen");
+            }
+        });
+    }
+
+    /** This log; before a schema is asked for, {@code first} is done, which may throw. */
+    public static Log registry(Log log, IntConsumer first) {
         SchemaRegistry registry = log.codecs().registry();
-        SchemaRegistry failing = new SchemaRegistry() {
+        SchemaRegistry asking = new SchemaRegistry() {
             @Override
             public int register(String subject, Schema schema) {
                 return registry.register(subject, schema);
@@ -119,14 +130,11 @@ public final class TestBroker {
 
             @Override
             public Schema byId(int id) {
-                if (failures.get() < times) {
-                    failures.incrementAndGet();
-                    throw new IllegalStateException("not foreseen");
-                }
+                first.accept(id);
                 return registry.byId(id);
             }
         };
-        return new Log(log.settings(), new Codecs(failing, log.settings().prefix()), log.producer(), log.metrics());
+        return new Log(log.settings(), new Codecs(asking, log.settings().prefix()), log.producer(), log.metrics());
     }
 
     /** A port that nobody listens on. */
