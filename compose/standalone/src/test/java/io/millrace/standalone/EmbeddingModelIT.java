@@ -71,7 +71,7 @@ class EmbeddingModelIT {
                 assertThat(words.path("degraded").toString()).contains("embedder");
                 JsonNode query = JSON.readTree(live.post("/query", "{\"query\":\"Which quax is wound every day?\"}")
                         .body());
-                assertThat(query.path("combined_results")
+                assertThat(query.at("/results/combined_results")
                                 .path(0)
                                 .at("/payload/path")
                                 .asText())

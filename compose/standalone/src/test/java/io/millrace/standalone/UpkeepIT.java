@@ -55,7 +55,7 @@ class UpkeepIT {
 
         await(
                 PATIENCE,
-                () -> live.sql("SELECT string_agg(path, ',') FROM documents WHERE source = 'upkeep'")
+                () -> live.sql("SELECT string_agg(path, ',') FROM documents WHERE path IN ('used.md', 'unused.md')")
                         .equals("used.md"));
 
         await(
