@@ -60,9 +60,9 @@ class UpkeepIT {
 
         await(
                 PATIENCE,
-                () -> live.sql("SELECT attributes ->> 'unused' FROM telemetry WHERE event_type = 'garbage_collected'"
-                                + " AND attributes ->> 'why' = 'timer' AND attributes ->> 'unused' <> '0' LIMIT 1")
-                        .equals("1"));
+                () -> Integer.parseInt(live.sql("SELECT count(*) FROM telemetry WHERE event_type = 'garbage_collected'"
+                                + " AND attributes ->> 'why' = 'timer' AND attributes ->> 'unused' <> '0'"))
+                        > 0);
         await(
                 PATIENCE,
                 () -> !live.post("/search", "{\"query\":\"colour of the miller's hat\"}")
