@@ -55,7 +55,8 @@ final class Idempotency {
             if (other.isEmpty() || other.get().id().equals(holder.id())) {
                 mine.outcome.thenAccept(outcome -> {
                     if (outcome instanceof Outcome.Failed failed
-                            && failed.reply().isEmpty()) {
+                            && failed.reply().isEmpty()
+                            && !failed.open()) {
                         // the log never had it, or nobody knows how it ended: the next one may try
                         entries.asMap().remove(key, mine);
                         store.release(key);
