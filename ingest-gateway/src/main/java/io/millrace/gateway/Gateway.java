@@ -180,6 +180,7 @@ public final class Gateway implements Service {
         Backends backends = new Backends(config);
         Blocking postgres = new Blocking(started, "gateway-postgres", BLOCKING_CALLS);
         Blocking others = new Blocking(started, "gateway-blocking", BLOCKING_CALLS);
+        LateInteractions late = new LateInteractions(wire, store, postgres);
         Documents documents = new Documents(
                 wire, search, others, config, new DocumentLimit(config.limits().documentRequests(), keyStore, metrics));
         Duration openAtMost = config.routing().deadline().multipliedBy(2);
@@ -195,10 +196,11 @@ public final class Gateway implements Service {
                             new Idempotency(keyStore),
                             store,
                             postgres,
+                            late,
                             traffic,
                             config.limits().streamBacklog()),
                     new InteractionHandler(exchanges, store, postgres, openAtMost),
-                    new FeedbackHandler(wire, store, postgres, openAtMost),
+                    new FeedbackHandler(wire, store, postgres, late, openAtMost),
                     new KnowledgeHandler(wire, search, others, config, documents),
                     new DocumentsHandler(search, others, documents),
                     new SourcesHandler(wire, search),

@@ -842,4 +842,35 @@ class QueryPathTest {
         assertThat(probe.getGenerate()).isFalse();
         assertThat(probe.getRetrieval()).isEqualTo("off");
     }
+
+    /** The repeat was told 202 and an id that no interaction ever had. */
+    @Test
+    void shouldRefuseAnAsyncRepeatWhenTheLogDoesNotTakeTheFirst() throws Exception {
+        harness.wire.down = true;
+        try {
+            var first = postAsync("/query", "{\"query\":\"away\"}", "Idempotency-Key", "away");
+            Thread.sleep(500);
+            var repeat = harness.post(
+                    "/query", "{\"query\":\"away\"}", "Idempotency-Key", "away", "Prefer", "respond-async");
+
+            assertThat(repeat.statusCode()).as(repeat.body()).isEqualTo(503);
+            assertThat(first.get(10, TimeUnit.SECONDS).statusCode()).isEqualTo(503);
+        } finally {
+            harness.wire.down = false;
+        }
+    }
+
+    @Test
+    void shouldAcceptAnAsyncRepeatAtOnceWhenTheLogHasTheFirst() throws Exception {
+        var first = postAsync("/query", "{\"query\":\"slow\"}", "Idempotency-Key", "slow");
+        Query query = query();
+
+        var repeat =
+                harness.post("/query", "{\"query\":\"slow\"}", "Idempotency-Key", "slow", "Prefer", "respond-async");
+
+        assertThat(repeat.statusCode()).as(repeat.body()).isEqualTo(202);
+        assertThat(json(repeat).getString("interaction_id")).isEqualTo(query.getInteractionId());
+        harness.wire.reply(FakeWire.answer(query, 0, "late"));
+        assertThat(first.get(10, TimeUnit.SECONDS).statusCode()).isEqualTo(200);
+    }
 }
