@@ -284,7 +284,7 @@ class OperationsTest {
 
     private static MillraceConfig listening(MillraceConfig config, String host, int port) {
         return new MillraceConfig(
-                new Listen(host, port),
+                new Listen(host, port, List.of()),
                 config.kafka(),
                 config.retention(),
                 config.registry(),
