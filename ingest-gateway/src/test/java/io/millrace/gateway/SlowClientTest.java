@@ -86,6 +86,11 @@ class SlowClientTest {
                     .contains("{\"error\":{\"message\":\"the request was not whole", "limits.request-time");
         }
         try (Socket socket = connect()) {
+            say(socket, head("/aidb" + CHAT, 100_000) + "{");
+
+            assertThat(rest(socket)).startsWith("HTTP/1.1 408 ").contains("{\"error\":{\"message\":");
+        }
+        try (Socket socket = connect()) {
             say(socket, head("/query", 100_000) + "{");
 
             assertThat(rest(socket)).startsWith("HTTP/1.1 408 ").contains("\"status\":408");
