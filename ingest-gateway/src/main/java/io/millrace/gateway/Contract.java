@@ -41,6 +41,9 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
     /** Keywords that only say that something below them is wrong. */
     private static final Set<String> WRAPPERS = Set.of("properties", "items", "$ref", "additionalProperties");
 
+    /** Fields that are {@code retrieval.limit} where a request leaves them out. */
+    private static final Set<String> LIMITS = Set.of("limit", "keyword_limit");
+
     private static final Pattern REQUIRED = Pattern.compile("required property \"?([^\" ]+)\"?");
     private static final Pattern PARAMETER = Pattern.compile("(?:path|query|header|cookie) parameter ([\\w-]+)");
 
@@ -60,6 +63,23 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
                 .getJsonObject("properties")
                 .getJsonObject("content")
                 .put("maxLength", config.limits().documentChars());
+        for (String schema : schemas.fieldNames()) {
+            JsonObject fields = schemas.getJsonObject(schema).getJsonObject("properties", new JsonObject());
+            LIMITS.stream()
+                    .filter(fields::containsKey)
+                    .forEach(limit -> fields.getJsonObject(limit)
+                            .put("default", config.retrieval().limit()));
+        }
+        contract.getJsonObject("paths")
+                .getJsonObject("/gc")
+                .getJsonObject("post")
+                .getJsonObject("requestBody")
+                .getJsonObject("content")
+                .getJsonObject("application/json")
+                .getJsonObject("schema")
+                .getJsonObject("properties")
+                .getJsonObject("older_than_days")
+                .put("default", config.knowledge().garbageAfter().toDays());
         return contract;
     }
 

@@ -16,6 +16,9 @@ import org.slf4j.LoggerFactory;
 /** {@code POST /documents/batch}, {@code GET /documents} and {@code DELETE /documents}. */
 final class DocumentsHandler {
     private static final Logger LOG = LoggerFactory.getLogger(DocumentsHandler.class);
+    /** Documents in a batch, as the contract has it. */
+    static final int MOST = 1_000;
+
     private static final int DEFAULT_LIMIT = 100;
     private static final String ID = "id";
     private static final String PROJECT = "project";

@@ -69,8 +69,8 @@ final class Exchanges {
         listening = false;
         Problem stopping = Problem.unavailable("stopping", "the gateway stops; the interaction goes on in the log");
         live.values()
-                .forEach(exchange ->
-                        exchange.inbox().execute(() -> exchange.end(new Outcome.Failed(stopping, Optional.empty()))));
+                .forEach(exchange -> exchange.inbox()
+                        .execute(() -> exchange.end(new Outcome.Failed(stopping, Optional.empty(), true))));
     }
 
     /** Sends a query and waits for what comes; throws a 503 when too many or too large ones are waiting, or replies are not read yet. */

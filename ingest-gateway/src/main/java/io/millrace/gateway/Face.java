@@ -28,6 +28,19 @@ import org.slf4j.LoggerFactory;
 /** The contract that a client spoke: how its answer and its errors look. */
 enum Face {
     CHAT(Errors.OPENAI) {
+        // of a backend's own body the first choice is kept, and of that the message
+        @Override
+        boolean isRecorded(Query query) {
+            try {
+                JsonObject asked = new JsonObject(query.getBody());
+                return !(asked.getValue("n") instanceof Number choices && choices.intValue() > 1)
+                        && !Boolean.TRUE.equals(asked.getValue("logprobs"));
+            } catch (DecodeException e) {
+                // a number of a thousand digits in a field that nobody read so far
+                return false;
+            }
+        }
+
         @Override
         Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
             Answer answer = answerOf(reply);
@@ -105,6 +118,11 @@ enum Face {
 
     /** The orchestration seed's: {@code route} is the routing outcome. */
     ROUTE(Errors.PROBLEM) {
+        @Override
+        boolean isRecorded(Query query) {
+            return true;
+        }
+
         @Override
         Buffer answer(Query query, Reply reply, double elapsedMs, boolean remote) {
             Answer answer = answerOf(reply);
@@ -185,6 +203,11 @@ enum Face {
 
     Errors errors() {
         return errors;
+    }
+
+    /** Whether the record of an interaction, which has no hits, holds all that this query is answered with. */
+    boolean isRecorded(Query query) {
+        return false;
     }
 
     /**

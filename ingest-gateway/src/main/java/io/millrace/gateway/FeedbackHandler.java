@@ -26,13 +26,15 @@ final class FeedbackHandler {
     private final Wire wire;
     private final InteractionStore store;
     private final Blocking blocking;
+    private final LateInteractions late;
     private final Duration openAtMost;
 
     /** @param openAtMost after which an id of which nothing is known will not become known */
-    FeedbackHandler(Wire wire, InteractionStore store, Blocking blocking, Duration openAtMost) {
+    FeedbackHandler(Wire wire, InteractionStore store, Blocking blocking, LateInteractions late, Duration openAtMost) {
         this.wire = wire;
         this.store = store;
         this.blocking = blocking;
+        this.late = late;
         this.openAtMost = openAtMost;
     }
 
@@ -140,20 +142,10 @@ final class FeedbackHandler {
                         .compose(found -> found instanceof Found.Unknown ? requireLate(id) : Future.succeededFuture());
     }
 
-    /** That the projection does not know an id says nothing before it has what the log had when that interaction must have ended. */
     private Future<Void> requireLate(String id) {
-        Instant ended = Instant.ofEpochMilli(Ids.millisOf(id)).plus(openAtMost);
-        return blocking.run(() -> store.hasReached(
-                        wire.offsetsAt(Topics.INTERACTIONS, ended).get()))
-                .recover(unreadable -> Future.succeededFuture(false))
-                .compose(reached -> reached ? blocking.run(() -> store.find(id)) : Future.failedFuture(behind()))
+        return late.find(id, Instant.ofEpochMilli(Ids.millisOf(id)).plus(openAtMost))
                 .compose(found ->
                         found instanceof Found.Unknown ? Future.failedFuture(unknown()) : Future.succeededFuture());
-    }
-
-    private static Problem behind() {
-        return Problem.unavailable(
-                "projection_behind", "the store of interactions is behind the log and may not have this one yet");
     }
 
     private static Problem unknown() {

@@ -84,6 +84,7 @@ final class Frontend extends VerticleBase {
                 shared.room,
                 shared.config.limits().bodyBytes());
         Router router = router(inbox);
+        HostNames hosts = new HostNames(shared.config.listen());
         MillraceConfig.Listen listen = shared.config.listen();
         HttpServer server = vertx.createHttpServer(new HttpServerOptions()
                 .setMaxHeaderSize(HEADER_BYTES)
@@ -110,6 +111,8 @@ final class Frontend extends VerticleBase {
                                 request.response(),
                                 Problem.invalid("Host", "the header Host is missing, malformed or there twice"),
                                 "");
+            } else if (request.authority() != null && !hosts.has(request.authority())) {
+                Errors.of(request.path()).write(request.response(), HostNames.refused(), "");
             } else if (request.method().equals(HttpMethod.POST) && isChat(request.path())) {
                 chat.handle(request);
             } else {

@@ -107,7 +107,7 @@ public final class Gateway implements Service {
     public Gateway(Log log, MillraceConfig config, SearchPort search, Surroundings around, DiskSpace disk) {
         this(
                 log.metrics(),
-                new LogWire(log, disk, 4 * config.limits().inFlight()),
+                new LogWire(log, disk, backlog(config)),
                 config,
                 search,
                 around,
@@ -133,6 +133,11 @@ public final class Gateway implements Service {
         this.exchanges = new Exchanges(wire, id, config.limits().inFlight(), traffic, room);
         this.queries = new Queries(config, id, partition);
         this.store = new InteractionStore(around.jdbcUrl(), around.user(), around.password());
+    }
+
+    /** Most records that wait for the sending thread: a batch of documents comes at once, whatever is in flight. */
+    static int backlog(MillraceConfig config) {
+        return Math.max(2 * DocumentsHandler.MOST, 4 * config.limits().inFlight());
     }
 
     private static void requireLoopback(String host) {
@@ -180,6 +185,7 @@ public final class Gateway implements Service {
         Backends backends = new Backends(config);
         Blocking postgres = new Blocking(started, "gateway-postgres", BLOCKING_CALLS);
         Blocking others = new Blocking(started, "gateway-blocking", BLOCKING_CALLS);
+        LateInteractions late = new LateInteractions(wire, store, postgres);
         Documents documents = new Documents(
                 wire, search, others, config, new DocumentLimit(config.limits().documentRequests(), keyStore, metrics));
         Duration openAtMost = config.routing().deadline().multipliedBy(2);
@@ -195,10 +201,11 @@ public final class Gateway implements Service {
                             new Idempotency(keyStore),
                             store,
                             postgres,
+                            late,
                             traffic,
                             config.limits().streamBacklog()),
                     new InteractionHandler(exchanges, store, postgres, openAtMost),
-                    new FeedbackHandler(wire, store, postgres, openAtMost),
+                    new FeedbackHandler(wire, store, postgres, late, openAtMost),
                     new KnowledgeHandler(wire, search, others, config, documents),
                     new DocumentsHandler(search, others, documents),
                     new SourcesHandler(wire, search),

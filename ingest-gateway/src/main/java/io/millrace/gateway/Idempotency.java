@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
+import java.util.function.BiFunction;
 
 /**
  * Maps a client's key to the first interaction that carried it. This process remembers the outcome for ten minutes; beyond that, and
@@ -17,19 +18,30 @@ final class Idempotency {
     private static final Duration REMEMBERED = Duration.ofMinutes(10);
     private static final long MOST = 4_096;
 
-    /** What a key stands for. */
-    sealed interface Claim {
-        /** Nothing yet: go on, and tell the outcome. */
-        record First(CompletableFuture<Outcome> outcome) implements Claim {}
-
-        /** A query of this process. */
-        record Repeat(Query first, CompletableFuture<Outcome> outcome) implements Claim {}
-
-        /** A query of another process, or of long ago. */
-        record Elsewhere(String id) implements Claim {}
+    /**
+     * What repeats of a key wait for.
+     *
+     * @param accepted when the log has the first query; never when it does not take it
+     */
+    record Course(CompletableFuture<Void> accepted, CompletableFuture<Outcome> outcome) {
+        Course() {
+            this(new CompletableFuture<>(), new CompletableFuture<>());
+        }
     }
 
-    private record Entry(Query query, Holder holder, CompletableFuture<Outcome> outcome) {}
+    /** What a key stands for. */
+    sealed interface Claim {
+        /** Nothing yet: go on, and tell how it goes. */
+        record First(Course course) implements Claim {}
+
+        /** A query of this process. */
+        record Repeat(Query first, Course course) implements Claim {}
+
+        /** A query of another process, or of long ago. */
+        record Elsewhere(Holder before) implements Claim {}
+    }
+
+    private record Entry(Query query, Holder holder, Course course) {}
 
     private final Cache<String, Entry> entries =
             Caffeine.newBuilder().maximumSize(MOST).expireAfterWrite(REMEMBERED).build();
@@ -41,36 +53,47 @@ final class Idempotency {
 
     /** Claims the query's key for it; throws a 422, or fails with it, when the key stood for another request. */
     CompletionStage<Claim> claim(Query query) {
+        return claim(query, store::claim);
+    }
+
+    /** Claims the key again, knowing that there never was the interaction that it stands for. */
+    CompletionStage<Claim> replace(Query query, Holder gone) {
+        return claim(query, (key, holder) -> store.replace(key, gone, holder));
+    }
+
+    private CompletionStage<Claim> claim(
+            Query query, BiFunction<String, Holder, CompletionStage<Optional<Holder>>> atStore) {
         String key = IdempotencyKeys.of(query);
         Holder holder = Holder.of(query);
-        Entry mine = new Entry(query, holder, new CompletableFuture<>());
+        Entry mine = new Entry(query, holder, new Course());
         Entry first = entries.asMap().putIfAbsent(key, mine);
         if (first != null) {
             if (!first.holder.isOf(holder)) {
                 throw reused();
             }
-            return CompletableFuture.completedStage(new Claim.Repeat(first.query, first.outcome));
+            return CompletableFuture.completedStage(new Claim.Repeat(first.query, first.course));
         }
-        return store.claim(key, holder).thenApply(other -> {
+        return atStore.apply(key, holder).thenApply(other -> {
             if (other.isEmpty() || other.get().id().equals(holder.id())) {
-                mine.outcome.thenAccept(outcome -> {
+                mine.course.outcome.thenAccept(outcome -> {
                     if (outcome instanceof Outcome.Failed failed
-                            && failed.reply().isEmpty()) {
+                            && failed.reply().isEmpty()
+                            && !failed.open()) {
                         // the log never had it, or nobody knows how it ended: the next one may try
                         entries.asMap().remove(key, mine);
                         store.release(key);
                     }
                 });
-                return new Claim.First(mine.outcome);
+                return new Claim.First(mine.course);
             }
             entries.asMap().remove(key, mine);
             Holder before = other.get();
             // whoever came in between waits for this query, which is not going to be
-            mine.outcome.complete(new Outcome.Failed(running(before.id()), Optional.empty()));
+            mine.course.outcome.complete(new Outcome.Failed(running(before.id()), Optional.empty()));
             if (!before.isOf(holder)) {
                 throw reused();
             }
-            return new Claim.Elsewhere(before.id());
+            return new Claim.Elsewhere(before);
         });
     }
 
@@ -89,5 +112,16 @@ final class Idempotency {
                 "in_progress",
                 Headers.IDEMPOTENCY_KEY,
                 "the first request with this key is interaction " + id + ", which has not ended yet");
+    }
+
+    /** 410 for a key whose answer is not to be had a second time. */
+    static Problem notKept(String id) {
+        return Problem.field(
+                410,
+                "answer_not_kept",
+                Headers.IDEMPOTENCY_KEY,
+                "the first request with this key was answered as interaction " + id
+                        + ", whose record does not hold the whole answer: GET /interactions/" + id
+                        + " has what was kept; to ask again, use another key");
     }
 }

@@ -52,7 +52,7 @@ public final class IdempotencyKeys {
 
         @Override
         public String toString() {
-            return id + " " + request;
+            return request.isEmpty() ? id : id + " " + request;
         }
     }
 

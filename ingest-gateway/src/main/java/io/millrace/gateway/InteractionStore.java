@@ -5,6 +5,7 @@ import com.zaxxer.hikari.HikariDataSource;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Failure;
 import io.millrace.schema.Reply;
+import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -34,6 +35,11 @@ final class InteractionStore implements AutoCloseable {
                         + '}';
             }
 
+            /** Whether texts were kept, and may be told again. */
+            boolean isStored() {
+                return new JsonObject(interaction).getBoolean("stored", true);
+            }
+
             /** How it ended, for a client that asks with the same idempotency key. */
             Outcome outcome() {
                 JsonObject json = new JsonObject(interaction);
@@ -52,6 +58,7 @@ final class InteractionStore implements AutoCloseable {
 
             private static Reply reply(JsonObject json) {
                 JsonObject answer = json.getJsonObject("answer", new JsonObject());
+                JsonArray used = json.getJsonObject("search", new JsonObject()).getJsonArray("used", new JsonArray());
                 return Reply.newBuilder()
                         .setInteractionId(json.getString("interaction_id", ""))
                         .setRoute(json.getString("route", ""))
@@ -62,6 +69,9 @@ final class InteractionStore implements AutoCloseable {
                         .setConfidenceKind(json.getString("confidence_kind", "none"))
                         .setContextScore(json.getDouble("context_score"))
                         .setCachedKind(json.getString("cached_kind", ""))
+                        .setAttempt(
+                                json.getJsonArray("attempts", new JsonArray()).size())
+                        .setContextAdded(!used.isEmpty())
                         .setAnswer(
                                 answer == null
                                         ? null

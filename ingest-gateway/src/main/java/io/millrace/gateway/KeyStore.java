@@ -10,6 +10,12 @@ interface KeyStore extends AutoCloseable {
     /** Claims a key; the result is who had it first, or empty when it is ours or nothing can be known. */
     CompletionStage<Optional<Holder>> claim(String key, Holder holder);
 
+    /**
+     * Claims a key that stands for an interaction that there never was; the result is who has it now, or empty when it is ours. While nothing
+     * can be known it stays as it is.
+     */
+    CompletionStage<Optional<Holder>> replace(String key, Holder gone, Holder holder);
+
     /** Gives a key back, since its query was never accepted. */
     void release(String key);
 

@@ -14,6 +14,11 @@ final class NoKeyStore implements KeyStore {
     }
 
     @Override
+    public CompletionStage<Optional<Holder>> replace(String key, Holder gone, Holder holder) {
+        return claim(key, holder);
+    }
+
+    @Override
     public void release(String key) {
         // nothing was claimed
     }

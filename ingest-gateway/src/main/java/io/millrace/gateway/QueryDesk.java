@@ -1,14 +1,21 @@
 package io.millrace.gateway;
 
 import io.millrace.gateway.Idempotency.Claim;
+import io.millrace.gateway.Idempotency.Course;
+import io.millrace.gateway.IdempotencyKeys.Holder;
+import io.millrace.gateway.InteractionStore.Found;
+import io.millrace.id.Ids;
 import io.millrace.log.Vocabulary.FailureReason;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
+import io.vertx.core.Future;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
+import java.time.Instant;
 import java.util.Optional;
-import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.CompletionStage;
+import java.util.function.Consumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -20,6 +27,7 @@ final class QueryDesk {
     private final Idempotency idempotency;
     private final InteractionStore store;
     private final Blocking blocking;
+    private final LateInteractions late;
     private final Traffic traffic;
     private final int mostHeld;
 
@@ -29,14 +37,27 @@ final class QueryDesk {
             Idempotency idempotency,
             InteractionStore store,
             Blocking blocking,
+            LateInteractions late,
             Traffic traffic,
             int mostHeld) {
         this.exchanges = exchanges;
         this.idempotency = idempotency;
         this.store = store;
         this.blocking = blocking;
+        this.late = late;
         this.traffic = traffic;
         this.mostHeld = mostHeld;
+    }
+
+    /** A request with a key, as it came. */
+    private record Asking(HttpServerRequest request, Query query, Face face, boolean async, LoopInbox inbox) {
+        HttpServerResponse response() {
+            return request.response();
+        }
+
+        void refuse(Problem problem, String id) {
+            face.errors().write(response(), problem, id);
+        }
     }
 
     /**
@@ -49,31 +70,32 @@ final class QueryDesk {
             start(request, query, face, async, inbox);
             return;
         }
-        idempotency
-                .claim(query)
-                .whenComplete((claim, error) -> inbox.execute(() -> {
-                    if (error instanceof CompletionException failed && failed.getCause() instanceof Problem problem) {
-                        face.errors().write(request.response(), problem, "");
-                        return;
-                    }
-                    if (error != null) {
-                        LOG.error("an idempotency key could not be claimed", error);
-                        face.errors().write(request.response(), Problem.unavailable("unavailable", "try again"), "");
-                        return;
-                    }
-                    switch (claim) {
-                        case Claim.First(CompletableFuture<Outcome> outcome) ->
-                            first(request, query, face, async, inbox, outcome);
-                        case Claim.Repeat(Query first, CompletableFuture<Outcome> outcome) ->
-                            repeat(request.response(), first, face, async, inbox, outcome);
-                        case Claim.Elsewhere(String id) -> elsewhere(request.response(), query, face, id);
-                    }
-                }));
+        Asking asking = new Asking(request, query, face, async, inbox);
+        settle(asking, idempotency.claim(query), before -> elsewhere(asking, before));
+    }
+
+    private void settle(Asking asking, CompletionStage<Claim> claimed, Consumer<Holder> elsewhere) {
+        claimed.whenComplete((claim, error) -> asking.inbox.execute(() -> {
+            if (error instanceof CompletionException failed && failed.getCause() instanceof Problem problem) {
+                asking.refuse(problem, "");
+                return;
+            }
+            if (error != null) {
+                LOG.error("an idempotency key could not be claimed", error);
+                asking.refuse(Problem.unavailable("unavailable", "try again"), "");
+                return;
+            }
+            switch (claim) {
+                case Claim.First(Course course) -> first(asking, course);
+                case Claim.Repeat(Query first, Course course) -> repeat(asking, first, course);
+                case Claim.Elsewhere(Holder before) -> elsewhere.accept(before);
+            }
+        }));
     }
 
     private void start(HttpServerRequest request, Query query, Face face, boolean async, LoopInbox inbox) {
         HttpServerResponse response = request.response();
-        Client client = client(response, query, face, async);
+        Client client = client(response, query, face, async, false);
         Exchange exchange = exchanges.open(query, client, inbox);
         if (client instanceof StreamClient streams) {
             streams.whenTooSlow(() -> giveUp(exchange, "the reader was too slow"));
@@ -84,62 +106,69 @@ final class QueryDesk {
     }
 
     /** A query with a key is not cancelled when its client leaves: it may come back for the answer. */
-    private void first(
-            HttpServerRequest request,
-            Query query,
-            Face face,
-            boolean async,
-            LoopInbox inbox,
-            CompletableFuture<Outcome> outcome) {
-        Client client = client(request.response(), query, face, async);
+    private void first(Asking asking, Course course) {
+        Client client = client(asking.response(), asking.query, asking.face, asking.async, false);
         try {
-            exchanges.open(query, new KeyedClient(client, outcome), inbox);
+            exchanges.open(asking.query, new KeyedClient(client, course), asking.inbox);
         } catch (Problem problem) {
-            outcome.complete(new Outcome.Failed(problem, Optional.empty()));
-            face.errors().write(request.response(), problem, "");
+            course.outcome().complete(new Outcome.Failed(problem, Optional.empty()));
+            asking.refuse(problem, "");
         }
     }
 
-    private void repeat(
-            HttpServerResponse response,
-            Query first,
-            Face face,
-            boolean async,
-            LoopInbox inbox,
-            CompletableFuture<Outcome> outcome) {
-        if (async) {
-            new AsyncClient(response, face, first).accepted();
-            return;
-        }
-        Client client = first.getStream()
-                ? new StreamClient(response, first, mostHeld, true)
-                : new WholeClient(response, face, first, traffic, System.nanoTime());
-        outcome.thenAccept(ended -> inbox.execute(() -> client.ended(ended)));
+    private void repeat(Asking asking, Query first, Course course) {
+        Client client = client(asking.response(), first, asking.face, asking.async, true);
+        course.accepted().thenRun(() -> asking.inbox.execute(client::accepted));
+        course.outcome().thenAccept(ended -> asking.inbox.execute(() -> client.ended(ended)));
     }
 
-    private void elsewhere(HttpServerResponse response, Query query, Face face, String id) {
+    private void elsewhere(Asking asking, Holder before) {
+        String id = before.id();
         blocking.run(() -> store.find(id))
+                .compose(found ->
+                        found instanceof Found.Unknown ? late(asking.query, id) : Future.succeededFuture(found))
                 .onSuccess(found -> {
-                    if (found instanceof InteractionStore.Found.Ended ended) {
-                        Query first =
-                                Query.newBuilder(query).setInteractionId(id).build();
-                        Client client = first.getStream()
-                                ? new StreamClient(response, first, mostHeld, true)
-                                : new WholeClient(response, face, first, traffic, System.nanoTime());
-                        client.ended(ended.outcome());
-                    } else {
-                        face.errors().write(response, Idempotency.running(id), id);
+                    Query first =
+                            Query.newBuilder(asking.query).setInteractionId(id).build();
+                    Client client = client(asking.response(), first, asking.face, asking.async, true);
+                    switch (found) {
+                        case Found.Ended ended -> client.ended(again(asking, first, ended));
+                        case Found.Open open when asking.async -> client.accepted();
+                        case Found.Open open -> asking.refuse(Idempotency.running(id), id);
+                        // it never reached the log, and never will
+                        case Found.Unknown unknown ->
+                            settle(
+                                    asking,
+                                    idempotency.replace(asking.query, before),
+                                    other -> asking.refuse(Idempotency.running(other.id()), other.id()));
                     }
                 })
-                .onFailure(error -> face.errors().write(response, Idempotency.running(id), id));
+                .onFailure(error -> asking.refuse(Idempotency.running(id), id));
     }
 
-    private Client client(HttpServerResponse response, Query query, Face face, boolean async) {
+    /** What is known of an id when its interaction must have ended; fails while nothing can be said. */
+    private Future<Found> late(Query query, String id) {
+        // the same request, so the first one had as much time
+        long lasts = query.getDeadlineAt() - query.getEnvelope().getOccurredAt();
+        Instant ended = Instant.ofEpochMilli(Ids.millisOf(id)).plusMillis(2 * lasts);
+        return ended.isBefore(Instant.now()) ? late.find(id, ended) : Future.failedFuture(Idempotency.running(id));
+    }
+
+    /** How the first query ended, or that its answer cannot be told again. */
+    private static Outcome again(Asking asking, Query first, Found.Ended ended) {
+        Outcome outcome = ended.outcome();
+        return outcome instanceof Outcome.Answered(Reply reply) && !(ended.isStored() && asking.face.isRecorded(first))
+                ? new Outcome.Failed(Idempotency.notKept(first.getInteractionId()), Optional.of(reply))
+                : outcome;
+    }
+
+    /** @param replay only the end will come, of an answer that another client got */
+    private Client client(HttpServerResponse response, Query query, Face face, boolean async, boolean replay) {
         if (async) {
             return new AsyncClient(response, face, query);
         }
         return query.getStream()
-                ? new StreamClient(response, query, mostHeld, false)
+                ? new StreamClient(response, query, mostHeld, replay)
                 : new WholeClient(response, face, query, traffic, System.nanoTime());
     }
 
@@ -152,9 +181,10 @@ final class QueryDesk {
     }
 
     /** Passes everything on, and keeps the end for repeats of the key. */
-    private record KeyedClient(Client client, CompletableFuture<Outcome> outcome) implements Client {
+    private record KeyedClient(Client client, Course course) implements Client {
         @Override
         public void accepted() {
+            course.accepted().complete(null);
             client.accepted();
         }
 
@@ -170,7 +200,7 @@ final class QueryDesk {
 
         @Override
         public void ended(Outcome ended) {
-            outcome.complete(ended);
+            course.outcome().complete(ended);
             client.ended(ended);
         }
     }

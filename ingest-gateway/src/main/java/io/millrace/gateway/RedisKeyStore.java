@@ -8,6 +8,7 @@ import io.github.bucket4j.redis.lettuce.Bucket4jLettuce;
 import io.lettuce.core.ClientOptions;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisURI;
+import io.lettuce.core.ScriptOutputType;
 import io.lettuce.core.SetArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.codec.ByteArrayCodec;
@@ -20,6 +21,7 @@ import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -30,6 +32,14 @@ import org.slf4j.LoggerFactory;
 final class RedisKeyStore implements KeyStore {
     private static final Logger LOG = LoggerFactory.getLogger(RedisKeyStore.class);
     private static final long PATIENCE_MS = 300;
+
+    /** In one step, since two gateways may find out at once that nobody has it. */
+    private static final String REPLACE = """
+            local now = redis.call('GET', KEYS[1])
+            if now and now ~= ARGV[1] then return now end
+            redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+            return false
+            """;
 
     private final RedisClient client;
     private final RedisURI uri;
@@ -97,6 +107,29 @@ final class RedisKeyStore implements KeyStore {
                         return Optional.empty();
                     }
                     return first;
+                });
+    }
+
+    @Override
+    public CompletionStage<Optional<Holder>> replace(String key, Holder gone, Holder holder) {
+        return connection()
+                .copy()
+                .thenCompose(redis -> redis.async()
+                        .<@Nullable String>eval(
+                                REPLACE,
+                                ScriptOutputType.VALUE,
+                                new String[] {IdempotencyKeys.redisKey(key)},
+                                gone.toString(),
+                                holder.toString(),
+                                String.valueOf(IdempotencyKeys.KEPT.toSeconds())))
+                .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
+                .handle((now, error) -> {
+                    up = error == null;
+                    if (error != null) {
+                        LOG.warn("redis did not take an idempotency key over: {}", error.toString());
+                        return Optional.of(gone);
+                    }
+                    return Optional.ofNullable(now).map(Holder::parse);
                 });
     }
 

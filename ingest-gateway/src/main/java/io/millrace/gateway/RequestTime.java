@@ -39,7 +39,7 @@ final class RequestTime extends ChannelInboundHandlerAdapter {
 
     private Part part = Part.HEAD;
     private boolean silent = true;
-    private boolean chat;
+    private Errors shape = Errors.PROBLEM;
     /** An answer was owed when its time had passed. */
     private boolean waited;
 
@@ -97,7 +97,7 @@ final class RequestTime extends ChannelInboundHandlerAdapter {
         public void channelRead(ChannelHandlerContext context, Object message) {
             if (message instanceof HttpRequest request) {
                 part = Part.BODY;
-                chat = request.uri().startsWith("/v1/");
+                shape = Errors.of(request.uri());
             }
             if (message instanceof LastHttpContent) {
                 part = Part.NONE;
@@ -151,9 +151,9 @@ final class RequestTime extends ChannelInboundHandlerAdapter {
                 part == Part.HEAD
                         ? "the head of the request was not whole after " + head.toMillis() + " ms"
                         : "the request was not whole after " + whole.toMillis() + " ms (limits.request-time)");
-        Errors shape = part == Part.BODY && chat ? Errors.OPENAI : Errors.PROBLEM;
-        Buffer body = shape.body(problem, "").toBuffer();
-        String top = "HTTP/1.1 408 Request Timeout\r\ncontent-type: " + shape.contentType() + "\r\ncontent-length: "
+        Errors told = part == Part.BODY ? shape : Errors.PROBLEM;
+        Buffer body = told.body(problem, "").toBuffer();
+        String top = "HTTP/1.1 408 Request Timeout\r\ncontent-type: " + told.contentType() + "\r\ncontent-length: "
                 + body.length() + "\r\nconnection: close\r\n\r\n";
         // past the encoder, which knows of no answer to a request that is not there
         channel.pipeline()

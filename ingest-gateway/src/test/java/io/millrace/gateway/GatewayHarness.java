@@ -158,7 +158,7 @@ final class GatewayHarness implements AutoCloseable {
         Map<String, ModelPolicy> models = new HashMap<>(base.models());
         models.put("gpt", new ModelPolicy("gpt", "", "off", false, false, List.of("gpt-4o")));
         return new MillraceConfig(
-                new Listen("127.0.0.1", 0),
+                new Listen("127.0.0.1", 0, List.of("router.example")),
                 base.kafka(),
                 base.retention(),
                 base.registry(),

@@ -165,13 +165,13 @@ class HostileTest {
             })
     void shouldNeverAnswer500WhenParametersAreStrange(String parameters) throws IOException {
         assertThat(raw("GET /interactions/" + ID + "?" + parameters
-                        + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+                        + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
                 .doesNotStartWith("HTTP/1.1 500")
                 .startsWith("HTTP/1.1 ");
         assertThat(
                         raw(
                                 "POST /documents?" + parameters
-                                        + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"content\":\"c\"}"))
+                                        + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"content\":\"c\"}"))
                 .doesNotStartWith("HTTP/1.1 500")
                 .startsWith("HTTP/1.1 ");
     }
@@ -179,20 +179,20 @@ class HostileTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
-                "GET /interactions/%00 HTTP/1.1\r\nHost: x\r\n\r\n",
-                "GET /interactions/%F0%28 HTTP/1.1\r\nHost: x\r\n\r\n",
-                "GET /hybrid HTTP/1.1\r\nHost: x\r\n\r\n",
-                "GET /hybrid/ HTTP/1.1\r\nHost: x\r\n\r\n",
-                "GET /hybrid/hybrid/hybrid/health HTTP/1.1\r\nHost: x\r\n\r\n",
-                "GET //health HTTP/1.1\r\nHost: x\r\n\r\n",
-                "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
-                "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-                "POST /query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: -5\r\n\r\n",
-                "POST /query HTTP/1.1\r\nHost: x\r\nContent-Type: \r\nContent-Length: 2\r\n\r\n{}",
-                "POST /query HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 4\r\n\r\n--x\n",
-                "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-                "DELETE /query HTTP/1.1\r\nHost: x\r\n\r\n",
+                "GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /interactions/%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /interactions/%F0%28 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /hybrid HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /hybrid/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /hybrid/hybrid/hybrid/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET //health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: -5\r\n\r\n",
+                "POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: \r\nContent-Length: 2\r\n\r\n{}",
+                "POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 4\r\n\r\n--x\n",
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+                "DELETE /query HTTP/1.1\r\nHost: localhost\r\n\r\n",
                 "NONSENSE\r\n\r\n"
             })
     void shouldAnswer4xxWhenTheRequestItselfIsStrange(String request) throws IOException {
@@ -202,18 +202,21 @@ class HostileTest {
     static Stream<Arguments> malformed() {
         String long8k = "a".repeat(8_192);
         return Stream.of(
-                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
-                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
-                Arguments.of("POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+                Arguments.of("POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400),
+                Arguments.of("POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400),
                 Arguments.of(
-                        "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
-                Arguments.of(
-                        "POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                        "POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
                         400),
-                Arguments.of("GET " + CHAT + " HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n", 400),
+                Arguments.of(
+                        "POST " + CHAT + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                        400),
+                Arguments.of(
+                        "POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                        400),
+                Arguments.of("GET " + CHAT + " HTTP/1.1\r\nHost: localhost\r\nno header\r\n\r\n", 400),
                 Arguments.of("NONSENSE\r\n\r\n", 400),
-                Arguments.of("GET /" + long8k + " HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-                Arguments.of("GET /health HTTP/1.1\r\nHost: x\r\nX: " + long8k.repeat(5) + "\r\n\r\n", 431));
+                Arguments.of("GET /" + long8k + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+                Arguments.of("GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + long8k.repeat(5) + "\r\n\r\n", 431));
     }
 
     /** An empty answer would leave a client without a word of what is wrong. */
@@ -236,7 +239,7 @@ class HostileTest {
     @ParameterizedTest
     @ValueSource(strings = {CHAT, "/query", "/documents", "/hybrid/query"})
     void shouldRefuseTooLargeABodyByItsHead(String path) throws IOException {
-        String head = "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+        String head = "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
         for (String expect : List.of("", "Expect: 100-continue\r\n")) {
             assertThat(raw(head + expect + "Content-Length: 999999999\r\n\r\n"))
                     .startsWith("HTTP/1.1 413 ")
@@ -244,7 +247,8 @@ class HostileTest {
         }
         assertThat(raw(head + "Expect: 100-continue\r\nContent-Length: 17\r\n\r\n"))
                 .isEqualTo("HTTP/1.1 100 Continue\r\n\r\n");
-        assertThat(raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 17\r\n\r\n"))
+        assertThat(raw("POST " + path
+                        + " HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 17\r\n\r\n"))
                 .startsWith("HTTP/1.1 415 ");
     }
 
@@ -267,7 +271,7 @@ class HostileTest {
     /** A request whose body has so many bytes; chunked when it does not declare them. */
     private static String chat(int bytes, boolean declared) {
         String body = "x".repeat(bytes);
-        return "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        return "POST " + CHAT + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 + (declared
                         ? "Content-Length: " + bytes + "\r\n\r\n" + body
                         : "Transfer-Encoding: chunked\r\n\r\n" + Integer.toHexString(bytes) + "\r\n" + body

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.tuple;
 import static org.awaitility.Awaitility.await;
 
+import io.millrace.config.ConfigLoader;
 import io.millrace.config.MillraceConfig;
 import io.millrace.config.MillraceConfig.Listen;
 import io.millrace.schema.BackendStatus;
@@ -20,6 +21,7 @@ import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -282,9 +284,31 @@ class OperationsTest {
                 .hasMessageContaining("loopback");
     }
 
+    /** What a client would read there was the default of this repository, whatever the configuration said. */
+    @Test
+    void shouldSayInTheContractWhatTheConfigurationSays() {
+        MillraceConfig config = ConfigLoader.load(
+                        Optional.empty(), Map.of(), Map.of("retrieval.limit", "7", "knowledge.gc-after", "30d"))
+                .config();
+        try (GatewayHarness other = new GatewayHarness(listening(config, "127.0.0.1", 0))) {
+            assertThat(other.get("/openapi.yaml").body())
+                    .containsPattern("(?s)keyword_limit:.{0,200}default: 7\n")
+                    .containsPattern("(?s)older_than_days:.{0,200}default: 30\n")
+                    .doesNotContain("default: 5\n")
+                    .doesNotContain("default: 180\n");
+        }
+    }
+
+    /** A whole batch of documents comes at once: with a small limit it never got through. */
+    @Test
+    void shouldHaveRoomForBatchesWhateverIsInFlight() {
+        assertThat(Gateway.backlog(GatewayHarness.config(Duration.ofSeconds(20), 64)))
+                .isGreaterThanOrEqualTo(2_000);
+    }
+
     private static MillraceConfig listening(MillraceConfig config, String host, int port) {
         return new MillraceConfig(
-                new Listen(host, port),
+                new Listen(host, port, List.of()),
                 config.kafka(),
                 config.retention(),
                 config.registry(),

@@ -547,7 +547,7 @@ class QueryPathTest {
         try (Socket socket = connect()) {
             send(
                     socket,
-                    "POST " + CHAT + " HTTP/" + version + "\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    "POST " + CHAT + " HTTP/" + version + "\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                             + "Content-Length: " + HI.length() + "\r\n\r\n" + HI);
             socket.shutdownOutput();
             Query query = query();
@@ -568,8 +568,8 @@ class QueryPathTest {
         try (Socket socket = connect()) {
             send(
                     socket,
-                    "POST " + CHAT + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + "Content-Length: "
-                            + HI_STREAM.length() + "\r\n\r\n" + HI_STREAM);
+                    "POST " + CHAT + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                            + "Content-Length: " + HI_STREAM.length() + "\r\n\r\n" + HI_STREAM);
             socket.shutdownOutput();
             harness.wire.reply(FakeWire.delta(query(), 0, "{\"choices\":[]}"));
             byte[] head = socket.getInputStream().readNBytes(12);
@@ -592,16 +592,62 @@ class QueryPathTest {
         assertThat(raw("GET /health HTTP/1.0\r\nHost: a b\r\n\r\n")).startsWith("HTTP/1.0 400 ");
     }
 
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "127.0.0.1",
+                "127.0.0.1:8092",
+                "127.8.9.10:1",
+                "localhost",
+                "LocalHost:80",
+                "localhost.:8092",
+                "[::1]",
+                "[::1]:8092",
+                "[0:0:0:0:0:0:0:1]:8092",
+                "router.example",
+                "Router.Example.:443"
+            })
+    void shouldAnswerWhenTheHostIsThisMachineOrConfigured(String host) throws Exception {
+        assertThat(raw("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n")).startsWith("HTTP/1.1 200 ");
+    }
+
+    /** A page whose own name comes to mean 127.0.0.1 could read the notes of who looks at it, and spend the remote key. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "evil.example",
+                "evil.example:8092",
+                "127.0.0.1.evil.example",
+                "localhost.evil.example",
+                "x.router.example",
+                "192.168.1.1",
+                "[2001:db8::1]:8092",
+                "0.0.0.0:8092"
+            })
+    void shouldRefuseWhenTheHostIsAnother(String host) throws Exception {
+        assertThat(raw("GET /documents HTTP/1.1\r\nHost: " + host + "\r\n\r\n"))
+                .startsWith("HTTP/1.1 421 ")
+                .contains("host_not_allowed")
+                .contains("listen.hosts");
+        assertThat(raw("GET /documents HTTP/1.0\r\nHost: " + host + "\r\n\r\n")).startsWith("HTTP/1.0 421 ");
+        assertThat(raw("POST " + CHAT + " HTTP/1.1\r\nHost: " + host + "\r\nContent-Type: application/json\r\n"
+                        + "Content-Length: " + HI.length() + "\r\n\r\n" + HI))
+                .startsWith("HTTP/1.1 421 ")
+                .contains("{\"error\":{\"message\":");
+        assertThat(harness.wire.sent(Query.class)).isEmpty();
+    }
+
     @Test
     void shouldAnswerHeadWhereItAnswersGet() throws Exception {
-        assertThat(raw("HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n"))
+        assertThat(raw("HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n"))
                 .startsWith("HTTP/1.1 200 ")
                 .endsWith("\r\n\r\n");
-        assertThat(raw("HEAD /hybrid/health HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 200 ");
-        assertThat(raw("HEAD /query HTTP/1.1\r\nHost: x\r\n\r\n"))
+        assertThat(raw("HEAD /hybrid/health HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+                .startsWith("HTTP/1.1 200 ");
+        assertThat(raw("HEAD /query HTTP/1.1\r\nHost: localhost\r\n\r\n"))
                 .startsWith("HTTP/1.1 405 ")
                 .containsIgnoringCase("\r\nallow: POST\r\n");
-        assertThat(raw("HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n")).startsWith("HTTP/1.1 404 ");
+        assertThat(raw("HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")).startsWith("HTTP/1.1 404 ");
     }
 
     @Test
@@ -618,8 +664,10 @@ class QueryPathTest {
                 "OPTIONS /interactions/" + Ids.next(),
                 "GET, HEAD");
         for (Map.Entry<String, String> each : takes.entrySet()) {
-            assertThat(raw(each.getKey()
-                            + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"))
+            assertThat(
+                            raw(
+                                    each.getKey()
+                                            + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"))
                     .startsWith("HTTP/1.1 405 ")
                     .containsIgnoringCase("\r\nallow: " + each.getValue() + "\r\n");
         }
@@ -647,7 +695,7 @@ class QueryPathTest {
             socket.setReceiveBufferSize(4_096);
             socket.getOutputStream()
                     .write(("POST " + CHAT
-                                    + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+                                    + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
                                     + HI_STREAM.length() + "\r\n\r\n" + HI_STREAM)
                             .getBytes(java.nio.charset.StandardCharsets.US_ASCII));
             Query query = query();
@@ -859,5 +907,36 @@ class QueryPathTest {
         assertThat(probe.getEnvelope().getSynthetic()).isTrue();
         assertThat(probe.getGenerate()).isFalse();
         assertThat(probe.getRetrieval()).isEqualTo("off");
+    }
+
+    /** The repeat was told 202 and an id that no interaction ever had. */
+    @Test
+    void shouldRefuseAnAsyncRepeatWhenTheLogDoesNotTakeTheFirst() throws Exception {
+        harness.wire.down = true;
+        try {
+            var first = postAsync("/query", "{\"query\":\"away\"}", "Idempotency-Key", "away");
+            Thread.sleep(500);
+            var repeat = harness.post(
+                    "/query", "{\"query\":\"away\"}", "Idempotency-Key", "away", "Prefer", "respond-async");
+
+            assertThat(repeat.statusCode()).as(repeat.body()).isEqualTo(503);
+            assertThat(first.get(10, TimeUnit.SECONDS).statusCode()).isEqualTo(503);
+        } finally {
+            harness.wire.down = false;
+        }
+    }
+
+    @Test
+    void shouldAcceptAnAsyncRepeatAtOnceWhenTheLogHasTheFirst() throws Exception {
+        var first = postAsync("/query", "{\"query\":\"slow\"}", "Idempotency-Key", "slow");
+        Query query = query();
+
+        var repeat =
+                harness.post("/query", "{\"query\":\"slow\"}", "Idempotency-Key", "slow", "Prefer", "respond-async");
+
+        assertThat(repeat.statusCode()).as(repeat.body()).isEqualTo(202);
+        assertThat(json(repeat).getString("interaction_id")).isEqualTo(query.getInteractionId());
+        harness.wire.reply(FakeWire.answer(query, 0, "late"));
+        assertThat(first.get(10, TimeUnit.SECONDS).statusCode()).isEqualTo(200);
     }
 }

@@ -7,10 +7,13 @@ import static org.awaitility.Awaitility.await;
 import io.millrace.schema.Query;
 import java.io.IOException;
 import java.net.ServerSocket;
+import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -18,6 +21,8 @@ import redis.embedded.RedisServer;
 
 /** Idempotency keys in a real Redis. */
 class RedisKeyStoreTest {
+    private static final String HI = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
     private RedisServer redis;
     private String url;
 
@@ -77,23 +82,14 @@ class RedisKeyStoreTest {
 
     @Test
     void shouldSendARepeatToTheFirstInteractionWhenAnotherGatewayTookIt() {
-        String hi = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
-        Gateway.Surroundings around = new Gateway.Surroundings(
-                "jdbc:postgresql://127.0.0.1:1/none", "nobody", "", Map::of, List::of, Map.of(), url);
+        Gateway.Surroundings around = around("jdbc:postgresql://127.0.0.1:1/none");
         try (GatewayHarness one = new GatewayHarness(GatewayHarness.config(Duration.ofSeconds(20), 64), around);
                 GatewayHarness other = new GatewayHarness(GatewayHarness.config(Duration.ofSeconds(20), 64), around)) {
-            one.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "one"));
-            other.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "other"));
-            // both are connected when a key of one is seen by the other
-            await().until(() -> {
-                String key = "warm " + System.nanoTime();
-                return one.post(CHAT, hi, "Idempotency-Key", key).statusCode() == 200
-                        && other.post(CHAT, hi, "Idempotency-Key", key).statusCode() == 409;
-            });
+            connect(one, other);
             int before = other.wire.sent(Query.class).size();
-            assertThat(one.post(CHAT, hi, "Idempotency-Key", "k").body()).contains("one");
+            assertThat(one.post(CHAT, HI, "Idempotency-Key", "k").body()).contains("one");
 
-            var repeat = other.post(CHAT, hi, "Idempotency-Key", "k");
+            var repeat = other.post(CHAT, HI, "Idempotency-Key", "k");
 
             // Postgres is away, so all that is known is the id
             assertThat(repeat.statusCode()).isEqualTo(409);
@@ -116,5 +112,46 @@ class RedisKeyStoreTest {
                     .isEqualTo(422);
             assertThat(other.wire.sent(Query.class)).hasSize(before);
         }
+    }
+
+    @Test
+    void shouldKeepAKeyWhenItsGatewayStopsBeforeTheAnswer() throws Exception {
+        Gateway.Surroundings around = around("jdbc:postgresql://127.0.0.1:1/none");
+        try (GatewayHarness other = new GatewayHarness(GatewayHarness.config(Duration.ofSeconds(20), 64), around)) {
+            CompletableFuture<HttpResponse<String>> waiting;
+            String first;
+            try (GatewayHarness one = new GatewayHarness(GatewayHarness.config(Duration.ofSeconds(20), 64), around)) {
+                connect(one, other);
+                one.wire.onQuery = (wire, query) -> {};
+                int before = one.wire.sent(Query.class).size();
+                waiting = CompletableFuture.supplyAsync(() -> one.post(CHAT, HI, "Idempotency-Key", "k"));
+                await().until(() -> one.wire.sent(Query.class).size() > before);
+                first = one.wire.sent(Query.class).getLast().getInteractionId();
+                one.gateway.close();
+                assertThat(waiting.get(10, TimeUnit.SECONDS).statusCode()).isEqualTo(503);
+            }
+            int before = other.wire.sent(Query.class).size();
+
+            var repeat = other.post(CHAT, HI, "Idempotency-Key", "k");
+
+            assertThat(repeat.statusCode()).isEqualTo(409);
+            assertThat(repeat.headers().firstValue("x-millrace-interaction-id")).hasValue(first);
+            assertThat(other.wire.sent(Query.class)).hasSize(before);
+        }
+    }
+
+    private Gateway.Surroundings around(String jdbcUrl) {
+        return new Gateway.Surroundings(jdbcUrl, "nobody", "", Map::of, List::of, Map.of(), url);
+    }
+
+    /** Both are connected to Redis when a key of one is seen by the other. */
+    private static void connect(GatewayHarness one, GatewayHarness other) {
+        one.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "one"));
+        other.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "other"));
+        await().until(() -> {
+            String key = "warm " + System.nanoTime();
+            return one.post(CHAT, HI, "Idempotency-Key", key).statusCode() == 200
+                    && other.post(CHAT, HI, "Idempotency-Key", key).statusCode() == 409;
+        });
     }
 }

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Test;
 class SlowClientTest {
     private static final Duration LIMIT = Duration.ofSeconds(1);
     private static final int READ_MS = 8_000;
-    private static final String LIVE = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    private static final String LIVE = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
     private static final String HI_STREAM = "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 
     private static GatewayHarness harness;
@@ -55,7 +55,7 @@ class SlowClientTest {
     @Test
     void shouldAnswer408WhenAHeadComesByteByByte() throws Exception {
         try (Socket socket = connect()) {
-            drip(socket, "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+            drip(socket, "GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Slow: ");
 
             assertThat(rest(socket))
                     .startsWith("HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n")
@@ -70,7 +70,7 @@ class SlowClientTest {
             answer(socket);
             Thread.sleep(LIMIT);
 
-            drip(socket, "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+            drip(socket, "GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Slow: ");
 
             assertThat(rest(socket)).startsWith("HTTP/1.1 408 ");
         }
@@ -84,6 +84,11 @@ class SlowClientTest {
             assertThat(rest(socket))
                     .startsWith("HTTP/1.1 408 ")
                     .contains("{\"error\":{\"message\":\"the request was not whole", "limits.request-time");
+        }
+        try (Socket socket = connect()) {
+            say(socket, head("/aidb" + CHAT, 100_000) + "{");
+
+            assertThat(rest(socket)).startsWith("HTTP/1.1 408 ").contains("{\"error\":{\"message\":");
         }
         try (Socket socket = connect()) {
             say(socket, head("/query", 100_000) + "{");
@@ -162,8 +167,8 @@ class SlowClientTest {
     }
 
     private static String head(String path, int length) {
-        return "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: " + length
-                + "\r\n\r\n";
+        return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+                + length + "\r\n\r\n";
     }
 
     private static void say(Socket socket, String words) throws IOException {

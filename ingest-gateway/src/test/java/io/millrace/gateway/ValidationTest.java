@@ -447,9 +447,9 @@ class ValidationTest {
                     .isNotBlank();
         }
         for (String head : List.of(
-                "GET " + prefix + "/v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+                "GET " + prefix + "/v1/%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
                 "GET " + prefix + "/v1/models HTTP/1.1\r\n\r\n",
-                "GET " + prefix + "/v1/models HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n")) {
+                "GET " + prefix + "/v1/models HTTP/1.1\r\nHost: localhost\r\nno header\r\n\r\n")) {
             assertThat(HostileTest.raw(harness, head))
                     .startsWith("HTTP/1.1 400 ")
                     .contains("{\"error\":{\"message\"");

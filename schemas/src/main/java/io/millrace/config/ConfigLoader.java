@@ -775,7 +775,7 @@ public final class ConfigLoader {
         atLeast(Settings.RETENTION_DAYS, retention.days(), Settings.RETENTION_SHORT, retention.brief());
         atLeast(Settings.RETENTION_LONG, retention.lasting(), Settings.RETENTION_DAYS, retention.days());
         return new MillraceConfig(
-                new Listen(host, value(Settings.LISTEN_PORT, 8092)),
+                new Listen(host, value(Settings.LISTEN_PORT, 8092), value(Settings.LISTEN_HOSTS, List.of())),
                 new Kafka(
                         brokers,
                         value(Settings.PREFIX, "millrace."),

@@ -56,8 +56,13 @@ public record MillraceConfig(
     /**
      * @param host loopback until keys exist
      * @param port 0 for a free one
+     * @param hosts lower-case names that clients may ask for beside localhost, loopback addresses and the host
      */
-    public record Listen(String host, int port) {}
+    public record Listen(String host, int port, List<String> hosts) {
+        public Listen {
+            hosts = List.copyOf(hosts);
+        }
+    }
 
     /** @param bootstrapServers empty: the embedded broker */
     public record Kafka(String bootstrapServers, String prefix, int partitions, int replication) {}
@@ -360,7 +365,7 @@ public record MillraceConfig(
         models.put("millrace/local", new ModelPolicy("millrace/local", "local", "auto", true, true, List.of()));
         models.put("millrace/remote", new ModelPolicy("millrace/remote", "remote", "auto", true, false, List.of()));
         return new MillraceConfig(
-                new Listen("127.0.0.1", 8092),
+                new Listen("127.0.0.1", 8092, List.of()),
                 new Kafka("", LogSettings.DEFAULT_PREFIX, LogSettings.DEFAULT_PARTITIONS, 1),
                 Retention.DEFAULT,
                 new Registry("", "", Secret.NONE),

@@ -21,6 +21,7 @@ import java.util.regex.Pattern;
  */
 public record Setting<T>(String key, String fallback, String range, String doc, Function<String, T> parser) {
     private static final Pattern NAME = Pattern.compile("[a-z0-9][a-z0-9-]{0,62}");
+    private static final Pattern HOST = Pattern.compile("[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?");
     private static final Pattern QUANTITY = Pattern.compile("(\\d+(?:\\.\\d+)?)\\s*([a-zA-Z]*)");
 
     /** The variable that overrides it, e.g. {@code MILLRACE_ROUTING_LOCAL}. */
@@ -115,6 +116,30 @@ public record Setting<T>(String key, String fallback, String range, String doc, 
                 value -> named(Pattern.compile("\\s*,\\s*")
                         .splitAsStream(value.strip())
                         .toList()));
+    }
+
+    /** None by default. */
+    static Setting<List<String>> hosts(String key, String doc) {
+        return new Setting<>(
+                key,
+                "",
+                "host names",
+                doc,
+                value -> value.isBlank()
+                        ? List.of()
+                        : Pattern.compile("\\s*,\\s*")
+                                .splitAsStream(value.strip())
+                                .map(Setting::host)
+                                .toList());
+    }
+
+    private static String host(String name) {
+        if (!HOST.matcher(name).matches()) {
+            throw new IllegalArgumentException(
+                    "must be host names without scheme and port, such as router.example, and "
+                            + (name.isEmpty() ? "one is empty" : name + " is none"));
+        }
+        return name.toLowerCase(Locale.ROOT);
     }
 
     private static List<String> named(List<String> names) {

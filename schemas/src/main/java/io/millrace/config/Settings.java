@@ -28,6 +28,9 @@ public final class Settings {
             Setting.text("listen.host", "127.0.0.1", "Address to listen on; loopback, until there are keys.");
     static final Setting<Integer> LISTEN_PORT =
             Setting.integer("listen.port", 8092, 0, 65535, "Port; 0 takes a free one.");
+    static final Setting<List<String>> LISTEN_HOSTS = Setting.hosts(
+            "listen.hosts",
+            "Names that a request's header Host may have beside localhost, loopback addresses and listen.host; a reverse proxy's.");
     static final Setting<String> KAFKA = Setting.text(
             "kafka.bootstrap-servers", "", "host:port,…", BROKERS, "Brokers; empty starts one in this process.");
     static final Setting<String> PREFIX = Setting.text(
@@ -265,6 +268,7 @@ public final class Settings {
     public static final List<Setting<?>> ALL = List.of(
             LISTEN_HOST,
             LISTEN_PORT,
+            LISTEN_HOSTS,
             KAFKA,
             PREFIX,
             PARTITIONS,

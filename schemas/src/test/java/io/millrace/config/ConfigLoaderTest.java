@@ -65,6 +65,8 @@ class ConfigLoaderTest {
             retention: {long: 1h}                               | retention.long must be 1d to 3650d
             routing: {deadline: soon}                           | must be a duration
             listen: {host: 0.0.0.0}                             | is not a loopback address
+            listen: {hosts: ['http://a.example']}               | millrace.yaml:1: listen.hosts must be host names without scheme and port
+            listen: {hosts: [a.example, 'b:80']}                | b:80 is none
             limits: {body: 1TB}                                 | must be a size
             backends: {a: {kind: telnet, deployments: []}}      | must be one of llama.cpp, openai
             backends: {a: {deployments: [{url: 'ftp://x'}]}}    | must be an http or https URL

@@ -110,7 +110,7 @@ class HostileIT {
     /** Sends a part of a body, and hangs up. */
     private static void abandon(String path, int sent) throws IOException {
         URI at = URI.create(url);
-        String head = "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+        String head = "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
                 + (3 << 20) + "\r\n\r\n";
         try (Socket socket = new Socket(at.getHost(), at.getPort())) {
             socket.getOutputStream().write((head + "x".repeat(sent)).getBytes(StandardCharsets.UTF_8));
@@ -125,10 +125,10 @@ class HostileIT {
         assertThat(raw(head + "Content-Length: 2\r\n\r\n{}"))
                 .startsWith("HTTP/1.1 400 ")
                 .contains("Host");
-        assertThat(raw(head + "Host: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"))
+        assertThat(raw(head + "Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"))
                 .startsWith("HTTP/1.1 400 ")
                 .contains("body");
-        assertThat(raw(head + "Host: x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"))
+        assertThat(raw(head + "Host: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"))
                 .startsWith("HTTP/1.1 415 ")
                 .contains("Content-Encoding");
     }

@@ -44,7 +44,7 @@ class StartupIT {
     private static final Map<String, String> NOTHING = Map.of();
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final byte[] LIVE =
-            "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".getBytes(StandardCharsets.US_ASCII);
+            "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".getBytes(StandardCharsets.US_ASCII);
 
     @TempDir
     private Path folder;
