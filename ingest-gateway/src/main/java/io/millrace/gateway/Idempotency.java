@@ -51,7 +51,7 @@ final class Idempotency {
         this.store = store;
     }
 
-    /** Claims the query's key for it; throws a 422, or fails with it, when the key stood for another request. */
+    /** Claims the query's key for it; fails with a 422 when the key stood for another request. */
     CompletionStage<Claim> claim(Query query) {
         return claim(query, store::claim);
     }
@@ -69,7 +69,7 @@ final class Idempotency {
         Entry first = entries.asMap().putIfAbsent(key, mine);
         if (first != null) {
             if (!first.holder.isOf(holder)) {
-                throw reused();
+                return CompletableFuture.failedStage(reused());
             }
             return CompletableFuture.completedStage(new Claim.Repeat(first.query, first.course));
         }

@@ -76,7 +76,8 @@ final class QueryDesk {
 
     private void settle(Asking asking, CompletionStage<Claim> claimed, Consumer<Holder> elsewhere) {
         claimed.whenComplete((claim, error) -> asking.inbox.execute(() -> {
-            if (error instanceof CompletionException failed && failed.getCause() instanceof Problem problem) {
+            Throwable cause = error instanceof CompletionException ? error.getCause() : error;
+            if (cause instanceof Problem problem) {
                 asking.refuse(problem, "");
                 return;
             }

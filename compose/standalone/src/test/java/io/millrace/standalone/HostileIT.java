@@ -110,8 +110,9 @@ class HostileIT {
     /** Sends a part of a body, and hangs up. */
     private static void abandon(String path, int sent) throws IOException {
         URI at = URI.create(url);
-        String head = "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
-                + (3 << 20) + "\r\n\r\n";
+        String head =
+                "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+                        + (3 << 20) + "\r\n\r\n";
         try (Socket socket = new Socket(at.getHost(), at.getPort())) {
             socket.getOutputStream().write((head + "x".repeat(sent)).getBytes(StandardCharsets.UTF_8));
         }
