@@ -55,7 +55,7 @@ final class PassageTable implements AutoCloseable {
     boolean hasOthers(String model) {
         return byDocument.values().stream()
                 .flatMap(passages -> passages.values().stream())
-                .anyMatch(version -> !version.endsWith(model));
+                .anyMatch(version -> !version.endsWith(version("", model)));
     }
 
     /** Whether what stands on the log for this id is of this version, as far as is known. */
@@ -67,7 +67,12 @@ final class PassageTable implements AutoCloseable {
     }
 
     private static String version(Passage passage) {
-        return passage.getMetadata().getOrDefault("checksum", "") + passage.getEmbeddingModel();
+        return version(passage.getMetadata().getOrDefault("checksum", ""), passage.getEmbeddingModel());
+    }
+
+    /** Of a document with this checksum, embedded by the model of this fingerprint. */
+    static String version(String checksum, String model) {
+        return checksum + "|" + model;
     }
 
     void await() throws InterruptedException {

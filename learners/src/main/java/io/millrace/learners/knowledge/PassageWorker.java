@@ -157,7 +157,7 @@ public final class PassageWorker implements Service {
         List<Chunk> chunks = Chunker.chunk(document.getTitle(), document.getContent());
         Set<String> wanted = new HashSet<>();
         chunks.forEach(chunk -> wanted.add(passageId(document, chunk)));
-        String version = document.getChecksum() + embedder.fingerprint();
+        String version = PassageTable.version(document.getChecksum(), embedder.fingerprint());
         if (before.keySet().equals(wanted) && before.values().stream().allMatch(version::equals)) {
             return;
         }
