@@ -10,7 +10,7 @@ import java.util.stream.Stream;
 
 /** A folder for one evaluation, the embedder's native library in it; gone when it ends, by Ctrl-C too. */
 final class ScratchFolder implements AutoCloseable {
-    /** With {@link #PAUSE_MS} between them: what an evaluation writes while it is stopped is in the way for a moment. */
+    /** With {@link #PAUSE_MS} between them: what an evaluation has open while it is stopped is in the way for a moment. */
     private static final int TRIES = 20;
 
     private static final long PAUSE_MS = 50;
@@ -29,14 +29,21 @@ final class ScratchFolder implements AutoCloseable {
     }
 
     private void sweep() {
+        if (!Files.exists(folder)) {
+            return;
+        }
         try {
-            for (int i = 0; i < TRIES && Files.exists(folder); i++) {
+            // under another name nothing more is written into it
+            Path swept = Files.move(folder, folder.resolveSibling(folder.getFileName() + "-swept"));
+            for (int i = 0; i < TRIES && Files.exists(swept); i++) {
                 try {
-                    close();
+                    delete(swept);
                 } catch (IOException | UncheckedIOException e) {
                     Thread.sleep(PAUSE_MS);
                 }
             }
+        } catch (IOException e) {
+            System.err.println(folder + " cannot be deleted: " + e);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
@@ -44,6 +51,10 @@ final class ScratchFolder implements AutoCloseable {
 
     @Override
     public void close() throws IOException {
+        delete(folder);
+    }
+
+    private static void delete(Path folder) throws IOException {
         try (Stream<Path> walk = Files.walk(folder)) {
             List<Path> all = walk.sorted(Comparator.reverseOrder()).toList();
             for (Path path : all) {
