@@ -2,11 +2,13 @@ package io.millrace.knowledge;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.millrace.config.MillraceConfig;
 import java.io.IOException;
 import java.net.URI;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * An embedding model over HTTP, in OpenAI's contract, which llama.cpp's server, vLLM, Ollama and text-embeddings-inference share:
@@ -29,6 +31,22 @@ public final class HttpEmbedder implements Embedder, AutoCloseable {
         this.client = new ModelClient(url, key, timeout);
         this.model = model;
         this.dimension = dimension;
+    }
+
+    /**
+     * The configured model, where it is on a server.
+     *
+     * @param patience for one answer, where it is less than the configured one
+     */
+    public static Optional<HttpEmbedder> of(MillraceConfig.Embedding configured, Duration patience) {
+        return configured.url().isEmpty()
+                ? Optional.empty()
+                : Optional.of(new HttpEmbedder(
+                        URI.create(configured.url()),
+                        configured.model(),
+                        configured.dimensions(),
+                        configured.key().value(),
+                        patience.compareTo(configured.timeout()) < 0 ? patience : configured.timeout()));
     }
 
     @Override

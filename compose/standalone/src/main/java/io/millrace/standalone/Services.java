@@ -215,11 +215,11 @@ public final class Services implements AutoCloseable {
         // a thread a core: with half of them ingest reached three quarters of what the model can do
         MiniLmEmbedder own = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
         shared.push(own);
-        Optional<HttpEmbedder> served =
-                served(config, config.knowledge().embedding().timeout());
+        MillraceConfig.Embedding embedding = config.knowledge().embedding();
+        Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, embedding.timeout());
         // a question has to have time left for a search of its words
-        Duration patience = config.retrieval().timeout().dividedBy(2);
-        Optional<HttpEmbedder> asked = served.isEmpty() ? served : served(config, patience);
+        Optional<HttpEmbedder> asked =
+                HttpEmbedder.of(embedding, config.retrieval().timeout().dividedBy(2));
         served.ifPresent(shared::push);
         asked.ifPresent(shared::push);
         Embedder embedder = served.isPresent() ? served.get() : own;
@@ -265,19 +265,6 @@ public final class Services implements AutoCloseable {
                     new SourceManager(log, folder, config.collections(), connect, documents, book, index::hasDocument));
             services.add(garbage(config, endpoints, index));
         }
-    }
-
-    /** The configured embedding model, where it is on a server. */
-    public static Optional<HttpEmbedder> served(MillraceConfig config, Duration patience) {
-        MillraceConfig.Embedding embedding = config.knowledge().embedding();
-        return embedding.url().isEmpty()
-                ? Optional.empty()
-                : Optional.of(new HttpEmbedder(
-                        URI.create(embedding.url()),
-                        embedding.model(),
-                        embedding.dimensions(),
-                        embedding.key().value(),
-                        patience.compareTo(embedding.timeout()) < 0 ? patience : embedding.timeout()));
     }
 
     private Optional<QueryExpander> expander(MillraceConfig.Expansion expansion) {

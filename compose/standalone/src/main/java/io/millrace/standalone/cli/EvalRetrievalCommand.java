@@ -10,7 +10,6 @@ import io.millrace.learners.evaluation.BeirDataset;
 import io.millrace.learners.evaluation.BeirDataset.DataException;
 import io.millrace.learners.evaluation.RankingMetrics;
 import io.millrace.learners.evaluation.RetrievalEvaluation;
-import io.millrace.standalone.Services;
 import io.millrace.standalone.error.UserException;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -83,9 +82,11 @@ public final class EvalRetrievalCommand implements Callable<Integer> {
     }
 
     private static Optional<HttpEmbedder> served(Path settings) {
-        MillraceConfig config = ConfigLoader.load(Optional.of(settings), System.getenv(), Map.of())
-                .config();
-        return Services.served(config, config.knowledge().embedding().timeout());
+        MillraceConfig.Embedding embedding = ConfigLoader.load(Optional.of(settings), System.getenv(), Map.of())
+                .config()
+                .knowledge()
+                .embedding();
+        return HttpEmbedder.of(embedding, embedding.timeout());
     }
 
     private void print(RetrievalEvaluation.Report report) {
