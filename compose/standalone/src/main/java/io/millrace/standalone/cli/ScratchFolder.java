@@ -43,7 +43,7 @@ final class ScratchFolder implements AutoCloseable {
                 }
             }
         } catch (IOException e) {
-            System.err.println(folder + " cannot be deleted: " + e);
+            Terminal.error(folder + " cannot be deleted: " + e);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
