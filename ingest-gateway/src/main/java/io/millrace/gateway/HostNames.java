@@ -1,10 +1,8 @@
 package io.millrace.gateway;
 
+import io.millrace.config.Loopback;
 import io.millrace.config.MillraceConfig.Listen;
-import io.netty.util.NetUtil;
 import io.vertx.core.net.HostAndPort;
-import java.net.InetAddress;
-import java.net.UnknownHostException;
 import java.util.HashSet;
 import java.util.Locale;
 import java.util.Set;
@@ -31,17 +29,7 @@ final class HostNames {
             return true;
         }
         String plain = host.endsWith(".") ? host.substring(0, host.length() - 1) : host;
-        return names.contains(plain.toLowerCase(Locale.ROOT)) || isLoopback(plain);
-    }
-
-    /** Of an address as it is written: a name is not looked up, since it may mean another one the next time. */
-    private static boolean isLoopback(String host) {
-        byte[] address = NetUtil.createByteArrayFromIpAddressString(host);
-        try {
-            return address != null && InetAddress.getByAddress(address).isLoopbackAddress();
-        } catch (UnknownHostException e) {
-            return false;
-        }
+        return names.contains(plain.toLowerCase(Locale.ROOT)) || Loopback.is(plain);
     }
 
     static Problem refused() {

@@ -24,6 +24,8 @@ public final class IdempotencyKeys {
 
     private static final String PREFIX = "millrace:idempotency:";
 
+    private static final int MOST_ORDERED_CHARS = 65_536;
+
     /** Of this interaction, gateway or moment and not of what was asked, or taken into account otherwise. */
     private static final Set<String> OWN =
             Set.of("envelope", "interaction_id", "gateway_id", "reply_partition", "deadline_at", "body");
@@ -103,8 +105,14 @@ public final class IdempotencyKeys {
         return SpecificData.get().toString(value instanceof Map<?, ?> map ? new TreeMap<>(map) : value);
     }
 
-    /** The order of fields does not count: a client that builds its request again may have another. */
+    /**
+     * The order of fields does not count: a client that builds its request again may have another. It does in a body so long that reading
+     * it would hold up the event loop; who repeats that sends the same bytes.
+     */
     private static String ordered(String json) {
+        if (json.length() > MOST_ORDERED_CHARS) {
+            return json;
+        }
         try {
             return ordered(new JsonObject(json)).toString();
         } catch (DecodeException e) {

@@ -7,7 +7,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.millrace.id.Ids;
 import io.millrace.schema.Query;
 import io.vertx.core.json.JsonObject;
-import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
 import java.io.IOException;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
@@ -24,42 +23,27 @@ import org.junit.jupiter.api.Test;
 
 /** Interactions by id, on a real Postgres with the columns that the gateway reads. */
 class InteractionsTest {
-    private static EmbeddedPostgres postgres;
+    private static TestProjection projection;
     private static GatewayHarness harness;
 
     @BeforeAll
     static void start() throws IOException, SQLException {
-        postgres = EmbeddedPostgres.builder().start();
-        sql("create table interactions (interaction_id uuid, accepted_at timestamptz, record jsonb)");
-        sql("create table decisions (interaction_id uuid, attempt int, record jsonb)");
-        sql("create table feedback (feedback_id uuid, interaction_id uuid, record jsonb)");
-        sql("create table sink_offsets (topic text, partition int, next_offset bigint)");
+        projection = new TestProjection();
         harness = new GatewayHarness(
                 GatewayHarness.config(Duration.ofSeconds(20), 64),
                 new Gateway.Surroundings(
-                        postgres.getJdbcUrl("postgres", "postgres"),
+                        projection.url(),
                         "postgres",
                         "",
                         Map::of,
                         List::of,
-                        Map.of(
-                                "postgres",
-                                postgres.getJdbcUrl("postgres", "postgres"),
-                                "redis",
-                                "redis://127.0.0.1:1")));
+                        Map.of("postgres", projection.url(), "redis", "redis://127.0.0.1:1")));
     }
 
     @AfterAll
     static void stop() throws IOException {
         harness.close();
-        postgres.close();
-    }
-
-    private static void sql(String statement) throws SQLException {
-        try (var connection = postgres.getPostgresDatabase().getConnection();
-                var run = connection.createStatement()) {
-            run.execute(statement);
-        }
+        projection.close();
     }
 
     private static void store(String id, String outcome) throws SQLException {
@@ -71,11 +55,11 @@ class InteractionsTest {
                 .put("confidence", 0.5)
                 .put("answer", new JsonObject().put("text", "kept").put("tokens_in", 1))
                 .encode();
-        sql("insert into interactions values ('" + id + "', now(), '" + record + "')");
+        projection.sql("insert into interactions values ('" + id + "', now(), '" + record + "')");
     }
 
     private static void decide(String id, int attempt) throws SQLException {
-        sql("insert into decisions values ('" + id + "', " + attempt + ", '{\"attempt\":" + attempt + "}')");
+        projection.sql("insert into decisions values ('" + id + "', " + attempt + ", '{\"attempt\":" + attempt + "}')");
     }
 
     @Test
@@ -84,7 +68,7 @@ class InteractionsTest {
         store(id, "answered");
         decide(id, 2);
         decide(id, 1);
-        sql("insert into feedback values ('" + Ids.next() + "', '" + id + "', '{\"rating\":1}')");
+        projection.sql("insert into feedback values ('" + Ids.next() + "', '" + id + "', '{\"rating\":1}')");
 
         HttpResponse<String> response = harness.get("/interactions/" + id);
 
@@ -109,14 +93,15 @@ class InteractionsTest {
         String id = Ids.first(System.currentTimeMillis() - 3_600_000);
         harness.wire.offsets =
                 Map.of(new TopicPartition("interactions", 0), 5L, new TopicPartition("interactions", 1), 2L);
-        sql("insert into sink_offsets values ('interactions', 0, 4), ('interactions', 1, 2), ('queries', 0, 9)");
+        projection.sql(
+                "insert into sink_offsets values ('interactions', 0, 4), ('interactions', 1, 2), ('queries', 0, 9)");
 
         HttpResponse<String> behind = harness.post("/feedback/" + id, "{\"rating\":1}");
 
         assertThat(behind.statusCode()).as(behind.body()).isEqualTo(503);
         assertThat(json(behind).getString("code")).isEqualTo("projection_behind");
         assertThat(behind.headers().firstValue("Retry-After")).hasValue("1");
-        sql("update sink_offsets set next_offset = 5 where topic = 'interactions' and partition = 0");
+        projection.sql("update sink_offsets set next_offset = 5 where topic = 'interactions' and partition = 0");
         assertThat(harness.post("/feedback/" + id, "{\"rating\":1}").statusCode())
                 .isEqualTo(404);
         store(id, "answered");
@@ -167,7 +152,7 @@ class InteractionsTest {
     void shouldAnswerFromTheProjectionWhenTheKeyBelongsToAnInteractionOfAnotherProcess() throws SQLException {
         String id = Ids.next();
         store(id, "answered");
-        InteractionStore store = new InteractionStore(postgres.getJdbcUrl("postgres", "postgres"), "postgres", "");
+        InteractionStore store = new InteractionStore(projection.url(), "postgres", "");
         try (store) {
             InteractionStore.Found found = store.find(id);
 

@@ -10,9 +10,7 @@ import io.millrace.id.Ids;
 import io.millrace.schema.Query;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
-import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
 import java.io.IOException;
-import java.net.ServerSocket;
 import java.net.http.HttpResponse;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -23,42 +21,25 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import redis.embedded.RedisServer;
 
 /** Repeats of a key that another gateway took, or this one long ago: all that is left of the first is its id in Redis and its record. */
 class KeysElsewhereTest {
     private static final String CHAT_BODY = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
     private static final TopicPartition INTERACTIONS = new TopicPartition("interactions", 0);
 
-    private static EmbeddedPostgres postgres;
-    private static RedisServer redis;
+    private static TestProjection projection;
+    private static TestRedis redis;
     private static RedisKeyStore keys;
     private static GatewayHarness harness;
 
     @BeforeAll
     static void start() throws IOException, SQLException {
-        postgres = EmbeddedPostgres.builder().start();
-        sql("create table interactions (interaction_id uuid, accepted_at timestamptz, record jsonb)");
-        sql("create table decisions (interaction_id uuid, attempt int, record jsonb)");
-        sql("create table feedback (feedback_id uuid, interaction_id uuid, record jsonb)");
-        sql("create table sink_offsets (topic text, partition int, next_offset bigint)");
-        int port;
-        try (ServerSocket free = new ServerSocket(0)) {
-            port = free.getLocalPort();
-        }
-        redis = RedisServer.newRedisServer()
-                .port(port)
-                .bind("127.0.0.1")
-                // what it would leave in the temporary folder
-                .setting("save \"\"")
-                .build();
-        redis.start();
-        String url = "redis://127.0.0.1:" + port;
-        keys = new RedisKeyStore(url);
+        projection = new TestProjection();
+        redis = new TestRedis();
+        keys = new RedisKeyStore(redis.url());
         harness = new GatewayHarness(
                 GatewayHarness.config(Duration.ofSeconds(20), 64),
-                new Gateway.Surroundings(
-                        postgres.getJdbcUrl("postgres", "postgres"), "postgres", "", Map::of, List::of, Map.of(), url));
+                new Gateway.Surroundings(projection.url(), "postgres", "", Map::of, List::of, Map.of(), redis.url()));
         harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "anew"));
         // both are connected when a key that was taken here is known there
         await().until(() -> {
@@ -72,22 +53,15 @@ class KeysElsewhereTest {
     static void stop() throws IOException {
         harness.close();
         keys.close();
-        redis.stop();
-        postgres.close();
+        redis.close();
+        projection.close();
     }
 
     @BeforeEach
     void projectionIsThere() throws SQLException {
         harness.wire.offsets = Map.of(INTERACTIONS, 7L);
-        sql("delete from sink_offsets");
-        sql("insert into sink_offsets values ('interactions', 0, 7)");
-    }
-
-    private static void sql(String statement) throws SQLException {
-        try (var connection = postgres.getPostgresDatabase().getConnection();
-                var run = connection.createStatement()) {
-            run.execute(statement);
-        }
+        projection.sql("delete from sink_offsets");
+        projection.sql("insert into sink_offsets values ('interactions', 0, 7)");
     }
 
     /** As a gateway does before it sends its query. */
@@ -109,7 +83,7 @@ class KeysElsewhereTest {
                 .put("attempts", new JsonArray().add(new JsonObject()).add(new JsonObject()))
                 .put("search", new JsonObject().put("used", new JsonArray().add("p1")))
                 .put("answer", new JsonObject().put("text", text).put("message", ""));
-        sql("insert into interactions values ('" + id + "', now(), '" + record.encode() + "')");
+        projection.sql("insert into interactions values ('" + id + "', now(), '" + record.encode() + "')");
     }
 
     private static HttpResponse<String> post(String path, String body, String key, String... more) {
@@ -211,12 +185,12 @@ class KeysElsewhereTest {
         hold("young", Ids.next());
         assertThat(post(CHAT, CHAT_BODY, "young").statusCode()).isEqualTo(409);
 
-        sql("update sink_offsets set next_offset = 6");
+        projection.sql("update sink_offsets set next_offset = 6");
         hold("behind", Ids.first(System.currentTimeMillis() - 3_600_000));
         assertThat(post(CHAT, CHAT_BODY, "behind").statusCode()).isEqualTo(409);
 
         // its deadline was an hour, and so is that of the repeat
-        sql("update sink_offsets set next_offset = 7");
+        projection.sql("update sink_offsets set next_offset = 7");
         hold("slow", Ids.first(System.currentTimeMillis() - 3_600_000));
         assertThat(post("/query", "{\"query\":\"hi\",\"llm_timeout_s\":3600}", "slow")
                         .statusCode())

@@ -6,7 +6,6 @@ import static org.awaitility.Awaitility.await;
 
 import io.millrace.schema.Query;
 import java.io.IOException;
-import java.net.ServerSocket;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.List;
@@ -17,34 +16,23 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import redis.embedded.RedisServer;
 
 /** Idempotency keys in a real Redis. */
 class RedisKeyStoreTest {
     private static final String HI = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 
-    private RedisServer redis;
+    private TestRedis redis;
     private String url;
 
     @BeforeEach
     void start() throws IOException {
-        int port;
-        try (ServerSocket free = new ServerSocket(0)) {
-            port = free.getLocalPort();
-        }
-        redis = RedisServer.newRedisServer()
-                .port(port)
-                .bind("127.0.0.1")
-                // what it would leave in the temporary folder
-                .setting("save \"\"")
-                .build();
-        redis.start();
-        url = "redis://127.0.0.1:" + port;
+        redis = new TestRedis();
+        url = redis.url();
     }
 
     @AfterEach
     void stop() throws IOException {
-        redis.stop();
+        redis.close();
     }
 
     private static Optional<String> claim(KeyStore keys, String key, String id) {
@@ -72,7 +60,7 @@ class RedisKeyStoreTest {
     void shouldGoOnWithoutRedisWhenItIsDown() throws IOException {
         try (RedisKeyStore keys = new RedisKeyStore(url)) {
             await().until(() -> claim(keys, "warm " + System.nanoTime(), "x").isEmpty() && keys.isUp());
-            redis.stop();
+            redis.close();
             long started = System.nanoTime();
             assertThat(claim(keys, "k", "first")).isEmpty();
             assertThat(Duration.ofNanos(System.nanoTime() - started)).isLessThan(Duration.ofSeconds(1));

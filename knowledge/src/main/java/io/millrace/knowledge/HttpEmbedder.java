@@ -9,14 +9,18 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 
 /**
  * An embedding model over HTTP, in OpenAI's contract, which llama.cpp's server, vLLM, Ollama and text-embeddings-inference share:
  * {@code POST {model, input}} gives {@code {data: [{index, embedding}]}}.
  */
 public final class HttpEmbedder implements Embedder, AutoCloseable {
-    private static final int TOO_MANY = 429;
-    private static final int SERVER_ERROR = 500;
+    /**
+     * What a server says of the text: malformed, too long, unprocessable. A wrong key, model or path is none of it and is tried again until
+     * it is put right: else each passage of the meantime would be a dead letter.
+     */
+    private static final Set<Integer> OF_THE_TEXT = Set.of(400, 413, 422);
 
     private final ModelClient client;
     private final String model;
@@ -57,7 +61,7 @@ public final class HttpEmbedder implements Embedder, AutoCloseable {
         try {
             return read(client.post(body), texts.size());
         } catch (ModelClient.RefusedException e) {
-            throw failed(e, e.status() == TOO_MANY || e.status() >= SERVER_ERROR);
+            throw failed(e, !OF_THE_TEXT.contains(e.status()));
         } catch (IOException e) {
             throw failed(e, true);
         }

@@ -1,5 +1,6 @@
 package io.millrace.knowledge;
 
+import io.millrace.config.MillraceConfig;
 import io.millrace.log.Records;
 import io.millrace.schema.Passage;
 import java.io.IOException;
@@ -157,8 +158,6 @@ public final class LuceneIndex implements VectorIndex {
 
     /** Lucene's format for vectors longer than the 1,024 that it takes: longer ones only cost more. */
     private static final class LongVectors extends KnnVectorsFormat {
-        private static final int MOST_DIMENSIONS = 4_096;
-
         private final KnnVectorsFormat format;
 
         LongVectors(KnnVectorsFormat format) {
@@ -179,7 +178,7 @@ public final class LuceneIndex implements VectorIndex {
 
         @Override
         public int getMaxDimensions(String field) {
-            return MOST_DIMENSIONS;
+            return MillraceConfig.Embedding.MOST_DIMENSIONS;
         }
     }
 

@@ -273,10 +273,7 @@ public final class Searcher {
                     .toList();
         }
         List<String> texts = new ArrayList<>(List.of(request.text()));
-        hits.stream()
-                .limit(JUDGED)
-                .map(hit -> hit.getTitle() + "\n" + hit.getText())
-                .forEach(texts::add);
+        hits.stream().limit(JUDGED).map(Searcher::readable).forEach(texts::add);
         List<float[]> vectors = options.judge().get().embed(texts);
         return vectors.stream()
                 .skip(1)
@@ -467,9 +464,7 @@ public final class Searcher {
                     .orElseThrow()
                     .relevances(
                             request.text(),
-                            read.stream()
-                                    .map(hit -> hit.getTitle() + "\n" + hit.getText())
-                                    .toList());
+                            read.stream().map(Searcher::readable).toList());
         } catch (Reranker.RerankException e) {
             LOG.warn("hits stay in the order of the search: {}", e.getMessage());
             degraded.add("reranker");
@@ -555,6 +550,11 @@ public final class Searcher {
             covered += held.contains(term) ? rarity : 0;
         }
         return all == 0 ? 0 : covered / all;
+    }
+
+    /** What a model reads of a hit. */
+    private static String readable(Hit hit) {
+        return hit.getTitle() + "\n" + hit.getText();
     }
 
     private static String unit(String mode) {

@@ -96,7 +96,18 @@ class HttpEmbedderTest {
 
     /** What is tried again for ever must be able to work, and what is not must be wrong with the texts. */
     @ParameterizedTest
-    @CsvSource({"503,true", "500,true", "429,true", "400,false", "413,false", "422,false"})
+    @CsvSource({
+        "503,true",
+        "500,true",
+        "429,true",
+        "401,true",
+        "403,true",
+        "404,true",
+        "408,true",
+        "400,false",
+        "413,false",
+        "422,false"
+    })
     void shouldTellAServerThatIsAwayFromATextThatItRefuses(int answered, boolean passing) {
         status = answered;
         answer = "{}";

@@ -702,7 +702,7 @@ public final class ConfigLoader {
                     + " must be at most routing.local − 0.05 (" + local + " from " + origin(Settings.LOCAL) + ")");
         }
         String host = value(Settings.LISTEN_HOST, "127.0.0.1");
-        if (!isLoopback(host)) {
+        if (!Loopback.is(host)) {
             errors.add(origin(Settings.LISTEN_HOST) + ": listen.host " + host
                     + " is not a loopback address; there are no keys yet, so anybody could ask");
         }
@@ -864,15 +864,11 @@ public final class ConfigLoader {
                             + ": knowledge.embedding-url needs knowledge.embedding-model: vectors of two models are never compared");
         }
         String host = String.valueOf(URI.create(url).getHost());
-        if (!isLoopback(host) && !value(Settings.EMBEDDING_REMOTE, false)) {
+        if (!Loopback.is(host) && !value(Settings.EMBEDDING_REMOTE, false)) {
             errors.add(origin(Settings.EMBEDDING_URL) + ": " + host
                     + " is not this machine, and texts that are local_only would go there too;"
                     + " knowledge.embedding-remote: true says that they may");
         }
-    }
-
-    private static boolean isLoopback(String host) {
-        return host.equals("localhost") || host.equals("::1") || host.equals("[::1]") || host.startsWith("127.");
     }
 
     private Registry registry() {

@@ -277,10 +277,13 @@ public record MillraceConfig(
      * An embedding model on a server.
      *
      * @param url of its embeddings, with the path; empty: the model in this process, and nothing else counts
-     * @param dimensions length of its vectors, 1..4096
+     * @param dimensions length of its vectors, 1..{@value #MOST_DIMENSIONS}
      * @param timeout of one answer, 50 ms..5 min
      */
-    public record Embedding(String url, String model, int dimensions, Secret key, Duration timeout) {}
+    public record Embedding(String url, String model, int dimensions, Secret key, Duration timeout) {
+        /** As many as the indexes take. */
+        public static final int MOST_DIMENSIONS = 4_096;
+    }
 
     /**
      * @param ttl how long the response cache keeps an answer, 1 s..30 d

@@ -7,9 +7,6 @@ import java.util.regex.Pattern;
 
 /** Every scalar key, once: name, default, range, one line of documentation. Backends and models are maps, see {@link ConfigLoader}. */
 public final class Settings {
-    /** As many as the indexes take. */
-    private static final int MAX_DIMENSIONS = 4_096;
-
     private static final Duration MS_50 = Duration.ofMillis(50);
     private static final Duration S_1 = Duration.ofSeconds(1);
     private static final Duration M_1 = Duration.ofMinutes(1);
@@ -155,7 +152,11 @@ public final class Settings {
     static final Setting<String> EMBEDDING_MODEL = Setting.text(
             "knowledge.embedding-model", "", "Model name sent to it; another name embeds everything anew.");
     static final Setting<Integer> EMBEDDING_DIMENSIONS = Setting.integer(
-            "knowledge.embedding-dimensions", 384, 1, MAX_DIMENSIONS, "Length of that model's vectors.");
+            "knowledge.embedding-dimensions",
+            384,
+            1,
+            MillraceConfig.Embedding.MOST_DIMENSIONS,
+            "Length of that model's vectors.");
     static final Setting<String> EMBEDDING_KEY_ENV =
             Setting.text("knowledge.embedding-key-env", "", "Variable that holds its bearer token.");
     static final Setting<Duration> EMBEDDING_TIMEOUT = Setting.duration(

@@ -100,6 +100,7 @@ class ConfigLoaderTest {
             knowledge: {index: qdrant}                          | millrace.yaml:1: knowledge.index qdrant needs knowledge.qdrant-url
             knowledge: {embedding-url: 'http://localhost:1/v1/embeddings'} | millrace.yaml:1: knowledge.embedding-url needs knowledge.embedding-model
             knowledge: {embedding-url: 'http://gpu:1/v1/embeddings', embedding-model: m} | gpu is not this machine, and texts that are local_only would go there too; knowledge.embedding-remote: true says that they may
+            knowledge: {embedding-url: 'http://127.example.com:1/v1/embeddings', embedding-model: m} | 127.example.com is not this machine
             knowledge: {embedding-dimensions: 5000}             | millrace.yaml:1: knowledge.embedding-dimensions must be 1 to 4096
             routing: 5                                          | millrace.yaml:1: routing is a section; settings stand below it, such as routing.local
             routing: [local, fallback]                          | millrace.yaml:1: routing is a section; settings stand below it, such as routing.local

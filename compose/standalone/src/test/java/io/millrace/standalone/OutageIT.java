@@ -434,8 +434,8 @@ class OutageIT {
     void shouldDecideTheNextAttemptWhenAWorkerFallsSilent() throws Exception {
         int port = java.net.URI.create(local.url()).getPort();
         local.close();
-        // streams for 20 s
-        local = new StubUpstream("local", 1_000, 20).start(port);
+        // streams for 5 min: longer than any machine is slow here
+        local = new StubUpstream("local", 15_000, 20).start(port);
         stack.stop("dispatch");
         Process worker = Millrace.start(
                 folder,

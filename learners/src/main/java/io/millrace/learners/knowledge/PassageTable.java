@@ -53,9 +53,10 @@ final class PassageTable implements AutoCloseable {
 
     /** Whether a passage was embedded by another model than the one of this fingerprint. */
     boolean hasOthers(String model) {
+        String own = version("", model);
         return byDocument.values().stream()
                 .flatMap(passages -> passages.values().stream())
-                .anyMatch(version -> !version.endsWith(version("", model)));
+                .anyMatch(version -> !version.endsWith(own));
     }
 
     /** Whether what stands on the log for this id is of this version, as far as is known. */
