@@ -110,6 +110,7 @@ final class Execution {
 
     /** Whether the end may be written; from here on nothing breaks the attempt off. */
     private synchronized boolean ending() {
+        checkLease();
         if (abort == null) {
             abort = Abort.NOT_ANY_MORE;
         }
@@ -132,9 +133,13 @@ final class Execution {
         }
     }
 
-    /** Renews the lease, unless the last renewal is still on its way. */
+    /**
+     * Renews the lease, unless the last renewal is still on its way. One that is lost is not renewed: a process that was stopped for a
+     * while would come to itself with this and the check both due, and the attempt go on beside the one that routing began since.
+     */
     void heartbeat() {
-        if (heartbeatPending) {
+        checkLease();
+        if (heartbeatPending || aborted() == Abort.LEASE_LOST) {
             return;
         }
         heartbeatPending = true;

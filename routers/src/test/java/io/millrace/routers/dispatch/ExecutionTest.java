@@ -620,6 +620,36 @@ class ExecutionTest {
         await().until(() -> stub.aborted() == 1);
     }
 
+    /** As after SIGSTOP and SIGCONT: no timer went off, and the heartbeat comes to be before the check. */
+    @Test
+    void shouldNotRenewALeaseThatIsLost() throws InterruptedException {
+        stub.mode(Mode.SLOW);
+        Execution execution = new Execution(
+                attempts, Samples.dispatch(Samples.query().build()).build(), false, lease);
+        Thread attempt = Thread.ofVirtual().start(execution::run);
+        await().until(() -> !stub.seen().isEmpty());
+        Thread.sleep(Execution.LEASE.plusMillis(50));
+
+        execution.heartbeat();
+
+        assertThat(attempt.join(Duration.ofSeconds(5))).isTrue();
+        assertThat(out.events).isEmpty();
+        await().until(() -> stub.aborted() == 1);
+    }
+
+    /** The model's answer was in the socket when the process came to itself, and is read before any timer goes off. */
+    @Test
+    void shouldNotEndAnAttemptWhoseLeaseIsLost() throws InterruptedException {
+        Execution execution = new Execution(
+                attempts, Samples.dispatch(Samples.query().build()).build(), false, lease);
+        Thread.sleep(Execution.LEASE.plusMillis(50));
+
+        execution.run();
+
+        assertThat(out.events).isEmpty();
+        assertThat(stub.seen()).hasSize(1);
+    }
+
     @Test
     void shouldSendNoContentWhenTheLogDoesNotKnowOfItFirst() {
         out.acknowledged = completion -> !completion.getContentSent();
