@@ -462,7 +462,8 @@ class ExecutionTest {
 
         // the record may be accepted when the log has the end
         lease.take().get();
-        assertThat(out.events).containsExactly("answered", "final", "ack answered");
+        assertThat(out.events.stream().filter(event -> !event.contains("heartbeat")))
+                .containsExactly("answered", "final", "ack answered");
     }
 
     @Test
