@@ -195,7 +195,9 @@ final class Frontend extends VerticleBase {
             if (!Prefixes.takesAnyParameter(path.getName())) {
                 requireKnown(context.queryParams(), operation.get());
             }
-            if (request.method().equals(HttpMethod.POST) && !SourcesHandler.isSync(request.path())) {
+            // what needs no body does when a page asks: any page of another origin could, else
+            boolean page = request.getHeader(HttpHeaders.ORIGIN) != null;
+            if (request.method().equals(HttpMethod.POST) && (page || !SourcesHandler.isSync(request.path()))) {
                 Headers.requireJson(request);
             }
             context.next();

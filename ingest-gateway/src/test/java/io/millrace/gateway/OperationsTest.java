@@ -204,6 +204,23 @@ class OperationsTest {
         assertThat(harness.post("/documents", document).statusCode()).isEqualTo(409);
     }
 
+    /** A browser sends a POST without a body, or with a form's, to another origin without asking first. */
+    @Test
+    void shouldReadNoSourceForAPageOfAnotherOrigin() {
+        String sync = "/sources/notes/sync";
+        String[] page = {"Origin", "https://evil.example", "Content-Type", "text/plain"};
+
+        HttpResponse<String> refused = harness.post(sync, "", page);
+
+        assertThat(refused.statusCode()).as(refused.body()).isEqualTo(415);
+        assertThat(harness.wire.sent(Command.class)).isEmpty();
+        assertThat(harness.post(sync, "", "Content-Type", "text/plain").statusCode())
+                .isEqualTo(202);
+        page[3] = "application/json";
+        assertThat(harness.post(sync, "{}", page).statusCode()).isEqualTo(202);
+        assertThat(harness.wire.sent(Command.class)).hasSize(2);
+    }
+
     /** Its path is stored without the secret that it had, and names no document. */
     @Test
     void shouldDeleteADocumentByItsIdAloneAndNameTheParameterThatIsWrong() {
