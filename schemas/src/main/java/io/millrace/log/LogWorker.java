@@ -308,7 +308,8 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         lanes.computeIfPresent(ordered, (k, waiting) -> {
             waiting.poll();
             Runnable next = waiting.peek();
-            if (next == null) {
+            // what waits when the worker stops is read again
+            if (next == null || !running) {
                 return null;
             }
             executor.execute(next);

@@ -69,6 +69,11 @@ public final class Redactor {
             "(?i:required|optional|mandatory|passwords?|passphrase|disabled|enabled|undefined|protected|encrypted|forgotten|prompted"
                     + "|incorrect|unchanged|redacted|placeholder|secretstr|securestring)\\W*"));
 
+    /** With a backslash or more in JSON that is a string of JSON, as the arguments of a tool call are. */
+    private static final String QUOTED = "\\\\*+[\"']";
+
+    private static final String MAYBE_QUOTED = "(?:" + QUOTED + ")?+";
+
     private static final List<Kind> KINDS = List.of(
             kind(
                     "private_key",
@@ -93,7 +98,10 @@ public final class Redactor {
             kind("digitalocean_token", "\\bdo[opr]_v1_[0-9a-f]{40,}\\b", "_v1_"),
             kind("stripe_key", "\\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}\\b", "k_"),
             kind("aws_access_key", "\\b(?:AKIA|ASIA)[0-9A-Z]{16}\\b", "akia", "asia"),
-            value("aws_secret_key", "(?i)secret_?access_?key[\"']?\\s*[=:]\\s*[\"']?([A-Za-z0-9/+]{40})", "secret"),
+            value(
+                    "aws_secret_key",
+                    "(?i)secret_?access_?key" + MAYBE_QUOTED + "\\s*[=:]\\s*" + MAYBE_QUOTED + "([A-Za-z0-9/+]{40})",
+                    "secret"),
             kind(
                     "github_token",
                     "\\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})\\b",
@@ -127,14 +135,19 @@ public final class Redactor {
             value("bearer_token", "(?i)\\bBearer\\s+([A-Za-z0-9._~+/=-]{20,})", "bearer"),
             value(
                     "basic_auth",
-                    "(?i)\\bAuthorization[\"']?\\s*[=:]\\s*[\"']?Basic\\s+([A-Za-z0-9+/]{8,}={0,2})",
+                    "(?i)\\bAuthorization" + MAYBE_QUOTED + "\\s*[=:]\\s*" + MAYBE_QUOTED
+                            + "Basic\\s+([A-Za-z0-9+/]{8,}={0,2})",
                     "basic"),
             // quoted: any constant
-            value("api_key", "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*[\"']([^\\s\"'\\[]{12,}+)[\"']", KEY_HINTS),
+            value(
+                    "api_key",
+                    "(?i)" + KEY_NAME + MAYBE_QUOTED + "\\s*[=:]\\s*" + QUOTED + "([^\\s\"'\\[]{12,}+)[\"']",
+                    KEY_HINTS),
             // not quoted: prose and names of things have no digits
             value(
                     "api_key",
-                    "(?i)" + KEY_NAME + "[\"']?\\s*[=:]\\s*(?=[A-Za-z_/+.~=-]{0,64}[0-9])([A-Za-z0-9_/+.~=-]{12,}+)",
+                    "(?i)" + KEY_NAME + MAYBE_QUOTED
+                            + "\\s*[=:]\\s*(?=[A-Za-z_/+.~=-]{0,64}[0-9])([A-Za-z0-9_/+.~=-]{12,}+)",
                     KEY_HINTS),
             // Redis has no user: redis://:secret@host
             value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]*+:([^\\s:/@]{3,}+)@", "://"),
@@ -142,7 +155,8 @@ public final class Redactor {
             // within a longer name too: DB_PASSWORD, PGPASSWORD
             value(
                     "password",
-                    "(?i)(?:password|passwd|pwd)[\"']?\\s*[=:]\\s*[\"']?([^\\s\"',;\\[]{8,}+)",
+                    "(?i)(?:password|passwd|pwd)" + MAYBE_QUOTED + "\\s*[=:]\\s*" + MAYBE_QUOTED
+                            + "([^\\s\"',;\\[]{8,}+)",
                     "passw",
                     "pwd"));
 
@@ -163,20 +177,34 @@ public final class Redactor {
             StringBuilder out = new StringBuilder(result.length());
             int end = 0;
             do {
+                int last = end(matcher, kind.group, result);
                 if (kind.group > 0
-                        && NO_SECRET.matcher(matcher.group(kind.group)).matches()) {
+                        && NO_SECRET
+                                .matcher(result.substring(matcher.start(kind.group), last))
+                                .matches()) {
                     continue;
                 }
                 out.append(result, end, matcher.start(kind.group))
                         .append("[REDACTED:")
                         .append(kind.name)
                         .append(']');
-                end = matcher.end(kind.group);
+                end = last;
             } while (matcher.find());
             result =
                     end == 0 ? result : out.append(result, end, result.length()).toString();
         }
         return result;
+    }
+
+    /** Backslashes before the quotation mark that ends a value are the mark's: JSON within JSON has them, and is none without. */
+    private static int end(Matcher matcher, int group, String text) {
+        int end = matcher.end(group);
+        if (end < text.length() && (text.charAt(end) == '"' || text.charAt(end) == '\'')) {
+            while (end > matcher.start(group) && text.charAt(end - 1) == '\\') {
+                end--;
+            }
+        }
+        return end;
     }
 
     private static Kind kind(String name, String regex, String... hints) {

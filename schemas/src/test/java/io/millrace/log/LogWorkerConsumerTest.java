@@ -11,8 +11,10 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
+import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.LongFunction;
@@ -180,6 +182,30 @@ class LogWorkerConsumerTest {
             free.release(3);
             await().atMost(LONG).until(() -> handled.size() == 3);
         }
+    }
+
+    @Test
+    void shouldStopInSilenceWhenRecordsOfAKeyStillWait() {
+        // prevents a stack trace for each key when a process stops under load
+        QuickConsumer consumer = new QuickConsumer();
+        consumer.receive(3, offset -> "key");
+        Queue<Throwable> uncaught = new ConcurrentLinkedQueue<>();
+        Thread.UncaughtExceptionHandler before = Thread.getDefaultUncaughtExceptionHandler();
+        Thread.setDefaultUncaughtExceptionHandler((thread, error) -> uncaught.add(error));
+        try {
+            try (LogWorker<Tick> worker = worker("stopped", 4, () -> consumer, record -> {
+                handled.add(record.offset());
+                new Semaphore(0).acquire();
+            })) {
+                worker.start();
+                await().atMost(LONG).until(() -> inFlight("stopped") == 3 && handled.size() == 1);
+            }
+            await().atMost(LONG).until(() -> inFlight("stopped") == 2);
+            assertThat(uncaught).isEmpty();
+        } finally {
+            Thread.setDefaultUncaughtExceptionHandler(before);
+        }
+        assertThat(handled).containsExactly(0L);
     }
 
     private static Consumer<byte[], byte[]> unresolved() {

@@ -2,6 +2,9 @@ package io.millrace.text;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -51,6 +54,44 @@ class RedactorTest {
                 .contains("[REDACTED:" + kind + "]")
                 .startsWith("before ")
                 .endsWith(" after");
+    }
+
+    /** The arguments of a tool call are JSON in a string of JSON, and what they write into a file may be JSON again. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{'password':'hunter22x'}",
+                "{'x-api-key' : 'abcdefghijklmnopqrst'}",
+                "{'client_secret':'8f3a2b1c9d7e6f5a4b3c','a':1}",
+                "{'aws_secret_access_key':'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}",
+                "{'headers':{'Authorization':'Basic YWxhZGRpbjpvcGVuc2VzYW1l'}}",
+                "{'cmd':'mysql --password=hunter2hunter'}"
+            })
+    void shouldFindSecretsInJsonWithinJsonAndLeaveItJson(String quoted) throws IOException {
+        ObjectMapper json = new ObjectMapper();
+        String plain = quoted.replace('\'', '"');
+        String once = json.writeValueAsString(plain);
+        String twice = json.writeValueAsString(once);
+
+        for (String text : List.of(plain, once, twice)) {
+            String redacted = Redactor.redact(text);
+            assertThat(redacted)
+                    .contains("[REDACTED:")
+                    .doesNotContain("hunter2", "abcdefgh", "8f3a2b", "aaaaaaaa", "YWxhZGRp");
+            assertThat(json.readTree(redacted)).isNotNull();
+        }
+        assertThat(json.readTree(json.readTree(
+                                        json.readTree(Redactor.redact(twice)).textValue())
+                                .textValue())
+                        .isObject())
+                .isTrue();
+    }
+
+    @Test
+    void shouldLeaveWhatIsNoSecretAloneInJsonWithinJson() {
+        String text = "{\"arguments\":\"{\\\"password\\\":\\\"required\\\",\\\"max_tokens\\\":100000}\"}";
+
+        assertThat(Redactor.redact(text)).isEqualTo(text);
     }
 
     /** Prefix and length as their makers issue them. */

@@ -23,6 +23,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
@@ -55,6 +56,9 @@ public final class ChatModel implements AutoCloseable {
     private static final long RETRY_AFTER_MS = 5_000;
 
     private static final ObjectMapper JSON = new ObjectMapper();
+
+    /** Fields of a message that the text of an answer stands for. */
+    private static final Set<String> IN_TEXT = Set.of("role", "content");
 
     private volatile @Nullable Upstream upstream;
 
@@ -398,6 +402,13 @@ public final class ChatModel implements AutoCloseable {
         return errorMessage(body).toLowerCase(Locale.ROOT).startsWith("loading model");
     }
 
+    /** Null, or empty: some servers send every field that they know. */
+    private static boolean isBlank(JsonNode value) {
+        return value.isNull()
+                || (value.isContainerNode() && value.isEmpty())
+                || (value.isTextual() && value.asText().isEmpty());
+    }
+
     private static Answer parse(String body, ObjectNode request, Deployment deployment) throws BackendException {
         JsonNode json = json(body);
         throwError(json, body);
@@ -407,7 +418,8 @@ public final class ChatModel implements AutoCloseable {
             throw garbage("the answer has no message: " + body);
         }
         String text = contentOf(message);
-        boolean more = !message.path("tool_calls").isEmpty() || message.hasNonNull("refusal");
+        boolean more = message.properties().stream()
+                .anyMatch(field -> !IN_TEXT.contains(field.getKey()) && !isBlank(field.getValue()));
         JsonNode usage = json.path("usage");
         boolean estimated = !usage.has("completion_tokens");
         int in = estimated

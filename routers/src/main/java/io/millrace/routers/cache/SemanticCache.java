@@ -67,10 +67,7 @@ public final class SemanticCache {
     private final double threshold;
     private final Timer verdicts;
     private volatile @Nullable String trouble;
-    private final Cache<String, Scope> scopes = Caffeine.newBuilder()
-            .maximumWeight(IN_MEMORY)
-            .weigher((String key, Scope scope) -> 1 + scope.questions.size())
-            .build();
+    private final Cache<String, Scope> scopes;
 
     /**
      * @param keep time to live of a scope after its last question
@@ -89,6 +86,12 @@ public final class SemanticCache {
         this.rejections = rejections;
         this.metrics = metrics;
         this.keep = keep;
+        this.scopes = Caffeine.newBuilder()
+                .maximumWeight(IN_MEMORY)
+                .weigher((String key, Scope scope) -> 1 + scope.questions.size())
+                // with the stream: a question that is known here is not added to it again
+                .expireAfterWrite(keep)
+                .build();
         this.verifier = verifier;
         this.second = second;
         this.threshold = verifier.threshold(maxError);

@@ -354,6 +354,7 @@ final class Execution {
             return;
         }
         leased();
+        requireLease();
         contentSent = true;
         try {
             attempts.complete(completion(CompletionKind.HEARTBEAT)
@@ -364,6 +365,15 @@ final class Execution {
             contentSent = false;
             abort(Abort.LEASE_LOST);
             throw new InterruptedException("the log does not answer");
+        }
+        requireLease();
+    }
+
+    /** A process that was stopped for a while may go on here before any timer goes off, and routing have begun another attempt. */
+    private void requireLease() throws InterruptedException {
+        checkLease();
+        if (aborted() == Abort.LEASE_LOST) {
+            throw new InterruptedException("the lease is lost");
         }
     }
 

@@ -95,10 +95,13 @@ public final class Sessions implements AutoCloseable {
             return Turn.NONE;
         }
         try {
-            Turn turn = link.get()
-                    .map(redis -> open(redis.sync(), name(query), query))
+            return link.get()
+                    .map(redis -> {
+                        Turn turn = open(redis.sync(), name(query), query);
+                        link.answered();
+                        return turn;
+                    })
                     .orElse(Turn.UNKNOWN);
-            return turn;
         } catch (RedisException e) {
             link.failed(e);
             return Turn.UNKNOWN;

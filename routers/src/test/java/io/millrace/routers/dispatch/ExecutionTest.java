@@ -122,6 +122,24 @@ class ExecutionTest {
         assertThat(stub.seen().getFirst().getBoolean("stream")).isFalse();
     }
 
+    /** Or a repeat of the query elsewhere, which has the record only, would lose it. */
+    @Test
+    void shouldRecordTheWholeMessageWhenItHoldsMoreThanItsText() {
+        run(Samples.dispatch(Samples.query().build()).build());
+        stub.mode(Mode.THINKING);
+        run(Samples.dispatch(Samples.query().build()).build());
+
+        List<String> messages = out.completions.stream()
+                .filter(completion -> completion.getKind().equals(CompletionKind.ANSWERED))
+                .map(completion ->
+                        Objects.requireNonNull(completion.getAnswer()).getMessage())
+                .toList();
+        assertThat(messages).hasSize(2);
+        assertThat(messages.getFirst()).isEmpty();
+        assertThat(new JsonObject(messages.getLast()).getString("reasoning_content"))
+                .isEqualTo("hm, hm");
+    }
+
     @Test
     void shouldEstimateTokensAndSaySoWhenTheServerTellsNone() {
         stub.mode(Mode.NO_USAGE);
@@ -639,15 +657,18 @@ class ExecutionTest {
     }
 
     /** The model's answer was in the socket when the process came to itself, and is read before any timer goes off. */
-    @Test
-    void shouldNotEndAnAttemptWhoseLeaseIsLost() throws InterruptedException {
-        Execution execution = new Execution(
-                attempts, Samples.dispatch(Samples.query().build()).build(), false, lease);
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void shouldSayNothingMoreInAnAttemptWhoseLeaseIsLost(boolean stream) throws InterruptedException {
+        Dispatch work =
+                Samples.dispatch(Samples.query().setStream(stream).build()).build();
+        Execution execution = new Execution(attempts, work, false, lease);
         Thread.sleep(Execution.LEASE.plusMillis(50));
 
         execution.run();
 
         assertThat(out.events).isEmpty();
+        assertThat(out.replies).isEmpty();
         assertThat(stub.seen()).hasSize(1);
     }
 

@@ -31,6 +31,7 @@ public final class StubModel implements AutoCloseable {
         REDIRECT,
         TOOL_CALL,
         EMPTY_THINKING,
+        THINKING,
         RESET_BEFORE_CONTENT,
         RESET_MID_STREAM,
         HANG_MID_STREAM,
@@ -148,6 +149,11 @@ public final class StubModel implements AutoCloseable {
                         .put(
                                 "tool_calls",
                                 new JsonArray().add(call("{\"city\":\"Ulm\"}").put("id", "c1")));
+            case THINKING ->
+                message.put("content", text)
+                        .put("reasoning_content", "hm, hm")
+                        .putNull("refusal")
+                        .put("annotations", new JsonArray());
             case EMPTY_THINKING -> message.put("content", "").put("reasoning_content", "hm, hm");
             default -> message.put("content", text);
         }
