@@ -10,7 +10,6 @@ import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
-import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Document;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.RawDocument;
@@ -19,7 +18,6 @@ import io.millrace.text.InjectionRisk;
 import io.millrace.text.Redactor;
 import io.millrace.text.Sanitizer;
 import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -147,19 +145,7 @@ public final class Normalizer implements Service {
     }
 
     private void bury(LogRecord<RawDocument> record, String reason) throws ExecutionException, InterruptedException {
-        DeadLetter letter = DeadLetter.newBuilder()
-                .setEnvelope(Envelope.newBuilder()
-                        .setOccurredAt(System.currentTimeMillis())
-                        .build())
-                .setTopic(log.settings().name(record.topic()))
-                .setPartition(record.partition())
-                .setOffset(record.offset())
-                .setRecordKey(ByteBuffer.wrap(clean(record.key()).getBytes(StandardCharsets.UTF_8)))
-                .setStep(STEP)
-                .setError(reason)
-                .build();
-        log.metrics().counter("millrace.dead.letters", "step", STEP).increment();
-        log.producer().send(Topics.DEAD_LETTERS, record.key(), letter).get();
+        Burial.bury(log, record, clean(record.key()), STEP, reason);
     }
 
     private Document document(RawDocument raw) throws UnreadableException, InterruptedException {
