@@ -26,6 +26,7 @@ import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Raw documents in, documents out: text taken out of files and pages, ids, titles, invisible characters stripped, secrets redacted,
@@ -92,10 +93,12 @@ public final class Normalizer implements Service {
             keepOnly(raw, raw.getManifest());
         } else if (raw.getDeleted()) {
             book.well(raw.getSource(), clean(raw.getPath()));
-            delete(
-                    raw.getDocumentId().isEmpty()
-                            ? documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath())
-                            : raw.getDocumentId());
+            String id = raw.getDocumentId().isEmpty()
+                    ? documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath())
+                    : raw.getDocumentId();
+            if (isMeant(raw, documents.entry(id))) {
+                delete(id);
+            }
         } else {
             try {
                 write(document(raw));
@@ -109,6 +112,14 @@ public final class Normalizer implements Service {
                 bury(record, String.valueOf(e.getMessage()));
             }
         }
+    }
+
+    /** Whether a deletion is of the version that is there. The garbage collector names the one that it found to be of no use. */
+    static boolean isMeant(RawDocument deletion, DocumentTable.@Nullable Entry there) {
+        String checksum = deletion.getMetadata().get("checksum");
+        return deletion.getDocumentId().isEmpty()
+                || checksum == null
+                || (there != null && checksum.equals(there.checksum()));
     }
 
     /** By ids: the paths on the log are redacted, and not what the source calls them. */
