@@ -17,24 +17,35 @@ public interface Embedder {
     /** Length of the vectors. */
     int dimension();
 
-    /** The model did not answer. */
+    /** There is no vector. */
     final class EmbeddingException extends RuntimeException {
         private static final long serialVersionUID = 1L;
-        private final boolean passing;
+        private final Reason reason;
 
-        /** Of texts that it will never embed. */
+        /** Whose fault it is, as far as one answer tells. */
+        public enum Reason {
+            /** The model says that these texts, or so many, are none for it. */
+            REFUSED,
+            /** It broke at them, or made no vectors of them: of the texts or of the server. */
+            FAILED,
+            /** No answer in time: too much at once, or a server that hangs. */
+            LATE,
+            /** Nobody is there, or lets us in; it says nothing of the texts. */
+            AWAY
+        }
+
+        /** Of texts that the model refuses. */
         public EmbeddingException(String message, Throwable cause) {
-            this(message, cause, false);
+            this(message, cause, Reason.REFUSED);
         }
 
-        /** @param passing whether the same texts may be embedded later: the model is away, and nothing is wrong with them */
-        public EmbeddingException(String message, Throwable cause, boolean passing) {
+        public EmbeddingException(String message, Throwable cause, Reason reason) {
             super(message, cause);
-            this.passing = passing;
+            this.reason = reason;
         }
 
-        public boolean isPassing() {
-            return passing;
+        public Reason reason() {
+            return reason;
         }
     }
 }

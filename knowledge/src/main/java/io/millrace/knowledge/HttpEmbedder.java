@@ -3,25 +3,23 @@ package io.millrace.knowledge;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.config.MillraceConfig;
+import io.millrace.knowledge.Embedder.EmbeddingException.Reason;
 import java.io.IOException;
+import java.net.ConnectException;
 import java.net.URI;
+import java.net.http.HttpConnectTimeoutException;
+import java.net.http.HttpTimeoutException;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
-import java.util.Set;
 
 /**
  * An embedding model over HTTP, in OpenAI's contract, which llama.cpp's server, vLLM, Ollama and text-embeddings-inference share:
  * {@code POST {model, input}} gives {@code {data: [{index, embedding}]}}.
  */
 public final class HttpEmbedder implements Embedder, AutoCloseable {
-    /**
-     * What a server says of the text: malformed, too long, unprocessable. A wrong key, model or path is none of it and is tried again until
-     * it is put right: else each passage of the meantime would be a dead letter.
-     */
-    private static final Set<Integer> OF_THE_TEXT = Set.of(400, 413, 422);
-
     private final ModelClient client;
     private final String model;
     private final int dimension;
@@ -61,15 +59,35 @@ public final class HttpEmbedder implements Embedder, AutoCloseable {
         try {
             return read(client.post(body), texts.size());
         } catch (ModelClient.RefusedException e) {
-            throw failed(e, !OF_THE_TEXT.contains(e.status()));
+            throw failed(e, reason(e.status()));
+        } catch (ConnectException | HttpConnectTimeoutException e) {
+            throw failed(e, Reason.AWAY);
+        } catch (HttpTimeoutException e) {
+            throw failed(e, Reason.LATE);
         } catch (IOException e) {
-            throw failed(e, true);
+            throw failed(e, Thread.currentThread().isInterrupted() ? Reason.AWAY : Reason.FAILED);
         }
     }
 
-    private EmbeddingException failed(IOException error, boolean passing) {
+    /**
+     * A wrong key, model or path says nothing of the texts: else each passage of the meantime would be a dead letter. llama.cpp answers 500 to
+     * a text that is longer than its physical batch.
+     */
+    private static Reason reason(int status) {
+        return switch (status) {
+            case 400, 413, 422 -> Reason.REFUSED;
+            case 408, 504 -> Reason.LATE;
+            case 502, 503 -> Reason.AWAY;
+            default -> status >= 500 ? Reason.FAILED : Reason.AWAY;
+        };
+    }
+
+    private EmbeddingException failed(IOException error, Reason reason) {
         return new EmbeddingException(
-                "the embedding model at " + client.host() + " failed: " + error.getMessage(), error, passing);
+                "the embedding model at " + client.host() + " failed: "
+                        + Objects.requireNonNullElse(error.getMessage(), "no connection"),
+                error,
+                reason);
     }
 
     private List<float[]> read(JsonNode answer, int count) throws IOException {

@@ -534,11 +534,9 @@ public final class LuceneIndex implements VectorIndex {
                     .add(IntPoint.newRangeQuery(CHUNK, from, to), Occur.FILTER)
                     .add(new TermQuery(new Term(QUARANTINED, "false")), Occur.FILTER)
                     .build();
-            long most = Math.clamp(
-                    (long) to - from + 1,
-                    1,
-                    Math.max(1, searcher.getIndexReader().maxDoc()));
-            List<Passage> passages = passages(searcher, section, (int) most);
+            // room for as many hits is made, and filled, before the first is looked for
+            int most = Math.clamp((long) to - from + 1, 1, Math.max(1, searcher.count(section)));
+            List<Passage> passages = passages(searcher, section, most);
             passages.sort(Comparator.comparingInt(Passage::getChunkIndex));
             return passages;
         });

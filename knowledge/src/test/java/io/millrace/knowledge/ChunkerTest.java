@@ -3,6 +3,7 @@ package io.millrace.knowledge;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.tuple;
 
+import io.millrace.id.Ids;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -11,6 +12,21 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class ChunkerTest {
+    /** Passages of two ways to cut under the same ids: some would be old, and some new. When this fails, both strings change. */
+    @Test
+    void shouldHaveAnotherVersionWhenItCutsAnotherWay() {
+        String text =
+                "Before any heading.\n\n# Mill ##\n\n(anchor)=\nIt turns.\r\n\n## C#\n\n```` md\n# no heading\n```\n\nstill\n````\n"
+                        + "~~~\n# nor this\n``` \n~~~\n### Deep\n\n" + "A sentence of the mill. ".repeat(60) + "\n\n"
+                        + "line of code\n".repeat(90) + "\n\n" + "\ud83d\ude00".repeat(700) + "\n\n# "
+                        + "long ".repeat(80)
+                        + "\n\n## \n\nAt the end.\n";
+
+        assertThat(Chunker.VERSION + " "
+                        + Ids.content(Chunker.chunk("mill.md", text).toString()))
+                .isEqualTo("md2 e27625848ce50a2e92c19638ee9c99cd");
+    }
+
     /** C# lost its sharp, and was found as C. */
     @ParameterizedTest
     @CsvSource({"# C#,C#", "## Sluices ##,Sluices", "#   The weir   ,The weir", "# F# and C# ##  ,F# and C#"})

@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpServer;
 import io.millrace.knowledge.Embedder.EmbeddingException;
+import io.millrace.knowledge.Embedder.EmbeddingException.Reason;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -89,7 +90,9 @@ class HttpEmbedderTest {
         answer = answered;
 
         assertThatThrownBy(() -> embedder.embed(List.of("a", "b")))
-                .isInstanceOf(EmbeddingException.class)
+                .isInstanceOfSatisfying(
+                        EmbeddingException.class,
+                        error -> assertThat(error.reason()).isEqualTo(Reason.FAILED))
                 .hasMessageContaining("the embedding model at 127.0.0.1 failed: ")
                 .hasMessageContaining(reason);
     }
@@ -97,25 +100,27 @@ class HttpEmbedderTest {
     /** What is tried again for ever must be able to work, and what is not must be wrong with the texts. */
     @ParameterizedTest
     @CsvSource({
-        "503,true",
-        "500,true",
-        "429,true",
-        "401,true",
-        "403,true",
-        "404,true",
-        "408,true",
-        "400,false",
-        "413,false",
-        "422,false"
+        "503,AWAY",
+        "502,AWAY",
+        "504,LATE",
+        "500,FAILED",
+        "429,AWAY",
+        "401,AWAY",
+        "403,AWAY",
+        "404,AWAY",
+        "408,LATE",
+        "400,REFUSED",
+        "413,REFUSED",
+        "422,REFUSED"
     })
-    void shouldTellAServerThatIsAwayFromATextThatItRefuses(int answered, boolean passing) {
+    void shouldTellAServerThatIsAwayFromATextThatItRefuses(int answered, Reason reason) {
         status = answered;
         answer = "{}";
 
         assertThatThrownBy(() -> embedder.embed(List.of("a")))
                 .isInstanceOfSatisfying(
                         EmbeddingException.class,
-                        error -> assertThat(error.isPassing()).isEqualTo(passing))
+                        error -> assertThat(error.reason()).isEqualTo(reason))
                 .hasMessageContaining("it answered " + answered);
     }
 
@@ -126,6 +131,24 @@ class HttpEmbedderTest {
         assertThatThrownBy(() -> embedder.embed(List.of("a")))
                 .isInstanceOfSatisfying(
                         EmbeddingException.class,
-                        error -> assertThat(error.isPassing()).isTrue());
+                        error -> assertThat(error.reason()).isEqualTo(Reason.AWAY));
+    }
+
+    /** Less at once may be in time; nobody there never is. */
+    @Test
+    void shouldTellAServerThatTakesTooLongFromOneThatIsNotThere() {
+        server.removeContext("/v1/embeddings");
+        server.createContext("/v1/embeddings", exchange -> {});
+        try (HttpEmbedder impatient = new HttpEmbedder(
+                URI.create("http://127.0.0.1:" + server.getAddress().getPort() + "/v1/embeddings"),
+                "nomic",
+                2,
+                "",
+                Duration.ofMillis(200))) {
+            assertThatThrownBy(() -> impatient.embed(List.of("a")))
+                    .isInstanceOfSatisfying(
+                            EmbeddingException.class,
+                            error -> assertThat(error.reason()).isEqualTo(Reason.LATE));
+        }
     }
 }

@@ -218,7 +218,11 @@ abstract class VectorIndexContract {
 
         assertThat(index.section("d", 1, 3)).extracting(Passage::getChunkIndex).containsExactly(1, 2, 3);
         assertThat(index.section("d", -1, 0)).extracting(Passage::getChunkIndex).containsExactly(0);
+        assertThat(index.section("d", 0, Integer.MAX_VALUE))
+                .extracting(Passage::getChunkIndex)
+                .containsExactly(0, 1, 2, 3, 4);
         assertThat(index.section("other", 0, 9)).isEmpty();
+        assertThat(index.section("other", 0, Integer.MAX_VALUE)).isEmpty();
     }
 
     @Test

@@ -10,7 +10,6 @@ import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
-import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Document;
 import io.millrace.schema.Envelope;
 import io.millrace.schema.RawDocument;
@@ -19,7 +18,6 @@ import io.millrace.text.InjectionRisk;
 import io.millrace.text.Redactor;
 import io.millrace.text.Sanitizer;
 import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -28,6 +26,7 @@ import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Raw documents in, documents out: text taken out of files and pages, ids, titles, invisible characters stripped, secrets redacted,
@@ -94,10 +93,12 @@ public final class Normalizer implements Service {
             keepOnly(raw, raw.getManifest());
         } else if (raw.getDeleted()) {
             book.well(raw.getSource(), clean(raw.getPath()));
-            delete(
-                    raw.getDocumentId().isEmpty()
-                            ? documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath())
-                            : raw.getDocumentId());
+            String id = raw.getDocumentId().isEmpty()
+                    ? documentId(raw.getEnvelope().getTenant(), raw.getSource(), raw.getPath())
+                    : raw.getDocumentId();
+            if (isMeant(raw, documents.entry(id))) {
+                delete(id);
+            }
         } else {
             try {
                 write(document(raw));
@@ -111,6 +112,14 @@ public final class Normalizer implements Service {
                 bury(record, String.valueOf(e.getMessage()));
             }
         }
+    }
+
+    /** Whether a deletion is of the version that is there. The garbage collector names the one that it found to be of no use. */
+    static boolean isMeant(RawDocument deletion, DocumentTable.@Nullable Entry there) {
+        String checksum = deletion.getMetadata().get("checksum");
+        return deletion.getDocumentId().isEmpty()
+                || checksum == null
+                || (there != null && checksum.equals(there.checksum()));
     }
 
     /** By ids: the paths on the log are redacted, and not what the source calls them. */
@@ -147,19 +156,7 @@ public final class Normalizer implements Service {
     }
 
     private void bury(LogRecord<RawDocument> record, String reason) throws ExecutionException, InterruptedException {
-        DeadLetter letter = DeadLetter.newBuilder()
-                .setEnvelope(Envelope.newBuilder()
-                        .setOccurredAt(System.currentTimeMillis())
-                        .build())
-                .setTopic(log.settings().name(record.topic()))
-                .setPartition(record.partition())
-                .setOffset(record.offset())
-                .setRecordKey(ByteBuffer.wrap(clean(record.key()).getBytes(StandardCharsets.UTF_8)))
-                .setStep(STEP)
-                .setError(reason)
-                .build();
-        log.metrics().counter("millrace.dead.letters", "step", STEP).increment();
-        log.producer().send(Topics.DEAD_LETTERS, record.key(), letter).get();
+        Burial.bury(log, record, clean(record.key()), STEP, reason);
     }
 
     private Document document(RawDocument raw) throws UnreadableException, InterruptedException {

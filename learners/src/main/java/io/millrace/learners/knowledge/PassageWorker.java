@@ -5,6 +5,8 @@ import io.millrace.knowledge.Chunker;
 import io.millrace.knowledge.Chunker.Chunk;
 import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.Vectors;
+import io.millrace.learners.knowledge.IngestEmbedder.Outcome.Embedded;
+import io.millrace.learners.knowledge.IngestEmbedder.Outcome.Refused;
 import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
 import io.millrace.log.LogWorker;
@@ -30,14 +32,15 @@ import org.slf4j.LoggerFactory;
 /**
  * Documents in, passages with vectors out. A document all of whose passages are on the log already changes nothing.
  *
+ * <p>A passage that the model refuses is a dead letter by itself: the others of its document are searchable, and what stood in its place goes.
+ *
  * <p>Passages that another model embedded, before the configuration named this one, are embedded anew as they are found on the log. A
  * group for each model reads them, so that whatever one model wrote is seen by the next, and again by the first when it comes back.
  */
 public final class PassageWorker implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(PassageWorker.class);
 
-    /** Texts given to the model at once. */
-    private static final int BATCH = 32;
+    private static final String STEP = "passages";
 
     /** A document of one passage is embedded on one core, and while one waits for the log another can be. */
     private static final int CONCURRENCY = 2 * Runtime.getRuntime().availableProcessors();
@@ -46,7 +49,7 @@ public final class PassageWorker implements Service {
     private static final int GROUP_DIGITS = 8;
 
     private final Log log;
-    private final Embedder embedder;
+    private final IngestEmbedder embedder;
     private final PassageTable passages;
     private final LogWorker<Document> worker;
 
@@ -60,9 +63,9 @@ public final class PassageWorker implements Service {
     /** @param embedder of all passages */
     public PassageWorker(Log log, Embedder embedder) {
         this.log = log;
-        this.embedder = embedder;
+        this.embedder = new IngestEmbedder(embedder);
         this.passages = new PassageTable(log);
-        this.worker = new LogWorker<>("passages", Topics.DOCUMENTS, log, CONCURRENCY, this::cut);
+        this.worker = new LogWorker<>(STEP, Topics.DOCUMENTS, log, CONCURRENCY, this::cut);
         Arrays.setAll(turns, i -> new ReentrantLock());
     }
 
@@ -77,18 +80,6 @@ public final class PassageWorker implements Service {
             work.run();
         } finally {
             turn.unlock();
-        }
-    }
-
-    /** A model that is away keeps nothing from being embedded: the record comes again. */
-    private List<float[]> embed(List<String> texts) {
-        try {
-            return embedder.embed(texts);
-        } catch (Embedder.EmbeddingException e) {
-            if (e.isPassing()) {
-                throw new LogWorker.RetryLaterException(String.valueOf(e.getMessage()), e);
-            }
-            throw e;
         }
     }
 
@@ -125,10 +116,17 @@ public final class PassageWorker implements Service {
         }
         inTurn(passage.getDocumentId(), () -> {
             if (passages.isStill(passage)) {
-                float[] vector = embed(List.of(embedded(passage.getTitle(), passage.getText())))
-                        .getFirst();
+                renewOne(record, passage);
+            }
+        });
+    }
+
+    private void renewOne(LogRecord<Passage> record, Passage passage) throws ExecutionException, InterruptedException {
+        switch (embedder.embed(List.of(embedded(passage.getTitle(), passage.getText())))
+                .getFirst()) {
+            case Embedded embedded -> {
                 Passage renewed = Passage.newBuilder(passage)
-                        .setVector(Vectors.toBytes(vector))
+                        .setVector(Vectors.toBytes(embedded.vector()))
                         .setEmbeddingModel(embedder.fingerprint())
                         .build();
                 passages.wrote(
@@ -138,7 +136,19 @@ public final class PassageWorker implements Service {
                                 .send(Topics.PASSAGES, record.key(), renewed)
                                 .get());
             }
-        });
+            case Refused refused -> {
+                bury(record, passage.getChunkIndex(), passage.getChunkCount(), refused);
+                // no search finds it, and nobody would know whether all are embedded
+                forget(Set.of(record.key()));
+            }
+        }
+    }
+
+    private void bury(LogRecord<?> record, int index, int count, Refused refused)
+            throws ExecutionException, InterruptedException {
+        String reason = "passage " + (index + 1) + " of " + count + ": " + refused.reason();
+        LOG.warn("{} {}: {}", record.topic().name(), record.key(), reason);
+        Burial.bury(log, record, record.key(), STEP, reason);
     }
 
     private void cut(LogRecord<Document> record) throws ExecutionException, InterruptedException {
@@ -155,25 +165,35 @@ public final class PassageWorker implements Service {
             return;
         }
         List<Chunk> chunks = Chunker.chunk(document.getTitle(), document.getContent());
-        Set<String> wanted = new HashSet<>();
-        chunks.forEach(chunk -> wanted.add(passageId(document, chunk)));
         String version = PassageTable.version(document.getChecksum(), embedder.fingerprint());
-        if (before.keySet().equals(wanted) && before.values().stream().allMatch(version::equals)) {
-            return;
-        }
         Set<String> surplus = new HashSet<>(before.keySet());
+        List<Chunk> missing = new ArrayList<>();
+        for (Chunk chunk : chunks) {
+            // also after an attempt that was broken off: a long document goes on where it was
+            if (version.equals(before.get(passageId(document, chunk)))) {
+                surplus.remove(passageId(document, chunk));
+            } else {
+                missing.add(chunk);
+            }
+        }
         List<CompletableFuture<?>> sent = new ArrayList<>();
-        for (int from = 0; from < chunks.size(); from += BATCH) {
-            List<Chunk> batch = chunks.subList(from, Math.min(chunks.size(), from + BATCH));
-            List<float[]> vectors = embed(batch.stream()
+        for (int from = 0; from < missing.size(); from += IngestEmbedder.LARGEST) {
+            List<Chunk> batch = missing.subList(from, Math.min(missing.size(), from + IngestEmbedder.LARGEST));
+            List<IngestEmbedder.Outcome> outcomes = embedder.embed(batch.stream()
                     .map(chunk -> embedded(chunk.title(), chunk.text()))
                     .toList());
             for (int i = 0; i < batch.size(); i++) {
-                Passage passage = passage(document, batch.get(i), vectors.get(i), chunks.size());
-                surplus.remove(passage.getPassageId());
-                sent.add(log.producer()
-                        .send(Topics.PASSAGES, passage.getPassageId(), passage)
-                        .thenAccept(at -> passages.wrote(passage.getPassageId(), passage, at)));
+                switch (outcomes.get(i)) {
+                    case Embedded embedded -> {
+                        Passage passage = passage(document, batch.get(i), embedded.vector(), chunks.size());
+                        surplus.remove(passage.getPassageId());
+                        sent.add(log.producer()
+                                .send(Topics.PASSAGES, passage.getPassageId(), passage)
+                                .thenAccept(at -> passages.wrote(passage.getPassageId(), passage, at)));
+                    }
+                    // what stood there before is surplus
+                    case Refused refused -> bury(record, batch.get(i).index(), chunks.size(), refused);
+                }
             }
         }
         for (CompletableFuture<?> each : sent) {
@@ -224,7 +244,7 @@ public final class PassageWorker implements Service {
 
     @Override
     public String name() {
-        return "passages";
+        return STEP;
     }
 
     @Override
@@ -246,11 +266,13 @@ public final class PassageWorker implements Service {
 
     @Override
     public Map<String, String> details() {
-        return renewing != null && passages.hasOthers(embedder.fingerprint())
-                ? Map.of(
-                        "passages",
-                        "those of another embedding model are embedded anew; until then no search finds them")
-                : Map.of();
+        Map<String, String> details = new HashMap<>();
+        if (renewing != null && passages.hasOthers(embedder.fingerprint())) {
+            details.put(
+                    "passages", "those of another embedding model are embedded anew; until then no search finds them");
+        }
+        embedder.waiting().ifPresent(why -> details.put("ingest", "waits: " + why));
+        return details;
     }
 
     @Override

@@ -68,6 +68,26 @@ class NormalizerTest {
                 .hasMessage("there is no text in it");
     }
 
+    /** A client may write it anew while the garbage collector still looks at others. */
+    @Test
+    void shouldDeleteOnlyTheVersionThatIsNamed() {
+        RawDocument deletion = RawDocument.newBuilder(raw("a.md"))
+                .setDocumentId("a")
+                .setDeleted(true)
+                .setMetadata(Map.of("checksum", "1"))
+                .build();
+
+        assertThat(Normalizer.isMeant(deletion, new DocumentTable.Entry("notes", "a.md", "1", false)))
+                .isTrue();
+        assertThat(Normalizer.isMeant(deletion, new DocumentTable.Entry("notes", "a.md", "2", false)))
+                .isFalse();
+        // a client that deletes means whatever there is
+        assertThat(Normalizer.isMeant(
+                        RawDocument.newBuilder(deletion).setMetadata(Map.of()).build(),
+                        new DocumentTable.Entry("notes", "a.md", "2", false)))
+                .isTrue();
+    }
+
     private static RawDocument raw(String path) {
         return RawDocument.newBuilder()
                 .setSource("notes")

@@ -39,16 +39,20 @@ final class Duplicates {
      * A passage of the document that says all that this one says, of the same collection and tenant, trusted no less and kept no more
      * private; empty when there is none.
      *
+     * @param checksums of the documents as they are, by id; the index may have what they said before
      * @param stays whether the document of a passage is going to stay
      */
-    Optional<Passage> original(String documentId, Predicate<Passage> stays) {
+    Optional<Passage> original(String documentId, Map<String, String> checksums, Predicate<Passage> stays) {
         List<Passage> passages = passages(documentId);
+        if (!isWhole(passages, checksums)) {
+            return Optional.empty();
+        }
         Set<String> candidates = Set.of();
         for (int i = 0; i < passages.size() && (i == 0 || !candidates.isEmpty()); i++) {
             Passage passage = passages.get(i);
             Set<String> alike = new LinkedHashSet<>();
             for (Passage other : near(passage)) {
-                if (replaces(other, passage) && stays.test(other)) {
+                if (replaces(other, passage) && isOfNow(other, checksums) && stays.test(other)) {
                     alike.add(other.getDocumentId());
                 }
             }
@@ -60,6 +64,9 @@ final class Duplicates {
         Set<String> said = words(passages);
         return candidates.stream()
                 .map(this::passages)
+                .map(other -> other.stream()
+                        .filter(passage -> isOfNow(passage, checksums))
+                        .toList())
                 .filter(other -> !other.isEmpty() && words(other).containsAll(said))
                 .map(List::getFirst)
                 .findFirst();
@@ -82,6 +89,18 @@ final class Duplicates {
 
     private List<Passage> passages(String documentId) {
         return index.section(documentId, 0, Integer.MAX_VALUE);
+    }
+
+    /** What is not embedded yet, or is in quarantine, may be what no other document says. */
+    private static boolean isWhole(List<Passage> passages, Map<String, String> checksums) {
+        return !passages.isEmpty()
+                && passages.size() == passages.getFirst().getChunkCount()
+                && passages.stream().allMatch(passage -> isOfNow(passage, checksums));
+    }
+
+    private static boolean isOfNow(Passage passage, Map<String, String> checksums) {
+        String checksum = checksums.get(passage.getDocumentId());
+        return checksum != null && checksum.equals(passage.getMetadata().get("checksum"));
     }
 
     private static boolean replaces(Passage other, Passage passage) {

@@ -56,12 +56,13 @@ public final class GarbageCollector implements Service {
 
     private static final long ASK_AGAIN_MS = 100;
 
+    private static final Duration STOP = Duration.ofSeconds(5);
+
     private static final Duration FIRST_LOOK = Duration.ofMinutes(1);
     /** What was used most, and was there first, comes first: of two that say the same it is the one to keep. */
     private static final String CANDIDATES = """
-            SELECT d.document_id, d.source, d.path, d.collection, d.updated_at, u.document_id IS NOT NULL AS used
+            SELECT d.document_id, d.source, d.path, d.collection, d.checksum, d.updated_at, u.document_id IS NOT NULL AS used
             FROM documents d LEFT JOIN document_usage u ON u.document_id = d.document_id
-            WHERE d.source <> ALL (?)
             ORDER BY coalesce(u.uses, 0) DESC, d.updated_at, d.document_id
             """;
     /** A row comes back for the one process whose turn it is; the first start only sets the clock. */
@@ -82,14 +83,22 @@ public final class GarbageCollector implements Service {
     /**
      * A document of no use.
      *
+     * @param checksum of the version that is of no use: one that came since is another matter
      * @param reason {@code unused}, or {@code repeats} and the source and path of the document that stays
      */
-    public record Stale(String documentId, String source, String path, String collection, String reason) {}
+    public record Stale(
+            String documentId, String source, String path, String collection, String checksum, String reason) {}
 
     private record Candidate(
-            String documentId, String source, String path, String collection, Instant updatedAt, boolean used) {
+            String documentId,
+            String source,
+            String path,
+            String collection,
+            String checksum,
+            Instant updatedAt,
+            boolean used) {
         Stale stale(String reason) {
-            return new Stale(documentId, source, path, collection, reason);
+            return new Stale(documentId, source, path, collection, checksum, reason);
         }
     }
 
@@ -122,13 +131,17 @@ public final class GarbageCollector implements Service {
      */
     public List<Stale> find(Instant before) throws SQLException, ProjectionBehindException, InterruptedException {
         Set<String> declared = sources.get();
-        List<Candidate> candidates;
+        List<Candidate> all;
         boolean known;
         try (Connection connection = server.connect(PATIENCE_SECONDS)) {
             awaitLog(connection);
             known = isUseKnown(connection, before);
-            candidates = candidates(connection, declared);
+            all = candidates(connection);
         }
+        Map<String, String> checksums =
+                all.stream().collect(Collectors.toMap(Candidate::documentId, Candidate::checksum));
+        List<Candidate> candidates =
+                all.stream().filter(each -> !declared.contains(each.source())).toList();
         List<Stale> stale = new ArrayList<>();
         for (Candidate each : candidates) {
             if (known && !each.used() && each.updatedAt().isBefore(before)) {
@@ -141,6 +154,7 @@ public final class GarbageCollector implements Service {
             if (!going.contains(each.documentId())) {
                 Optional<Passage> original = duplicates.original(
                         each.documentId(),
+                        checksums,
                         other -> declared.contains(other.getSource()) || staying.contains(other.getDocumentId()));
                 original.ifPresentOrElse(
                         passage -> stale.add(each.stale("repeats " + passage.getSource() + "/" + passage.getPath())),
@@ -174,20 +188,19 @@ public final class GarbageCollector implements Service {
         }
     }
 
-    private static List<Candidate> candidates(Connection connection, Set<String> declared) throws SQLException {
-        try (PreparedStatement select = connection.prepareStatement(CANDIDATES)) {
-            select.setArray(1, connection.createArrayOf("text", declared.toArray(String[]::new)));
+    private static List<Candidate> candidates(Connection connection) throws SQLException {
+        try (Statement select = connection.createStatement();
+                ResultSet rows = select.executeQuery(CANDIDATES)) {
             List<Candidate> found = new ArrayList<>();
-            try (ResultSet rows = select.executeQuery()) {
-                while (rows.next()) {
-                    found.add(new Candidate(
-                            rows.getString(1),
-                            rows.getString(2),
-                            rows.getString(3),
-                            rows.getString(4),
-                            rows.getTimestamp(5).toInstant(),
-                            rows.getBoolean(6)));
-                }
+            while (rows.next()) {
+                found.add(new Candidate(
+                        rows.getString(1),
+                        rows.getString(2),
+                        rows.getString(3),
+                        rows.getString(4),
+                        rows.getString(5),
+                        rows.getTimestamp(6).toInstant(),
+                        rows.getBoolean(7)));
             }
             return found;
         }
@@ -207,6 +220,7 @@ public final class GarbageCollector implements Service {
                     .setSource(each.source())
                     .setPath(each.path())
                     .setDocumentId(each.documentId())
+                    .setMetadata(Map.of("checksum", each.checksum()))
                     .setDeleted(true)
                     .build();
             log.producer()
@@ -232,11 +246,14 @@ public final class GarbageCollector implements Service {
     private void look() {
         try {
             if (isTurn()) {
+                boolean done = false;
                 try {
                     delete(find(Instant.now().minus(config.garbageAfter())), "timer");
-                } catch (SQLException | ProjectionBehindException | ExecutionException | RuntimeException e) {
-                    giveBackTurn();
-                    throw e;
+                    done = true;
+                } finally {
+                    if (!done) {
+                        giveBackTurn();
+                    }
                 }
             }
         } catch (SQLException | ProjectionBehindException | ExecutionException | RuntimeException e) {
@@ -256,11 +273,17 @@ public final class GarbageCollector implements Service {
         }
     }
 
-    /** So that the next look finds that it is time. */
+    /** So that the next look finds that it is time, also when it is another start's. */
     private void giveBackTurn() throws SQLException {
+        // a connection is waited for, which an interrupted thread does not do
+        boolean interrupted = Thread.interrupted();
         try (Connection connection = server.connect(PATIENCE_SECONDS);
                 Statement update = connection.createStatement()) {
             update.executeUpdate("UPDATE upkeep SET begun_at = 'epoch' WHERE name = 'garbage'");
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
         }
     }
 
@@ -287,5 +310,13 @@ public final class GarbageCollector implements Service {
     @Override
     public void close() {
         timer.shutdownNow();
+        try {
+            // its turn is given back while Postgres is there
+            if (!timer.awaitTermination(STOP.toSeconds(), TimeUnit.SECONDS)) {
+                LOG.warn("a search for documents of no use did not stop");
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 }
