@@ -218,14 +218,18 @@ public final class Services implements AutoCloseable {
         MiniLmEmbedder own = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
         shared.push(own);
         MillraceConfig.Embedding embedding = config.knowledge().embedding();
-        Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, embedding.timeout());
+        Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, HttpEmbedder.Role.PASSAGE, embedding.timeout());
         // a question has to have time left for a search of its words
-        Optional<HttpEmbedder> asked =
-                HttpEmbedder.of(embedding, config.retrieval().timeout().dividedBy(2));
+        Optional<HttpEmbedder> asked = HttpEmbedder.of(
+                embedding,
+                HttpEmbedder.Role.QUESTION,
+                config.retrieval().timeout().dividedBy(2));
+        Optional<HttpEmbedder> plain = HttpEmbedder.of(embedding, HttpEmbedder.Role.PLAIN, embedding.timeout());
+        plain.ifPresent(shared::push);
         served.ifPresent(shared::push);
         asked.ifPresent(shared::push);
         Embedder embedder = served.isPresent() ? served.get() : own;
-        texts = new Texts(served.isPresent() ? embedding.model() : MiniLmEmbedder.NAME, embedder);
+        texts = plain.isPresent() ? new Texts(embedding.model(), plain.get()) : new Texts(MiniLmEmbedder.NAME, own);
         VectorIndex index = index(config, folder, embedder, QdrantIndex::open);
         searcher = new Searcher(
                 index,
