@@ -45,6 +45,9 @@ public final class Gateway implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(Gateway.class);
     private static final int MOST_LOOPS = 4;
     private static final int BLOCKING_CALLS = 4;
+    /** In this process a batch takes all cores for some tenths of a second, from questions too: more at once would only add to that. */
+    private static final int EMBEDDING_CALLS = 2;
+
     private static final long SWEEP_MS = 250;
     private static final int CLOSE_SECONDS = 4;
 
@@ -185,6 +188,7 @@ public final class Gateway implements Service {
         Backends backends = new Backends(config);
         Blocking postgres = new Blocking(started, "gateway-postgres", BLOCKING_CALLS);
         Blocking others = new Blocking(started, "gateway-blocking", BLOCKING_CALLS);
+        Blocking embeddings = new Blocking(started, "gateway-embeddings", EMBEDDING_CALLS);
         LateInteractions late = new LateInteractions(wire, store, postgres);
         Documents documents = new Documents(
                 wire, search, others, config, new DocumentLimit(config.limits().documentRequests(), keyStore, metrics));
@@ -210,6 +214,7 @@ public final class Gateway implements Service {
                     new DocumentsHandler(search, others, documents),
                     new SourcesHandler(wire, search),
                     new GapsHandler(search, config),
+                    new EmbeddingsHandler(search, embeddings, room),
                     new GarbageHandler(search, others, config.knowledge().garbageAfter()),
                     new SessionHandler(search, others),
                     new OperationsHandler(

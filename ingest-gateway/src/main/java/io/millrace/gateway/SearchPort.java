@@ -48,6 +48,46 @@ public interface SearchPort {
     /** Searches. */
     Found search(Asked asked);
 
+    /**
+     * The model that makes the vectors of searches. Does not block.
+     *
+     * @param name as a request names it
+     * @param fingerprint name and version, by which a request may name it, too
+     * @param dimension length of its vectors
+     */
+    record EmbeddingModel(String name, String fingerprint, int dimension) {}
+
+    EmbeddingModel embeddingModel();
+
+    /**
+     * Vectors.
+     *
+     * @param vectors one for each text, of length 1
+     * @param tokens estimate of what the texts have together
+     */
+    record Embedded(List<float[]> vectors, long tokens) {
+        public Embedded {
+            vectors = List.copyOf(vectors);
+        }
+    }
+
+    /**
+     * Embeds texts as they are: neither as questions nor as passages.
+     *
+     * @param texts sanitized, none blank
+     * @throws RefusedTextsException when the model will never embed them
+     */
+    Embedded embed(List<String> texts) throws RefusedTextsException;
+
+    /** The model does not take these texts, and is well. */
+    final class RefusedTextsException extends Exception {
+        private static final long serialVersionUID = 1L;
+
+        public RefusedTextsException(Throwable cause) {
+            super(cause.getMessage(), cause);
+        }
+    }
+
     /** Begins to follow what was written to the knowledge until now. */
     Progress writtenUntilNow();
 

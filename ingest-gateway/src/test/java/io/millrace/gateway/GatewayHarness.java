@@ -51,6 +51,16 @@ final class GatewayHarness implements AutoCloseable {
     final AtomicBoolean starting = new AtomicBoolean();
 
     final java.util.List<SearchPort.Asked> searched = new java.util.concurrent.CopyOnWriteArrayList<>();
+
+    @FunctionalInterface
+    interface FakeEmbedder {
+        SearchPort.Embedded embed(List<String> texts) throws SearchPort.RefusedTextsException;
+    }
+
+    /** Vectors that have the length of the text, and three tokens for each. */
+    volatile FakeEmbedder embedder = texts -> new SearchPort.Embedded(
+            texts.stream().map(text -> new float[] {text.length(), 0.1f}).toList(), 3L * texts.size());
+
     /** By the ids of documents. */
     final Map<String, SearchPort.Place> places = new java.util.concurrent.ConcurrentHashMap<>();
 
@@ -82,6 +92,16 @@ final class GatewayHarness implements AutoCloseable {
                 searched.add(asked);
                 return new Found(
                         "hybrid", List.of(hit("p1", 0.7, null), hit("p2", 0.6, 3.5)), 0.9, List.of("reranker"));
+            }
+
+            @Override
+            public EmbeddingModel embeddingModel() {
+                return new EmbeddingModel("minilm", "minilm:1", 2);
+            }
+
+            @Override
+            public Embedded embed(List<String> texts) throws RefusedTextsException {
+                return embedder.embed(texts);
             }
 
             @Override

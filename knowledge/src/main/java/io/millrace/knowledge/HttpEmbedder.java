@@ -3,6 +3,7 @@ package io.millrace.knowledge;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.millrace.config.MillraceConfig;
+import io.millrace.id.Ids;
 import io.millrace.knowledge.Embedder.EmbeddingException.Reason;
 import java.io.IOException;
 import java.net.ConnectException;
@@ -20,19 +21,41 @@ import java.util.Optional;
  * {@code POST {model, input}} gives {@code {data: [{index, embedding}]}}.
  */
 public final class HttpEmbedder implements Embedder, AutoCloseable {
+    /** What the texts are: some models were trained with another beginning for each. */
+    public enum Role {
+        QUESTION,
+        PASSAGE,
+        /** Of a client that says all of it. */
+        PLAIN
+    }
+
+    private static final int PREFIX_DIGITS = 12;
+
     private final ModelClient client;
     private final String model;
     private final int dimension;
+    private final String prefix;
+    private final String fingerprint;
 
-    /**
-     * @param dimension length of its vectors; others are an error
-     * @param key bearer token; empty for none
-     * @param timeout for the whole answer
-     */
-    public HttpEmbedder(URI url, String model, int dimension, String key, Duration timeout) {
-        this.client = new ModelClient(url, key, timeout);
-        this.model = model;
-        this.dimension = dimension;
+    private HttpEmbedder(MillraceConfig.Embedding configured, Role role, Duration timeout) {
+        this.client =
+                new ModelClient(URI.create(configured.url()), configured.key().value(), timeout);
+        this.model = configured.model();
+        this.dimension = configured.dimensions();
+        this.prefix = switch (role) {
+            case QUESTION -> configured.queryPrefix();
+            case PASSAGE -> configured.passagePrefix();
+            case PLAIN -> "";
+        };
+        String plain = model + ":" + dimension;
+        boolean prefixed = !configured.queryPrefix().isEmpty()
+                || !configured.passagePrefix().isEmpty();
+        // of both, whichever is its own: questions are compared with passages
+        this.fingerprint = role == Role.PLAIN || !prefixed
+                ? plain
+                : plain + ":"
+                        + Ids.content(configured.queryPrefix(), configured.passagePrefix())
+                                .substring(0, PREFIX_DIGITS);
     }
 
     /**
@@ -40,14 +63,12 @@ public final class HttpEmbedder implements Embedder, AutoCloseable {
      *
      * @param patience for one answer, where it is less than the configured one
      */
-    public static Optional<HttpEmbedder> of(MillraceConfig.Embedding configured, Duration patience) {
+    public static Optional<HttpEmbedder> of(MillraceConfig.Embedding configured, Role role, Duration patience) {
         return configured.url().isEmpty()
                 ? Optional.empty()
                 : Optional.of(new HttpEmbedder(
-                        URI.create(configured.url()),
-                        configured.model(),
-                        configured.dimensions(),
-                        configured.key().value(),
+                        configured,
+                        role,
                         patience.compareTo(configured.timeout()) < 0 ? patience : configured.timeout()));
     }
 
@@ -55,7 +76,7 @@ public final class HttpEmbedder implements Embedder, AutoCloseable {
     public List<float[]> embed(List<String> texts) {
         ObjectNode body = ModelClient.object().put("model", model);
         // an empty text is an error to some servers
-        texts.forEach(text -> body.withArray("input").add(text.isBlank() ? "-" : text));
+        texts.forEach(text -> body.withArray("input").add(prefix + (text.isBlank() ? "-" : text)));
         try {
             return read(client.post(body), texts.size());
         } catch (ModelClient.RefusedException e) {
@@ -123,7 +144,7 @@ public final class HttpEmbedder implements Embedder, AutoCloseable {
 
     @Override
     public String fingerprint() {
-        return model + ":" + dimension;
+        return fingerprint;
     }
 
     @Override

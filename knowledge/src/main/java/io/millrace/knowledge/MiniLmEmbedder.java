@@ -15,6 +15,9 @@ import java.util.concurrent.Executors;
  * <p>The tokenizer unpacks a native library into {@code DJL_CACHE_DIR} (a system property; without it, the home folder).
  */
 public final class MiniLmEmbedder implements Embedder, AutoCloseable {
+    /** What clients call it. */
+    public static final String NAME = "all-MiniLM-L6-v2";
+
     private static final int DIMENSION = 384;
 
     /** One for the process, and never closed: nobody may close it while another thread is in it. */

@@ -7,12 +7,14 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpServer;
+import io.millrace.config.MillraceConfig;
+import io.millrace.config.Secret;
 import io.millrace.knowledge.Embedder.EmbeddingException;
 import io.millrace.knowledge.Embedder.EmbeddingException.Reason;
+import io.millrace.knowledge.HttpEmbedder.Role;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
-import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
@@ -46,12 +48,64 @@ class HttpEmbedderTest {
             exchange.close();
         });
         server.start();
-        embedder = new HttpEmbedder(
-                URI.create("http://127.0.0.1:" + server.getAddress().getPort() + "/v1/embeddings"),
-                "nomic",
-                2,
-                "k",
-                Duration.ofSeconds(5));
+        embedder = embedder("", "", Role.QUESTION);
+    }
+
+    private HttpEmbedder embedder(String queryPrefix, String passagePrefix, Role role) {
+        return HttpEmbedder.of(
+                        new MillraceConfig.Embedding(
+                                "http://127.0.0.1:" + server.getAddress().getPort() + "/v1/embeddings",
+                                "nomic",
+                                2,
+                                new Secret("k"),
+                                Duration.ofSeconds(5),
+                                queryPrefix,
+                                passagePrefix),
+                        role,
+                        Duration.ofSeconds(5))
+                .orElseThrow();
+    }
+
+    @ParameterizedTest
+    @CsvSource({"QUESTION,'query: '", "PASSAGE,'passage: '", "PLAIN,''"})
+    void shouldPutBeforeEachTextWhatTheModelWantsOfItsRole(Role role, String prefix) throws IOException {
+        answer = TWO;
+
+        try (HttpEmbedder prefixed = embedder("query: ", "passage: ", role)) {
+            prefixed.embed(List.of("a", " "));
+        }
+
+        JsonNode asked = new ObjectMapper().readTree(seen.get());
+        assertThat(asked.path("input").get(0).asText()).isEqualTo(prefix + "a");
+        assertThat(asked.path("input").get(1).asText()).isEqualTo(prefix + "-");
+    }
+
+    /** Vectors of other prefixes are compared no more than those of another model. */
+    @Test
+    void shouldBeAnotherModelToTheIndexAndTheCacheWhenAPrefixIsAnother() {
+        List<List<String>> prefixes = List.of(
+                List.of("", ""),
+                List.of("query: ", ""),
+                List.of("", "query: "),
+                List.of("query: ", "passage: "),
+                List.of("query: p", "assage: "));
+
+        for (List<String> each : prefixes) {
+            assertThat(fingerprint(each, Role.QUESTION)).isEqualTo(fingerprint(each, Role.PASSAGE));
+            // its vectors are those of no prefix
+            assertThat(fingerprint(each, Role.PLAIN)).isEqualTo("nomic:2");
+        }
+        assertThat(prefixes.stream().map(each -> fingerprint(each, Role.PASSAGE)))
+                .doesNotHaveDuplicates()
+                .allMatch(fingerprint -> fingerprint.startsWith("nomic:2"))
+                // as it was before there were any: nothing is embedded anew
+                .startsWith("nomic:2");
+    }
+
+    private String fingerprint(List<String> prefixes, Role role) {
+        try (HttpEmbedder made = embedder(prefixes.getFirst(), prefixes.getLast(), role)) {
+            return made.fingerprint();
+        }
     }
 
     @AfterEach

@@ -720,6 +720,12 @@ public final class ConfigLoader {
         String embeddingUrl = value(Settings.EMBEDDING_URL, "");
         if (!embeddingUrl.isEmpty()) {
             checkEmbedding(embeddingUrl);
+        } else if (areSure(Settings.EMBEDDING_URL)) {
+            for (Setting<String> prefix : List.of(Settings.EMBEDDING_QUERY_PREFIX, Settings.EMBEDDING_PASSAGE_PREFIX)) {
+                if (!value(prefix, "").isEmpty()) {
+                    errors.add(origin(prefix) + ": " + prefix.key() + " does nothing without knowledge.embedding-url");
+                }
+            }
         }
         Set<String> names = new HashSet<>();
         backends.values()
@@ -827,7 +833,9 @@ public final class ConfigLoader {
                                 value(Settings.EMBEDDING_MODEL, ""),
                                 value(Settings.EMBEDDING_DIMENSIONS, 384),
                                 secret(Settings.EMBEDDING_KEY_ENV),
-                                value(Settings.EMBEDDING_TIMEOUT, Duration.ofSeconds(10))),
+                                value(Settings.EMBEDDING_TIMEOUT, Duration.ofSeconds(10)),
+                                value(Settings.EMBEDDING_QUERY_PREFIX, ""),
+                                value(Settings.EMBEDDING_PASSAGE_PREFIX, "")),
                         value(Settings.SETTLE_AFTER, Duration.ofSeconds(10)),
                         value(Settings.GARBAGE_EVERY, Duration.ofDays(7)),
                         value(Settings.GARBAGE_AFTER, Duration.ofDays(180))),

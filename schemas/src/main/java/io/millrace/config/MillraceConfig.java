@@ -279,8 +279,17 @@ public record MillraceConfig(
      * @param url of its embeddings, with the path; empty: the model in this process, and nothing else counts
      * @param dimensions length of its vectors, 1..{@value #MOST_DIMENSIONS}
      * @param timeout of one answer, 50 ms..5 min
+     * @param queryPrefix put before questions, as some models were trained; 0..200 characters
+     * @param passagePrefix put before passages; 0..200 characters
      */
-    public record Embedding(String url, String model, int dimensions, Secret key, Duration timeout) {
+    public record Embedding(
+            String url,
+            String model,
+            int dimensions,
+            Secret key,
+            Duration timeout,
+            String queryPrefix,
+            String passagePrefix) {
         /** As many as the indexes take. */
         public static final int MOST_DIMENSIONS = 4_096;
     }
@@ -392,7 +401,7 @@ public record MillraceConfig(
                         "",
                         Secret.NONE,
                         "",
-                        new Embedding("", "", 384, Secret.NONE, Duration.ofSeconds(10)),
+                        new Embedding("", "", 384, Secret.NONE, Duration.ofSeconds(10), "", ""),
                         Duration.ofSeconds(10),
                         Duration.ofDays(7),
                         Duration.ofDays(180)),

@@ -18,6 +18,9 @@ public final class Settings {
     /** A topic's name has at most 249 characters, a source's and a backend's name come after it. */
     private static final Pattern PREFIXES = Pattern.compile("[a-zA-Z0-9._-]{0,60}");
 
+    /** What a model wants before a text; a line break is part of one, too. */
+    private static final Pattern BEFORE_TEXT = Pattern.compile("(?s).{0,200}");
+
     private static final Pattern JDBC = Pattern.compile("jdbc:postgresql:\\S+");
     private static final Pattern REDIS_URL = Pattern.compile("rediss?(-sentinel|-socket)?://\\S+");
 
@@ -165,6 +168,18 @@ public final class Settings {
             MS_50,
             Duration.ofMinutes(5),
             "For one answer; a question waits for half of retrieval.timeout at most.");
+    static final Setting<String> EMBEDDING_QUERY_PREFIX = Setting.text(
+            "knowledge.embedding-query-prefix",
+            "",
+            "at most 200 characters",
+            BEFORE_TEXT,
+            "Put before questions as it is, a space at its end included, as that model was trained; another one embeds everything anew.");
+    static final Setting<String> EMBEDDING_PASSAGE_PREFIX = Setting.text(
+            "knowledge.embedding-passage-prefix",
+            "",
+            "at most 200 characters",
+            BEFORE_TEXT,
+            "Put before passages; another one embeds everything anew.");
     static final Setting<Boolean> EMBEDDING_REMOTE = Setting.flag(
             "knowledge.embedding-remote",
             false,
@@ -320,6 +335,8 @@ public final class Settings {
             EMBEDDING_DIMENSIONS,
             EMBEDDING_KEY_ENV,
             EMBEDDING_TIMEOUT,
+            EMBEDDING_QUERY_PREFIX,
+            EMBEDDING_PASSAGE_PREFIX,
             EMBEDDING_REMOTE,
             SETTLE_AFTER,
             GARBAGE_EVERY,

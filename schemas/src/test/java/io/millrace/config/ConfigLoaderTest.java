@@ -101,6 +101,9 @@ class ConfigLoaderTest {
             knowledge: {embedding-url: 'http://localhost:1/v1/embeddings'} | millrace.yaml:1: knowledge.embedding-url needs knowledge.embedding-model
             knowledge: {embedding-url: 'http://gpu:1/v1/embeddings', embedding-model: m} | gpu is not this machine, and texts that are local_only would go there too; knowledge.embedding-remote: true says that they may
             knowledge: {embedding-url: 'http://127.example.com:1/v1/embeddings', embedding-model: m} | 127.example.com is not this machine
+            knowledge: {embedding-query-prefix: 'query: '}      | millrace.yaml:1: knowledge.embedding-query-prefix does nothing without knowledge.embedding-url
+            knowledge: {embedding-passage-prefix: 'passage: '}  | millrace.yaml:1: knowledge.embedding-passage-prefix does nothing without knowledge.embedding-url
+            knowledge: {embedding-query-prefix: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'} | millrace.yaml:1: knowledge.embedding-query-prefix must be at most 200 characters
             knowledge: {embedding-dimensions: 5000}             | millrace.yaml:1: knowledge.embedding-dimensions must be 1 to 4096
             routing: 5                                          | millrace.yaml:1: routing is a section; settings stand below it, such as routing.local
             routing: [local, fallback]                          | millrace.yaml:1: routing is a section; settings stand below it, such as routing.local
@@ -111,6 +114,24 @@ class ConfigLoaderTest {
         assertThatThrownBy(() -> load(yaml, Map.of(), Map.of()))
                 .isInstanceOf(ConfigException.class)
                 .hasMessageContaining(message);
+    }
+
+    /** e5 finds less where the space after the colon is missing. */
+    @Test
+    void shouldKeepTheSpaceAtTheEndOfAPrefix() throws IOException {
+        MillraceConfig.Embedding embedding = load(
+                        """
+                        knowledge:
+                          embedding-url: http://localhost:1/v1/embeddings
+                          embedding-model: e5
+                          embedding-query-prefix: "query: "
+                        """, Map.of("MILLRACE_KNOWLEDGE_EMBEDDING_PASSAGE_PREFIX", "passage: "), Map.of())
+                .config()
+                .knowledge()
+                .embedding();
+
+        assertThat(embedding.queryPrefix()).isEqualTo("query: ");
+        assertThat(embedding.passagePrefix()).isEqualTo("passage: ");
     }
 
     /** Its errors, each without the folder. */

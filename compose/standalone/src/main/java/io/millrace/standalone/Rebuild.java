@@ -111,7 +111,7 @@ public final class Rebuild {
     private Result index(Log log, DataFolder data, MillraceConfig config) throws InterruptedException {
         try (MiniLmEmbedder own = new MiniLmEmbedder(1)) {
             MillraceConfig.Embedding embedding = config.knowledge().embedding();
-            Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, embedding.timeout());
+            Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, HttpEmbedder.Role.PASSAGE, embedding.timeout());
             Embedder embedder = served.isPresent() ? served.get() : own;
             // those of another model are embedded anew by the next start; on a server there are only the collections
             // that are configured

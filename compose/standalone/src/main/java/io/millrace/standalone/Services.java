@@ -11,6 +11,7 @@ import io.millrace.gateway.Gateway;
 import io.millrace.gateway.SearchPort;
 import io.millrace.knowledge.Aging;
 import io.millrace.knowledge.BgeEmbedder;
+import io.millrace.knowledge.ContextBlock;
 import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.Filter;
 import io.millrace.knowledge.HttpEmbedder;
@@ -140,6 +141,7 @@ public final class Services implements AutoCloseable {
     private final Deque<AutoCloseable> shared = new ArrayDeque<>();
     private @org.jspecify.annotations.Nullable Gateway gateway;
     private @org.jspecify.annotations.Nullable Searcher searcher;
+    private @org.jspecify.annotations.Nullable Texts texts;
     private @org.jspecify.annotations.Nullable LogTable<SourceStatus> sourceStatus;
     private Supplier<Map<Integer, Long>> visible = Map::of;
 
@@ -216,13 +218,18 @@ public final class Services implements AutoCloseable {
         MiniLmEmbedder own = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
         shared.push(own);
         MillraceConfig.Embedding embedding = config.knowledge().embedding();
-        Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, embedding.timeout());
+        Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, HttpEmbedder.Role.PASSAGE, embedding.timeout());
         // a question has to have time left for a search of its words
-        Optional<HttpEmbedder> asked =
-                HttpEmbedder.of(embedding, config.retrieval().timeout().dividedBy(2));
+        Optional<HttpEmbedder> asked = HttpEmbedder.of(
+                embedding,
+                HttpEmbedder.Role.QUESTION,
+                config.retrieval().timeout().dividedBy(2));
+        Optional<HttpEmbedder> plain = HttpEmbedder.of(embedding, HttpEmbedder.Role.PLAIN, embedding.timeout());
+        plain.ifPresent(shared::push);
         served.ifPresent(shared::push);
         asked.ifPresent(shared::push);
         Embedder embedder = served.isPresent() ? served.get() : own;
+        texts = plain.isPresent() ? new Texts(embedding.model(), plain.get()) : new Texts(MiniLmEmbedder.NAME, own);
         VectorIndex index = index(config, folder, embedder, QdrantIndex::open);
         searcher = new Searcher(
                 index,
@@ -422,6 +429,7 @@ public final class Services implements AutoCloseable {
                 config,
                 new KnowledgeSearch(
                         java.util.Objects.requireNonNull(searcher),
+                        java.util.Objects.requireNonNull(texts),
                         intake,
                         sources,
                         gaps,
@@ -441,8 +449,16 @@ public final class Services implements AutoCloseable {
         gateway = made;
     }
 
+    /**
+     * What embeds texts of clients.
+     *
+     * @param name of the model, without its version
+     */
+    private record Texts(String name, Embedder embedder) {}
+
     private record KnowledgeSearch(
             Searcher searcher,
+            Texts texts,
             Intake intake,
             LogTable<SourceStatus> status,
             LogTable<QueryGap> asked,
@@ -484,6 +500,26 @@ public final class Services implements AutoCloseable {
                     asked.minCosine(),
                     asked.diversity()));
             return new Found(found.mode(), found.hits(), found.contextScore().orElse(null), found.degraded());
+        }
+
+        @Override
+        public EmbeddingModel embeddingModel() {
+            Embedder embedder = texts.embedder();
+            return new EmbeddingModel(texts.name(), embedder.fingerprint(), embedder.dimension());
+        }
+
+        @Override
+        public Embedded embed(List<String> asked) throws RefusedTextsException {
+            try {
+                List<float[]> vectors = texts.embedder().embed(asked);
+                return new Embedded(
+                        vectors, asked.stream().mapToLong(ContextBlock::tokens).sum());
+            } catch (Embedder.EmbeddingException e) {
+                if (e.reason() == Embedder.EmbeddingException.Reason.REFUSED) {
+                    throw new RefusedTextsException(e);
+                }
+                throw e;
+            }
         }
 
         @Override

@@ -15,6 +15,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Random;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
@@ -171,6 +172,51 @@ class EmbeddingModelIT {
                 .sum();
     }
 
+    /** Models that were trained so find less without. */
+    @Test
+    void shouldEmbedAllAnewWithThePrefixOfItsRoleWhenPrefixesAreSet() throws Exception {
+        Path data = folder.resolve("data");
+        String question = "Which quax is wound every day?";
+        String asked = "{\"query\":\"" + question + "\"}";
+        try (Model model = new Model(0)) {
+            try (Live live = Live.start(data, config(model.port()))) {
+                live.add("it", "1.md", TEXTS.get(1));
+                assertThat(live.post("/query", asked).body()).contains("1.md");
+                assertThat(model.seen).contains(question).anyMatch(text -> text.endsWith(TEXTS.get(1)));
+            }
+            model.seen.clear();
+            String prefixes = ", embedding-query-prefix: 'ask: ', embedding-passage-prefix: 'read: '}\n";
+            try (Live live = Live.start(data, config(model.port()).replace("}\n", prefixes))) {
+                await(
+                        "the passage has a vector of its prefix",
+                        () -> live.post("/query", asked).body().contains("1.md")
+                                && hits(live, "blorf").contains("1.md"));
+                live.add("it", "2.md", TEXTS.get(2));
+
+                assertThat(model.seen)
+                        // not from the cache, where its vector of no prefix is
+                        .contains("ask: " + question)
+                        .anyMatch(text -> text.startsWith("read: ") && text.endsWith(TEXTS.get(1)))
+                        .anyMatch(text -> text.startsWith("read: ") && text.endsWith(TEXTS.get(2)))
+                        .allMatch(text -> text.startsWith("read: ")
+                                ? TEXTS.stream().anyMatch(text::contains)
+                                : text.startsWith("ask: "));
+                model.seen.clear();
+                HttpResponse<String> plain =
+                        live.post("/v1/embeddings", "{\"model\":\"concepts\",\"input\":\"as it is\"}");
+                assertThat(plain.statusCode()).as(plain.body()).isEqualTo(200);
+                assertThat(JSON.readTree(plain.body()).at("/data/0/embedding")).hasSize(DIMENSIONS);
+                assertThat(model.seen).containsExactly("as it is");
+
+                model.close();
+                HttpResponse<String> away =
+                        live.post("/v1/embeddings", "{\"model\":\"concepts\",\"input\":\"as it is\"}");
+                assertThat(away.statusCode()).as(away.body()).isEqualTo(503);
+                assertThat(away.headers().firstValue("Retry-After")).isPresent();
+            }
+        }
+    }
+
     private static String config(int port) {
         return "knowledge: {embedding-url: \"http://127.0.0.1:" + port
                 + "/v1/embeddings\", embedding-model: concepts, embedding-dimensions: " + DIMENSIONS + "}\n";
@@ -205,6 +251,7 @@ class EmbeddingModelIT {
     private static final class Model implements AutoCloseable {
         private final HttpServer server;
         private final AtomicInteger asked = new AtomicInteger();
+        private final List<String> seen = new CopyOnWriteArrayList<>();
 
         Model(int port) throws IOException {
             server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
@@ -219,6 +266,7 @@ class EmbeddingModelIT {
                     exchange.close();
                     return;
                 }
+                texts.forEach(text -> seen.add(text.asText()));
                 ArrayNode data = JSON.createArrayNode();
                 for (int i = 0; i < texts.size(); i++) {
                     ArrayNode vector = JSON.createArrayNode();

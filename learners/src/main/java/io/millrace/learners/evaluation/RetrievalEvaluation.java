@@ -63,14 +63,16 @@ public final class RetrievalEvaluation {
     /**
      * Evaluates.
      *
+     * @param embedder of passages
+     * @param asked the same model as it embeds questions
      * @param folder empty; the index is made in it
      */
-    public static Report run(BeirDataset data, Embedder embedder, Path folder, Progress progress) {
+    public static Report run(BeirDataset data, Embedder embedder, Embedder asked, Path folder, Progress progress) {
         try (LuceneIndex index = LuceneIndex.open(folder, embedder.fingerprint())) {
             long began = System.nanoTime();
             int passages = ingest(data, embedder, index, progress);
             long indexed = System.nanoTime();
-            Searcher searcher = new Searcher(index, embedder, List.of(COLLECTION), EACH_DOCUMENT);
+            Searcher searcher = new Searcher(index, asked, List.of(COLLECTION), EACH_DOCUMENT);
             Map<String, RankingMetrics> metrics = search(data, searcher, progress);
             return new Report(
                     metrics,

@@ -65,28 +65,37 @@ public final class EvalRetrievalCommand implements Callable<Integer> {
         }
         java.util.logging.Logger lucene = java.util.logging.Logger.getLogger("org.apache.lucene");
         lucene.setLevel(java.util.logging.Level.SEVERE);
-        Optional<HttpEmbedder> served = settings == null ? Optional.empty() : served(settings);
+        Optional<HttpEmbedder> passages = served(HttpEmbedder.Role.PASSAGE);
+        Optional<HttpEmbedder> questions = served(HttpEmbedder.Role.QUESTION);
         try (ScratchFolder scratch = new ScratchFolder();
                 MiniLmEmbedder own = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors())) {
             ProgressLine line = new ProgressLine();
             RetrievalEvaluation.Report report = RetrievalEvaluation.run(
-                    data, served.isPresent() ? served.get() : own, scratch.resolve("index"), line::show);
+                    data,
+                    passages.isPresent() ? passages.get() : own,
+                    questions.isPresent() ? questions.get() : own,
+                    scratch.resolve("index"),
+                    line::show);
             line.end();
             print(report);
             return 0;
         } catch (Embedder.EmbeddingException e) {
             throw new UserException(String.valueOf(e.getMessage()), e);
         } finally {
-            served.ifPresent(HttpEmbedder::close);
+            passages.ifPresent(HttpEmbedder::close);
+            questions.ifPresent(HttpEmbedder::close);
         }
     }
 
-    private static Optional<HttpEmbedder> served(Path settings) {
+    private Optional<HttpEmbedder> served(HttpEmbedder.Role role) {
+        if (settings == null) {
+            return Optional.empty();
+        }
         MillraceConfig.Embedding embedding = ConfigLoader.load(Optional.of(settings), System.getenv(), Map.of())
                 .config()
                 .knowledge()
                 .embedding();
-        return HttpEmbedder.of(embedding, embedding.timeout());
+        return HttpEmbedder.of(embedding, role, embedding.timeout());
     }
 
     private void print(RetrievalEvaluation.Report report) {
