@@ -9,7 +9,6 @@ import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.LinkedHashSet;
-import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -18,7 +17,6 @@ import org.apache.kafka.connect.storage.OffsetStorageReader;
 import org.eclipse.jgit.api.Git;
 import org.eclipse.jgit.api.TransportCommand;
 import org.eclipse.jgit.api.errors.GitAPIException;
-import org.eclipse.jgit.diff.DiffEntry;
 import org.eclipse.jgit.errors.MissingObjectException;
 import org.eclipse.jgit.lib.Constants;
 import org.eclipse.jgit.lib.FileMode;
@@ -31,8 +29,7 @@ import org.eclipse.jgit.revwalk.RevCommit;
 import org.eclipse.jgit.revwalk.RevWalk;
 import org.eclipse.jgit.storage.file.FileRepositoryBuilder;
 import org.eclipse.jgit.transport.RefSpec;
-import org.eclipse.jgit.treewalk.AbstractTreeIterator;
-import org.eclipse.jgit.treewalk.CanonicalTreeParser;
+import org.eclipse.jgit.treewalk.EmptyTreeIterator;
 import org.eclipse.jgit.treewalk.TreeWalk;
 import org.eclipse.jgit.util.FileUtils;
 import org.jspecify.annotations.Nullable;
@@ -49,6 +46,9 @@ public final class GitSourceTask extends KnowledgeTask {
     private String lastDefinition = "";
     private boolean remembered;
     private boolean damaged;
+
+    /** Whether the last pass came to its end: one that was cut short, here or before a restart, may have sent what no commit tells. */
+    private boolean settled;
 
     /** What cannot be taken: told with every pass, although only the first looks at it. */
     private final Map<String, String> refused = new TreeMap<>();
@@ -150,8 +150,17 @@ public final class GitSourceTask extends KnowledgeTask {
     /** A branch and its newest commit. */
     private record Head(String name, ObjectId commit) {}
 
-    /** A file of a commit, or its absence. */
-    private record Change(String path, ObjectId blob) {}
+    /**
+     * A file of a commit, or its absence.
+     *
+     * @param known whether it may be a document already; of a whole branch, the list of all deletes what is none any more
+     */
+    private record Change(String path, ObjectId blob, boolean known) {}
+
+    /** What the documents of a commit depend on: when it changes, the commit says nothing of what was sent. */
+    private static String rules(SourceSettings settings) {
+        return settings.definition() + "/" + settings.maxDocuments() + "/" + settings.maxBytes();
+    }
 
     private final class Pass implements Scan {
         private final SourceSettings settings;
@@ -172,15 +181,16 @@ public final class GitSourceTask extends KnowledgeTask {
             this.reader = repository.newObjectReader();
             try (RevWalk walk = new RevWalk(reader)) {
                 this.commit = walk.parseCommit(head.commit());
-                RevCommit before = lastDefinition.equals(settings.definition()) ? known(walk, lastCommit) : null;
+                RevCommit before = lastDefinition.equals(rules(settings)) ? known(walk, lastCommit) : null;
                 this.whole = before == null;
                 if (before == null) {
-                    everyFile();
-                } else if (!before.equals(commit)) {
-                    difference(before);
+                    refused.clear();
+                }
+                if (!commit.equals(before)) {
+                    compare(before);
                 }
             }
-            changes.forEach(change -> refused.remove(change.path()));
+            settled = false;
             refused.forEach((path, reason) -> skips.add(new Step.Skipped(path, reason)));
             this.found = changes.size();
         }
@@ -193,56 +203,49 @@ public final class GitSourceTask extends KnowledgeTask {
             }
         }
 
-        private void everyFile() throws IOException {
+        /**
+         * Tells the documents of two commits apart. Those of a commit are the first {@code max_documents} by path, whatever was sent
+         * before: a difference that was cut at a bound would leave out what nobody looks at again. By path and no more, since a
+         * rename, which the user's git may be set to find, is a document that goes and one that comes.
+         */
+        private void compare(@Nullable RevCommit before) throws IOException {
             try (TreeWalk tree = new TreeWalk(repository, reader)) {
                 tree.addTree(commit.getTree());
-                tree.setRecursive(true);
-                while (tree.next()) {
-                    take(tree.getPathString(), tree.getFileMode(0), tree.getObjectId(0));
+                if (before == null) {
+                    tree.addTree(new EmptyTreeIterator());
+                } else {
+                    tree.addTree(before.getTree());
                 }
-            }
-        }
-
-        private void difference(RevCommit before) throws IOException {
-            try (Git git = new Git(repository)) {
-                List<DiffEntry> entries = git.diff()
-                        .setOldTree(tree(before))
-                        .setNewTree(tree(commit))
-                        .setShowNameOnly(true)
-                        .call();
-                for (DiffEntry entry : entries) {
-                    if (entry.getChangeType() == DiffEntry.ChangeType.DELETE) {
-                        if (settings.patterns().take(entry.getOldPath())) {
-                            changes.add(new Change(entry.getOldPath(), ObjectId.zeroId()));
+                tree.setRecursive(true);
+                int now = 0;
+                int then = 0;
+                while (tree.next()) {
+                    String path = tree.getPathString();
+                    if (!settings.patterns().take(path)) {
+                        continue;
+                    }
+                    boolean there = isFile(tree.getFileMode(0));
+                    boolean is = there && now++ < settings.maxDocuments();
+                    boolean was = isFile(tree.getFileMode(1)) && then++ < settings.maxDocuments();
+                    if (there && !is) {
+                        skips.add(new Step.Skipped(path, "more than " + settings.maxDocuments() + " documents"));
+                    }
+                    if (is) {
+                        all.add(path);
+                    }
+                    if (is != was || (is && !tree.idEqual(0, 1))) {
+                        boolean known = refused.remove(path) == null && !whole && (was || !settled);
+                        if (is || known) {
+                            changes.add(new Change(path, is ? tree.getObjectId(0) : ObjectId.zeroId(), known));
                         }
-                    } else {
-                        take(
-                                entry.getNewPath(),
-                                entry.getNewMode(),
-                                entry.getNewId().toObjectId());
                     }
                 }
-            } catch (GitAPIException e) {
-                throw new IOException(e);
             }
         }
 
-        private AbstractTreeIterator tree(RevCommit of) throws IOException {
-            return new CanonicalTreeParser(null, reader, of.getTree());
-        }
-
-        private void take(String path, FileMode mode, ObjectId blob) {
-            // links and submodules have no text
-            boolean file = FileMode.REGULAR_FILE.equals(mode) || FileMode.EXECUTABLE_FILE.equals(mode);
-            if (!file || !settings.patterns().take(path)) {
-                return;
-            }
-            if (changes.size() >= settings.maxDocuments()) {
-                skips.add(new Step.Skipped(path, "more than " + settings.maxDocuments() + " documents"));
-                return;
-            }
-            changes.add(new Change(path, blob));
-            all.add(path);
+        /** Links and submodules have no text. */
+        private static boolean isFile(FileMode mode) {
+            return FileMode.REGULAR_FILE.equals(mode) || FileMode.EXECUTABLE_FILE.equals(mode);
         }
 
         @Override
@@ -263,7 +266,7 @@ public final class GitSourceTask extends KnowledgeTask {
                 ObjectLoader blob = reader.open(change.blob(), Constants.OBJ_BLOB);
                 if (blob.getSize() > settings.maxBytes()) {
                     return refuse(
-                            change.path(),
+                            change,
                             blob.getSize() + " bytes, more than the " + settings.maxBytes() + " of max_bytes",
                             before);
                 }
@@ -276,7 +279,7 @@ public final class GitSourceTask extends KnowledgeTask {
                 Contents.of(change.path(), blob.getCachedBytes(settings.maxBytes()), document);
                 return Optional.of(new Step.Found(change.path(), document, partition(settings), before));
             } catch (NotADocumentException e) {
-                return refuse(change.path(), String.valueOf(e.getMessage()), before);
+                return refuse(change, String.valueOf(e.getMessage()), before);
             } catch (IOException e) {
                 damaged = true;
                 throw new ScanException(change.path() + " cannot be read: " + e.getMessage(), e);
@@ -284,12 +287,12 @@ public final class GitSourceTask extends KnowledgeTask {
         }
 
         /** No document, or none any more: an earlier commit may have had one there. */
-        private Optional<Step> refuse(String path, String reason, Map<String, Object> before) {
+        private Optional<Step> refuse(Change change, String reason, Map<String, Object> before) {
+            String path = change.path();
             refused.put(path, reason);
             Step skipped = new Step.Skipped(path, reason);
             all.remove(path);
-            if (whole) {
-                // the list of all deletes it
+            if (!change.known()) {
                 return Optional.of(skipped);
             }
             skips.push(skipped);
@@ -326,7 +329,8 @@ public final class GitSourceTask extends KnowledgeTask {
         @Override
         public Map<String, Object> mark() {
             lastCommit = commit.name();
-            lastDefinition = settings.definition();
+            lastDefinition = rules(settings);
+            settled = true;
             return mark(lastCommit, lastDefinition);
         }
 

@@ -2,6 +2,7 @@ package io.millrace.connect;
 
 import io.millrace.connect.Scan.ScanException;
 import io.millrace.connect.Scan.Step;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -30,6 +31,9 @@ public abstract class KnowledgeTask extends SourceTask {
     private static final long FIRST_RETRY_MS = 1_000;
     private static final long LAST_RETRY_MS = 60_000;
     private static final int REPORTED_SKIPS = 50;
+
+    /** Bytes of the paths of one manifest, which is a record of 32 MiB at most: a quarter is left for what JSON escapes. */
+    private static final long MANIFEST_BYTES = 24 << 20;
 
     private @Nullable SourceSettings settings;
     private @Nullable Scan scan;
@@ -149,18 +153,37 @@ public abstract class KnowledgeTask extends SourceTask {
         }
     }
 
-    private void finish(SourceSettings known, Scan running, List<SourceRecord> batch) {
-        running.everything().ifPresent(paths -> {
-            List<String> all = new ArrayList<>();
-            paths.forEach(all::add);
+    private void finish(SourceSettings known, Scan running, List<SourceRecord> batch) throws ScanException {
+        Optional<Iterable<String>> paths = running.everything();
+        if (paths.isPresent()) {
             batch.add(record(
-                    known, "$manifest", Map.of("type", "manifest", "paths", all), partition(known), mark(known)));
-        });
+                    known,
+                    "$manifest",
+                    Map.of("type", "manifest", "paths", manifest(paths.get())),
+                    partition(known),
+                    mark(known)));
+        }
         batch.add(report(known, "done", running.found(), "", running.mark()));
         running.close();
         scan = null;
         retryMs = FIRST_RETRY_MS;
         waitFor(known.scheduleMs());
+    }
+
+    private static List<String> manifest(Iterable<String> paths) throws ScanException {
+        List<String> all = new ArrayList<>();
+        long bytes = 0;
+        for (String path : paths) {
+            all.add(path);
+            // two quotes and a comma
+            bytes += path.getBytes(StandardCharsets.UTF_8).length + 3;
+        }
+        if (bytes > MANIFEST_BYTES) {
+            // a record that is too large would end the task, which would be begun again for ever
+            throw new ScanException("the paths of " + all.size() + " documents take " + bytes + " bytes, more than the "
+                    + MANIFEST_BYTES + " of one list: lower max_documents, or divide the source by fetch");
+        }
+        return all;
     }
 
     private void failed(SourceSettings known, List<SourceRecord> batch, String reason) {

@@ -239,7 +239,6 @@ public final class LocalDirSourceTask extends KnowledgeTask {
             if (told || !hidden.isEmpty()) {
                 return Optional.empty();
             }
-            told = true;
             return Optional.of(seen.keySet().stream()
                     .filter(path -> !refused.containsKey(path))
                     .toList());
@@ -247,6 +246,8 @@ public final class LocalDirSourceTask extends KnowledgeTask {
 
         @Override
         public Map<String, Object> mark() {
+            // here, for a pass whose list is too long to be sent did not tell
+            told |= hidden.isEmpty();
             return Map.of("definition", settings.definition());
         }
     }

@@ -482,13 +482,13 @@ public final class UrlSourceTask extends KnowledgeTask {
             }
             linked = now;
             again = true;
-            boolean all = complete && !feeds && !told;
-            told |= all;
-            return all ? Optional.of(pages) : Optional.empty();
+            return complete && !feeds && !told ? Optional.of(pages) : Optional.empty();
         }
 
         @Override
         public Map<String, Object> mark() {
+            // here, for a pass whose list is too long to be sent did not tell
+            told |= complete && !feeds;
             return Map.of("definition", settings.definition());
         }
     }

@@ -6,7 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.millrace.connect.Passes.Pass;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.Stream;
 import org.eclipse.jgit.api.Git;
 import org.eclipse.jgit.api.ResetCommand;
@@ -224,6 +226,131 @@ class GitSourceTaskTest {
         write("a.md", "mended");
         commit();
         assertThat(passes.run().found()).containsOnlyKeys("a.md");
+    }
+
+    /** What was deleted used up the bound, and what was over it was not looked at again. */
+    @Test
+    void shouldSendAllOfARenamedFolderWhenThereAreAsManyAsMayBe() throws Exception {
+        passes.set(SourceSettings.MAX_DOCUMENTS, "3");
+        for (int i = 0; i < 3; i++) {
+            write("a/" + i + ".md", "text " + i);
+        }
+        commit();
+        passes.run();
+        Files.move(folder.resolve("a"), folder.resolve("b"));
+        commit();
+
+        Pass pass = passes.run();
+
+        assertThat(pass.found()).containsOnlyKeys("b/0.md", "b/1.md", "b/2.md");
+        assertThat(pass.gone()).containsExactly("a/0.md", "a/1.md", "a/2.md");
+        assertThat(pass.skipped()).isEmpty();
+    }
+
+    /** Each commit could add as many again. */
+    @Test
+    void shouldHoldMaxDocumentsOverManyCommits() throws Exception {
+        passes.set(SourceSettings.MAX_DOCUMENTS, "2");
+        write("b.md", "two");
+        write("c.md", "three");
+        commit();
+        passes.run();
+
+        write("d.md", "four");
+        commit();
+        Pass more = passes.run();
+        assertThat(more.found()).isEmpty();
+        assertThat(more.skipped()).containsOnly(Map.entry("d.md", "more than 2 documents"));
+
+        // as all that is taken anew: the first by path
+        write("a.md", "one");
+        commit();
+        Pass before = passes.run();
+        assertThat(before.found()).containsOnlyKeys("a.md");
+        assertThat(before.gone()).containsExactly("c.md");
+
+        Files.delete(folder.resolve("a.md"));
+        Files.delete(folder.resolve("b.md"));
+        commit();
+        Pass less = passes.run();
+        assertThat(less.found()).containsOnlyKeys("c.md", "d.md");
+        assertThat(less.gone()).containsExactly("a.md", "b.md");
+        assertThat(less.skipped()).isEmpty();
+    }
+
+    @Test
+    void shouldTakeTheRestWhenTheBoundsAreRaised() throws Exception {
+        passes.set(SourceSettings.MAX_DOCUMENTS, "2").set(SourceSettings.MAX_BYTES, "100");
+        write("a.md", "one");
+        write("b.md", "x".repeat(200));
+        write("c.md", "three");
+        commit();
+        assertThat(passes.run().found()).containsOnlyKeys("a.md");
+        passes.restart();
+
+        assertThat(passes.set(SourceSettings.MAX_DOCUMENTS, "3").run().found()).containsOnlyKeys("a.md", "c.md");
+        assertThat(passes.set(SourceSettings.MAX_BYTES, "200").run().found()).containsOnlyKeys("a.md", "b.md", "c.md");
+        assertThat(passes.run().found()).isEmpty();
+    }
+
+    /** The copy takes settings of the user's git, too; a rename was no deletion then. */
+    @ParameterizedTest
+    @ValueSource(strings = {"true", "copies"})
+    void shouldDeleteWhatWasRenamedWhenGitFindsRenames(String renames) throws Exception {
+        write("a.md", "one");
+        commit();
+        passes.run();
+        Files.writeString(
+                temp.resolve("work/s.git/config"), "[diff]\n\trenames = " + renames + "\n", StandardOpenOption.APPEND);
+        passes.restart();
+        Files.move(folder.resolve("a.md"), folder.resolve("b.md"));
+        commit();
+
+        Pass pass = passes.run();
+
+        assertThat(pass.found()).containsOnlyKeys("b.md");
+        assertThat(pass.gone()).containsExactly("a.md");
+    }
+
+    @Test
+    void shouldDeleteNothingWhenWhatIsNoDocumentComesChangesAndGoes() throws Exception {
+        write("a.md", "one");
+        commit();
+        passes.run();
+        Path logo = folder.resolve("logo.bin");
+        for (byte[] bytes : List.of(new byte[] {0, 1, 2}, new byte[] {0, 1, 3})) {
+            Files.write(logo, bytes);
+            commit();
+            Pass pass = passes.run();
+            assertThat(pass.gone()).isEmpty();
+            assertThat(pass.skipped()).containsOnly(Map.entry("logo.bin", "binary, no text"));
+        }
+        Files.delete(logo);
+        commit();
+
+        Pass pass = passes.run();
+
+        assertThat(pass.gone()).isEmpty();
+        assertThat(pass.skipped()).isEmpty();
+    }
+
+    /** What a pass that was cut short sent is in no commit that the next one compares with. */
+    @Test
+    void shouldDeleteWhatIsNoDocumentAnyMoreWhenThePassThatSentItWasCutShort() throws Exception {
+        write("a.md", "one");
+        commit();
+        passes.run();
+        write("b.md", "two");
+        write("c.md", "three");
+        commit();
+        passes.cut(1);
+        Files.write(folder.resolve("b.md"), new byte[] {0, 1, 2});
+        commit();
+
+        Pass pass = passes.run();
+
+        assertThat(pass.found()).containsOnlyKeys("c.md");
+        assertThat(pass.gone()).containsExactly("b.md");
     }
 
     private static void delete(Path folder) throws Exception {

@@ -66,7 +66,6 @@ public final class SourceManager implements Service {
     private final Path work;
     private final DocumentTable documents;
     private final SourceBook book;
-    private final BiPredicate<String, @Nullable String> isIndexed;
     private final Connectors connectors;
     private final Searchable searchable;
     private final Admin admin;
@@ -114,7 +113,6 @@ public final class SourceManager implements Service {
         this.connectors = new Connectors(worker, log.settings(), new Preparation(), System::nanoTime);
         this.documents = documents;
         this.book = book;
-        this.isIndexed = isIndexed;
         this.searchable = new Searchable(isIndexed, System::nanoTime);
         this.admin = Admin.create(ClientConfig.admin(log.settings().bootstrapServers()));
         Map<String, Object> reader = ClientConfig.consumer(log.settings());
@@ -304,7 +302,7 @@ public final class SourceManager implements Service {
         long began = System.nanoTime();
         removal.documents.removeIf(document -> documents.entry(document) == null
                 && System.nanoTime() - began < TICK_NANOS
-                && !isIndexed.test(document, null));
+                && !searchable.mayBeFound(document));
         tell(id, removing(last, removal.documents.size()));
         return removal.documents.isEmpty() && positions().getOrDefault(raw(id), 0L) > removal.mark;
     }

@@ -75,7 +75,9 @@ public final class SourcesFile {
             Set.of("language", "version", "framework", "category", SUCCESS_RATE);
 
     private static final int MAX_BYTES = 16 << 20;
-    private static final int MAX_DOCUMENTS = 1_000_000;
+
+    /** All paths of a source are one record, of 32 MiB at most: 125 bytes each. */
+    private static final int MAX_DOCUMENTS = 200_000;
 
     /** How errors about a file without sources end. */
     static final String TO_HAVE_NONE = "write `sources: []` to have none";

@@ -18,12 +18,16 @@ class SearchableTest {
     private final Set<String> index = new HashSet<>();
     private long nanos;
     private int asked;
+    private boolean away;
 
     /** Each question takes a millisecond. */
     private final Searchable searchable = new Searchable(
             (id, checksum) -> {
                 asked++;
                 nanos += Duration.ofMillis(1).toNanos();
+                if (away) {
+                    throw new IllegalStateException("no answer");
+                }
                 return index.contains(id + checksum);
             },
             () -> nanos);
@@ -88,5 +92,33 @@ class SearchableTest {
         for (int tick = 1; tick <= 3; tick++) {
             assertThat(count(1)).isEqualTo(new Count(3_000, tick * 1_000, 0));
         }
+    }
+
+    /** No source was told of while the index was away, and none was begun. */
+    @Test
+    void shouldCountWhatItKnowsWhenTheIndexDoesNotAnswer() {
+        add(0, 10);
+        documents.keySet().forEach(id -> index.add(id + "1"));
+        assertThat(count(1)).isEqualTo(new Count(10, 10, 0));
+        add(10, 20);
+        index.add("d151");
+        away = true;
+
+        assertThat(count(2)).isEqualTo(new Count(20, 10, 0));
+        assertThat(asked).isEqualTo(1);
+        // nor for another source: what hangs would hold up each of them
+        asked = 0;
+        assertThat(searchable.of("other", 1, documents)).isEqualTo(new Count(20, 0, 0));
+        assertThat(searchable.mayBeFound("gone")).isTrue();
+        assertThat(asked).isZero();
+
+        nanos += Duration.ofSeconds(2).toNanos();
+        assertThat(searchable.mayBeFound("gone")).isTrue();
+        assertThat(asked).isEqualTo(1);
+
+        away = false;
+        nanos += Duration.ofSeconds(2).toNanos();
+        assertThat(searchable.mayBeFound("gone")).isFalse();
+        assertThat(count(2)).isEqualTo(new Count(20, 11, 0));
     }
 }

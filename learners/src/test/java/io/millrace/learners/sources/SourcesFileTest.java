@@ -73,6 +73,10 @@ class SourcesFileTest {
                   - id: three
                     type: local_dir
                     path: y
+                  - id: four-more
+                    type: local_dir
+                    path: z
+                    max_documents: 200001
                 """);
 
         assertThat(errors).allSatisfy(error -> assertThat(error).startsWith("/data/knowledge-sources.yaml:"));
@@ -87,8 +91,9 @@ class SourcesFileTest {
                 .contains(":14: schedule")
                 .contains(":15: url is missing: the repository")
                 .contains(":17: ")
+                .contains(":23: max_documents is 200001; it may be 1..200000")
                 .doesNotContain("null");
-        assertThat(errors).hasSize(10);
+        assertThat(errors).hasSize(11);
     }
 
     @Test
