@@ -52,6 +52,10 @@ class HttpEmbedderTest {
     }
 
     private HttpEmbedder embedder(String queryPrefix, String passagePrefix, Role role) {
+        return embedder(queryPrefix, passagePrefix, role, Duration.ofSeconds(5));
+    }
+
+    private HttpEmbedder embedder(String queryPrefix, String passagePrefix, Role role, Duration patience) {
         return HttpEmbedder.of(
                         new MillraceConfig.Embedding(
                                 "http://127.0.0.1:" + server.getAddress().getPort() + "/v1/embeddings",
@@ -62,7 +66,7 @@ class HttpEmbedderTest {
                                 queryPrefix,
                                 passagePrefix),
                         role,
-                        Duration.ofSeconds(5))
+                        patience)
                 .orElseThrow();
     }
 
@@ -193,12 +197,7 @@ class HttpEmbedderTest {
     void shouldTellAServerThatTakesTooLongFromOneThatIsNotThere() {
         server.removeContext("/v1/embeddings");
         server.createContext("/v1/embeddings", exchange -> {});
-        try (HttpEmbedder impatient = new HttpEmbedder(
-                URI.create("http://127.0.0.1:" + server.getAddress().getPort() + "/v1/embeddings"),
-                "nomic",
-                2,
-                "",
-                Duration.ofMillis(200))) {
+        try (HttpEmbedder impatient = embedder("", "", Role.PASSAGE, Duration.ofMillis(200))) {
             assertThatThrownBy(() -> impatient.embed(List.of("a")))
                     .isInstanceOfSatisfying(
                             EmbeddingException.class,

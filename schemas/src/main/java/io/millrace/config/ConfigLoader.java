@@ -701,7 +701,7 @@ public final class ConfigLoader {
             errors.add(origin(Settings.FALLBACK) + ": routing.fallback " + fallback
                     + " must be at most routing.local − 0.05 (" + local + " from " + origin(Settings.LOCAL) + ")");
         }
-        String host = value(Settings.LISTEN_HOST, "127.0.0.1");
+        String host = Loopback.plain(value(Settings.LISTEN_HOST, "127.0.0.1"));
         if (!Loopback.is(host)) {
             errors.add(origin(Settings.LISTEN_HOST) + ": listen.host " + host
                     + " is not a loopback address; there are no keys yet, so anybody could ask");

@@ -14,12 +14,15 @@ public final class Loopback {
         if (host.equals("localhost")) {
             return true;
         }
-        boolean bracketed = host.startsWith("[") && host.endsWith("]");
         try {
-            return InetAddress.ofLiteral(bracketed ? host.substring(1, host.length() - 1) : host)
-                    .isLoopbackAddress();
+            return InetAddress.ofLiteral(plain(host)).isLoopbackAddress();
         } catch (IllegalArgumentException e) {
             return false;
         }
+    }
+
+    /** A host without the brackets that IPv6 addresses have in URLs. */
+    static String plain(String host) {
+        return host.startsWith("[") && host.endsWith("]") ? host.substring(1, host.length() - 1) : host;
     }
 }

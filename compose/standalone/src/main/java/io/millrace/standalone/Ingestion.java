@@ -1,8 +1,8 @@
 package io.millrace.standalone;
 
-import io.millrace.knowledge.Searcher;
+import io.millrace.gateway.SearchPort;
+import io.millrace.knowledge.VectorIndex;
 import io.millrace.learners.knowledge.FolderLoader;
-import io.millrace.log.Log;
 import io.millrace.standalone.Standalone.Knowledge;
 import io.millrace.standalone.cli.Terminal;
 import io.millrace.standalone.error.UserException;
@@ -12,32 +12,44 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/** Folders on their way into the index, one after the other, with progress told every other second, and what is left out on standard error. */
+/** Folders on their way into the index, with progress told every other second, and what is left out on standard error. */
 final class Ingestion implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(Ingestion.class);
+
     private static final Duration TELL_EVERY = Duration.ofSeconds(2);
+    /** The log, how far the documents are: it costs two requests. */
+    private static final Duration ASK_EVERY = Duration.ofSeconds(1);
+
     private static final Duration LOOK_EVERY = Duration.ofMillis(50);
 
-    private final Log log;
-    private final Searcher searcher;
+    private final Services services;
     private final Path logFile;
     private final Consumer<String> say;
     private final CountDownLatch done = new CountDownLatch(1);
     private final Thread thread;
 
-    private Ingestion(Log log, Searcher searcher, List<Knowledge> folders, Path logFile, Consumer<String> say) {
-        this.log = log;
-        this.searcher = searcher;
+    private Ingestion(Services services, List<Knowledge> folders, Path logFile, Consumer<String> say) {
+        this.services = services;
         this.logFile = logFile;
         this.say = say;
         this.thread = Thread.ofVirtual().name("ingestion").unstarted(() -> {
             try {
-                for (Knowledge folder : folders) {
-                    ingest(folder);
+                // all of them first: a document of one that cannot be embedded now holds up no other
+                List<Sent> sent = folders.stream()
+                        .map(this::send)
+                        .flatMap(Optional::stream)
+                        .toList();
+                SearchPort.Progress progress = services.writtenUntilNow();
+                for (Sent each : sent) {
+                    await(each, progress);
                 }
             } catch (InterruptedException e) {
                 // the process stops; what was sent is in the log and goes on at the next start
@@ -48,8 +60,8 @@ final class Ingestion implements AutoCloseable {
     }
 
     /** @param logFile where the files that are left out are named */
-    static Ingestion start(Log log, Searcher searcher, List<Knowledge> folders, Path logFile, Consumer<String> say) {
-        Ingestion ingestion = new Ingestion(log, searcher, folders, logFile, say);
+    static Ingestion start(Services services, List<Knowledge> folders, Path logFile, Consumer<String> say) {
+        Ingestion ingestion = new Ingestion(services, folders, logFile, say);
         ingestion.thread.start();
         return ingestion;
     }
@@ -66,26 +78,65 @@ final class Ingestion implements AutoCloseable {
         }
     }
 
-    private void ingest(Knowledge folder) throws InterruptedException {
+    /** A folder whose documents are in the log. */
+    private record Sent(Knowledge folder, List<FolderLoader.Loaded> documents) {}
+
+    private Optional<Sent> send(Knowledge folder) {
         try {
             FolderLoader.Outcome outcome =
-                    new FolderLoader(log).load(folder.folder(), folder.name(), folder.collection());
+                    new FolderLoader(services.log()).load(folder.folder(), folder.name(), folder.collection());
             warn(folder, outcome.leftOut());
-            List<FolderLoader.Loaded> loaded = outcome.loaded();
-            List<FolderLoader.Loaded> waiting = new ArrayList<>(loaded);
-            long told = System.nanoTime();
-            while (!waiting.isEmpty()) {
-                waiting.removeIf(document -> searcher.index().hasDocument(document.documentId(), document.checksum()));
-                if (System.nanoTime() - told > TELL_EVERY.toNanos() && !waiting.isEmpty()) {
-                    told = System.nanoTime();
-                    say.accept("knowledge %s: %d of %d documents"
-                            .formatted(folder.name(), loaded.size() - waiting.size(), loaded.size()));
-                }
-                Thread.sleep(LOOK_EVERY);
-            }
-            say.accept("knowledge %s: %d documents".formatted(folder.name(), loaded.size()));
+            return Optional.of(new Sent(folder, outcome.loaded()));
         } catch (IOException e) {
             say.accept("knowledge %s: %s cannot be read: %s".formatted(folder.name(), folder.folder(), e.getMessage()));
+            return Optional.empty();
+        }
+    }
+
+    /** Waits for a folder's documents to be searchable, as far as they ever will be. */
+    private void await(Sent sent, SearchPort.Progress progress) throws InterruptedException {
+        VectorIndex index = services.searcher().orElseThrow().index();
+        String name = sent.folder.name();
+        int all = sent.documents.size();
+        List<FolderLoader.Loaded> waiting = new ArrayList<>(sent.documents);
+        long told = System.nanoTime();
+        long asked = System.nanoTime();
+        int toldOf = all;
+        while (true) {
+            // before the look: what came to the index since is seen by it
+            boolean over = false;
+            if (System.nanoTime() - asked > ASK_EVERY.toNanos()) {
+                over = isOver(progress);
+                asked = System.nanoTime();
+            }
+            waiting.removeIf(document -> index.hasDocument(document.documentId(), document.checksum()));
+            if (waiting.isEmpty()) {
+                say.accept("knowledge %s: %d documents".formatted(name, all));
+                return;
+            }
+            if (over) {
+                say.accept("knowledge %s: %d of %d documents; the others have no text that can be searched, see %s"
+                        .formatted(name, all - waiting.size(), all, logFile));
+                return;
+            }
+            if (waiting.size() < toldOf && System.nanoTime() - told > TELL_EVERY.toNanos()) {
+                told = System.nanoTime();
+                toldOf = waiting.size();
+                say.accept("knowledge %s: %d of %d documents".formatted(name, all - waiting.size(), all));
+            }
+            Thread.sleep(LOOK_EVERY);
+        }
+    }
+
+    /** Whether all that was sent is in the index or became a dead letter. */
+    private static boolean isOver(SearchPort.Progress progress) throws InterruptedException {
+        try {
+            return progress.isVisible();
+        } catch (InterruptedException e) {
+            throw e;
+        } catch (Exception e) {
+            LOG.debug("the log does not say how far the documents are", e);
+            return false;
         }
     }
 

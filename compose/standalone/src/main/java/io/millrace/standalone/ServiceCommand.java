@@ -11,7 +11,6 @@ import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.Endpoints;
 import io.millrace.standalone.parts.Undisturbed;
 import java.net.URI;
-import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -80,16 +79,15 @@ public final class ServiceCommand implements Callable<Integer> {
                         loaded.config().limits().freeDiskBytes())) {
             Confinement.to(folder);
             // whose files are private, as all of a data folder is
-            Path archive = options.folder().resolve(DataFolder.ARCHIVE);
             if (chosen.contains("archive")) {
-                DataFolder.create(archive);
+                DataFolder.create(options.folder().resolve(DataFolder.ARCHIVE));
             }
             Services.createTopics(loaded.config(), endpoints);
             try (Services services = Undisturbed.get(() -> new Services(
                     loaded.config(),
                     endpoints,
                     folder.root(),
-                    archive,
+                    options.folder(),
                     chosen,
                     loaded::view,
                     connect(loaded.config())))) {

@@ -143,13 +143,14 @@ public final class Services implements AutoCloseable {
     private @org.jspecify.annotations.Nullable Searcher searcher;
     private @org.jspecify.annotations.Nullable Texts texts;
     private @org.jspecify.annotations.Nullable LogTable<SourceStatus> sourceStatus;
+    private @org.jspecify.annotations.Nullable Intake intake;
     private Supplier<Map<Integer, Long>> visible = Map::of;
 
     /**
      * Builds the services; starts nothing.
      *
      * @param folder where indexes and states are kept; each process needs one of its own
-     * @param archive where the archive is kept: one for all processes, since {@code rebuild} reads it
+     * @param common what all processes share: the archive, which {@code rebuild} reads, and the file of the knowledge sources
      * @param view effective configuration for {@code /config}
      * @param connect where knowledge sources run
      */
@@ -157,7 +158,7 @@ public final class Services implements AutoCloseable {
             MillraceConfig config,
             Endpoints endpoints,
             Path folder,
-            Path archive,
+            Path common,
             Set<String> roles,
             Supplier<Map<String, Object>> view,
             ConnectWorker connect) {
@@ -185,7 +186,7 @@ public final class Services implements AutoCloseable {
                 services.add(StreamsService.learning(log, folder.resolve("streams/learning")));
             }
             if (roles.contains("retrieval") || roles.contains("knowledge") || roles.contains("gateway")) {
-                knowledge(config, endpoints, folder, roles, connect);
+                knowledge(config, endpoints, folder, common, roles, connect);
             }
             if (roles.contains("dispatch")) {
                 dispatch(config, endpoints);
@@ -197,7 +198,7 @@ public final class Services implements AutoCloseable {
                 services.add(new PostgresSink(log, endpoints.jdbcUrl(), endpoints.user(), endpoints.password()));
             }
             if (roles.contains("archive")) {
-                services.add(new ArchiveSink(log, archive));
+                services.add(new ArchiveSink(log, common.resolve(DataFolder.ARCHIVE)));
             }
             if (roles.contains("gateway")) {
                 gateway(config, endpoints, folder, view);
@@ -213,7 +214,12 @@ public final class Services implements AutoCloseable {
     }
 
     private void knowledge(
-            MillraceConfig config, Endpoints endpoints, Path folder, Set<String> roles, ConnectWorker connect) {
+            MillraceConfig config,
+            Endpoints endpoints,
+            Path folder,
+            Path common,
+            Set<String> roles,
+            ConnectWorker connect) {
         // a thread a core: with half of them ingest reached three quarters of what the model can do
         MiniLmEmbedder own = new MiniLmEmbedder(Runtime.getRuntime().availableProcessors());
         shared.push(own);
@@ -269,7 +275,7 @@ public final class Services implements AutoCloseable {
             services.add(new Normalizer(log, documents, book, config.collections()));
             services.add(new PassageWorker(log, embedder));
             services.add(
-                    new SourceManager(log, folder, config.collections(), connect, documents, book, index::hasDocument));
+                    new SourceManager(log, common, config.collections(), connect, documents, book, index::hasDocument));
             services.add(garbage(config, endpoints, index));
         }
     }
@@ -418,8 +424,9 @@ public final class Services implements AutoCloseable {
         LogTable<SourceStatus> sources = sourceStatus();
         LogTable<QueryGap> gaps = new LogTable<>("gaps", Topics.QUERY_GAPS, log);
         services.add(gaps);
-        Intake intake = new Intake(log.settings(), visible);
-        shared.push(intake);
+        Intake way = new Intake(log.settings(), visible);
+        shared.push(way);
+        intake = way;
         DiskSpace disk = new DiskSpace(folder, config.limits().freeDiskBytes());
         services.add(disk);
         Sessions sessions = new Sessions(endpoints.redisUrl());
@@ -430,7 +437,7 @@ public final class Services implements AutoCloseable {
                 new KnowledgeSearch(
                         java.util.Objects.requireNonNull(searcher),
                         java.util.Objects.requireNonNull(texts),
-                        intake,
+                        way,
                         sources,
                         gaps,
                         garbage(config, endpoints, searcher.index()),
@@ -734,6 +741,15 @@ public final class Services implements AutoCloseable {
     /** The gateway, where this process has it. */
     public Optional<Gateway> gateway() {
         return Optional.ofNullable(gateway);
+    }
+
+    /**
+     * Begins to follow what was written to the knowledge until now.
+     *
+     * @throws NullPointerException where this process has no gateway
+     */
+    SearchPort.Progress writtenUntilNow() {
+        return java.util.Objects.requireNonNull(intake).writtenUntilNow();
     }
 
     /** The search, where this process has it. */

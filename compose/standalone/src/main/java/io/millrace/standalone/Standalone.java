@@ -3,7 +3,6 @@ package io.millrace.standalone;
 import io.millrace.config.ConfigLoader.Loaded;
 import io.millrace.config.MillraceConfig;
 import io.millrace.gateway.Gateway;
-import io.millrace.knowledge.Searcher;
 import io.millrace.learners.sources.ConnectWorker;
 import io.millrace.sinks.postgres.PostgresSink;
 import io.millrace.standalone.error.UserException;
@@ -83,16 +82,10 @@ public final class Standalone implements AutoCloseable {
             parts.endpoints().write(data);
             say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));
 
+            data.folder(DataFolder.ARCHIVE);
             services = keep(Undisturbed.get(() -> new Services(
-                    config,
-                    endpoints,
-                    data.root(),
-                    data.folder(DataFolder.ARCHIVE),
-                    Roles.ALL,
-                    loaded::view,
-                    connect(config, parts))));
+                    config, endpoints, data.root(), data.root(), Roles.ALL, loaded::view, connect(config, parts))));
             Gateway gateway = services.gateway().orElseThrow();
-            Searcher searcher = services.searcher().orElseThrow();
             services.registerSchemas(config);
             SchemaBook.note(data, services.log().codecs().registry(), config);
             services.startAll();
@@ -105,8 +98,7 @@ public final class Standalone implements AutoCloseable {
             data.announce(url);
 
             Path logFile = data.root().resolve("logs/millrace.log");
-            keep(Ingestion.start(services.log(), searcher, knowledge, logFile, say))
-                    .await(KNOWLEDGE_WAIT);
+            keep(Ingestion.start(services, knowledge, logFile, say)).await(KNOWLEDGE_WAIT);
         } catch (RuntimeException e) {
             // a signal may be the reason; the cleaning up is not meant by it
             boolean asked = Thread.interrupted();

@@ -13,6 +13,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -56,7 +57,7 @@ public final class UpCommand implements Callable<Integer> {
         // the project's own documents first, so that a newcomer can ask about it
         Standalone.ownDocs().ifPresent(docs -> folders.add(new Knowledge("millrace-docs", docs, own)));
         folders.addAll(
-                apart(knowledge.stream().map(each -> folder(each, collections)).toList()));
+                apart(knowledge.stream().map(each -> folder(each, collections)).toList(), List.copyOf(folders)));
         try (Stop stop = new Stop()) {
             try (Standalone standalone = Standalone.start(loaded, data.folder(), folders, Terminal::line)) {
                 System.out.println("millrace ready " + standalone.url());
@@ -71,10 +72,14 @@ public final class UpCommand implements Callable<Integer> {
         return 0;
     }
 
-    /** Documents are known by the name of their folder: two that are called alike would write over each other's. */
-    private static List<Knowledge> apart(List<Knowledge> folders) {
+    /**
+     * Documents are known by the name of their folder: two that are called alike would write over each other's.
+     *
+     * @param own keeps its name
+     */
+    private static List<Knowledge> apart(List<Knowledge> folders, List<Knowledge> own) {
         return folders.stream()
-                .map(each -> folders.stream()
+                .map(each -> Stream.concat(folders.stream(), own.stream())
                                         .filter(other -> other.name().equals(each.name()))
                                         .map(Knowledge::folder)
                                         .distinct()

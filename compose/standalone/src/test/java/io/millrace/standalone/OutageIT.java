@@ -195,7 +195,7 @@ class OutageIT {
                         .config(),
                 without,
                 folder.resolve("processes/late"),
-                folder.resolve("archive"),
+                folder,
                 Set.of("gateway", "postgres-sink"),
                 Map::of,
                 () -> URI.create("http://127.0.0.1:1"))) {

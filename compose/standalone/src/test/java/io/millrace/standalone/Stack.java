@@ -21,7 +21,6 @@ import io.millrace.log.Topics;
 import io.millrace.schema.DeadLetter;
 import io.millrace.schema.Decision;
 import io.millrace.schema.Interaction;
-import io.millrace.standalone.parts.DataFolder;
 import io.millrace.standalone.parts.LooseParts;
 import java.io.IOException;
 import java.net.URI;
@@ -169,7 +168,7 @@ final class Stack implements AutoCloseable {
                 loaded.config(),
                 parts.endpoints(),
                 folder.resolve("processes").resolve(name),
-                folder.resolve(DataFolder.ARCHIVE),
+                folder,
                 roles,
                 loaded::view,
                 () -> parts.connect().running());

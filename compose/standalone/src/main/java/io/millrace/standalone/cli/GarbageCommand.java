@@ -1,7 +1,9 @@
 package io.millrace.standalone.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -16,8 +18,10 @@ public final class GarbageCommand implements Callable<Integer> {
     @Mixin
     private Instance instance = new Instance();
 
-    @Option(names = "--older-than-days", description = "Unused ones that are unchanged for so long. Default: 180.")
-    private int olderThanDays = 180;
+    @Option(
+            names = "--older-than-days",
+            description = "Unused ones that are unchanged for so long. Default: knowledge.gc-after.")
+    private @Nullable Integer olderThanDays;
 
     @Option(names = "--dry-run", description = "Say what would go, and change nothing.")
     private boolean dryRun;
@@ -27,8 +31,11 @@ public final class GarbageCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        JsonNode answer = Instance.good(instance.post(
-                "/gc", Instance.JSON.createObjectNode().put("dry_run", dryRun).put("older_than_days", olderThanDays)));
+        ObjectNode asked = Instance.JSON.createObjectNode().put("dry_run", dryRun);
+        if (olderThanDays != null) {
+            asked.put("older_than_days", olderThanDays);
+        }
+        JsonNode answer = Instance.good(instance.post("/gc", asked));
         if (json) {
             Terminal.line(answer.toPrettyString());
             return 0;

@@ -6,8 +6,12 @@ import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Comparator;
 import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.stream.Stream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -52,7 +56,8 @@ public final class LogsCommand implements Callable<Integer> {
             }
             long size = Files.size(file);
             if (size < position) {
-                // the log was rolled
+                // it was rolled: what came to it before is in the newest of the old ones
+                rest(file, position);
                 position = 0;
             }
             try (RandomAccessFile in = new RandomAccessFile(file.toFile(), "r")) {
@@ -67,6 +72,23 @@ public final class LogsCommand implements Callable<Integer> {
             }
         }
         return 0;
+    }
+
+    /** Prints what an old log has from here on. */
+    private static void rest(Path file, long position) throws IOException {
+        Optional<Path> newest;
+        try (Stream<Path> old = Files.list(Objects.requireNonNull(file.getParent()))) {
+            newest = old.filter(each -> each.getFileName().toString().startsWith(file.getFileName() + "."))
+                    .max(Comparator.comparingLong(each -> each.toFile().lastModified()));
+        }
+        if (newest.isPresent()) {
+            byte[] written = Files.readAllBytes(newest.get());
+            if (written.length > position) {
+                Terminal.line(
+                        new String(written, (int) position, (int) (written.length - position), StandardCharsets.UTF_8)
+                                .stripTrailing());
+            }
+        }
     }
 
     /** So many bytes end with a line, so that no character is cut; all, when there is no end of a line in as many as are read at once. */

@@ -9,10 +9,12 @@ import io.millrace.standalone.error.UserException;
 import java.io.Console;
 import java.io.IOException;
 import java.net.URLEncoder;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -152,7 +154,23 @@ public final class SourcesCommand implements Callable<Integer> {
         @Override
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);
-            if (Files.notExists(file) && instance.run().isPresent()) {
+            Instant asked = Instant.now();
+            boolean up = isUp(instance);
+            try (FileChannel alone = alone(file)) {
+                SourceDefinition source = add(file, up);
+                if (dryRun) {
+                    return 0;
+                }
+                if (noWait || !up) {
+                    print(json, source, "added to " + file + (noWait ? "" : "; it is read when millrace is up"));
+                    return 0;
+                }
+            }
+            return follow(instance, id, asked, json);
+        }
+
+        private SourceDefinition add(Path file, boolean up) throws IOException {
+            if (Files.notExists(file) && up) {
                 // a new file with one entry would remove what the missing one declared
                 good(Instance.good(instance.get("/sources")));
             }
@@ -168,15 +186,10 @@ public final class SourcesCommand implements Callable<Integer> {
             SourcesFile.parse(file, after, collections(instance));
             if (dryRun) {
                 dryRun(file, source, entry);
-                return 0;
+            } else {
+                replace(file, after);
             }
-            Instant asked = Instant.now();
-            replace(file, after);
-            if (noWait || instance.run().isEmpty()) {
-                print(json, source, "added to " + file + (noWait ? "" : "; it is read when millrace is up"));
-                return 0;
-            }
-            return follow(instance, id, asked, json);
+            return source;
         }
 
         private void dryRun(Path file, SourceDefinition source, Map<String, Object> entry) {
@@ -290,26 +303,31 @@ public final class SourcesCommand implements Callable<Integer> {
         @Override
         public Integer call() throws IOException, InterruptedException {
             Path file = file(instance);
-            List<SourceDefinition> there = SourcesFile.read(file, collections(instance));
-            SourceDefinition source = there.stream()
-                    .filter(each -> each.id().equals(id))
-                    .findFirst()
-                    .orElseThrow(() -> new UserException("there is no source " + id + " in " + file));
-            String after = SourcesFile.without(Files.readString(file), source);
-            if (SourcesFile.parse(file, after, collections(instance)).size() != there.size() - 1) {
-                throw new UserException("the entry of " + id + " shares its lines with others; take it out of " + file);
+            boolean up = isUp(instance);
+            SourceDefinition source;
+            long documents;
+            try (FileChannel alone = alone(file)) {
+                List<SourceDefinition> there = SourcesFile.read(file, collections(instance));
+                source = there.stream()
+                        .filter(each -> each.id().equals(id))
+                        .findFirst()
+                        .orElseThrow(() -> new UserException("there is no source " + id + " in " + file));
+                String after = SourcesFile.without(Files.readString(file), source);
+                if (SourcesFile.parse(file, after, collections(instance)).size() != there.size() - 1) {
+                    throw new UserException(
+                            "the entry of " + id + " shares its lines with others; take it out of " + file);
+                }
+                documents = up
+                        ? find(Instance.good(instance.get("/sources")), id)
+                                .map(status -> status.at("/documents/total").asLong())
+                                .orElse(0L)
+                        : 0;
+                if (dryRun) {
+                    print(json, source, "would be removed with " + documents + " documents");
+                    return 0;
+                }
+                replace(file, after);
             }
-            boolean up = instance.run().isPresent();
-            long documents = up
-                    ? find(Instance.good(instance.get("/sources")), id)
-                            .map(status -> status.at("/documents/total").asLong())
-                            .orElse(0L)
-                    : 0;
-            if (dryRun) {
-                print(json, source, "would be removed with " + documents + " documents");
-                return 0;
-            }
-            replace(file, after);
             if (up) {
                 awaitGone(instance, id, PATIENCE);
             }
@@ -358,10 +376,30 @@ public final class SourcesCommand implements Callable<Integer> {
                 .collections();
     }
 
+    /** Whether it can be asked; one that starts has nobody yet who answers, and reads the file soon. */
+    private static boolean isUp(Instance instance) {
+        return instance.run().filter(run -> !run.path("url").asText().isEmpty()).isPresent();
+    }
+
+    /** Waits until no other command changes the file: of two at once one would take the other's change back. */
+    private static FileChannel alone(Path file) throws IOException {
+        FileChannel channel = FileChannel.open(
+                file.resolveSibling("." + file.getFileName() + ".lock"),
+                StandardOpenOption.CREATE,
+                StandardOpenOption.WRITE);
+        channel.lock();
+        return channel;
+    }
+
+    /** A link stays one, and who may read the file does not change. */
     private static void replace(Path file, String text) throws IOException {
-        Path fresh = file.resolveSibling(file.getFileName() + ".new");
+        Path at = Files.exists(file) ? file.toRealPath() : file;
+        Path fresh = at.resolveSibling(at.getFileName() + ".new");
         Files.writeString(fresh, text);
-        Files.move(fresh, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+        if (Files.exists(at)) {
+            Files.setPosixFilePermissions(fresh, Files.getPosixFilePermissions(at));
+        }
+        Files.move(fresh, at, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
     }
 
     private static void print(boolean json, SourceDefinition source, String what) {
@@ -496,12 +534,14 @@ public final class SourcesCommand implements Callable<Integer> {
                         .filter(Console::isTerminal)
                         .isPresent();
         long end = System.nanoTime() + PATIENCE.toNanos();
+        long seen = System.nanoTime();
         String told = "";
         while (System.nanoTime() < end) {
             JsonNode all = Instance.good(instance.get("/sources"));
             good(all);
             Optional<JsonNode> source = find(all, id);
             if (source.isPresent()) {
+                seen = System.nanoTime();
                 String bar = bar(source.get());
                 if (!json && !bar.equals(told)) {
                     if (terminal) {
@@ -521,6 +561,9 @@ public final class SourcesCommand implements Callable<Integer> {
                                     : String.join(System.lineSeparator(), told(source.get())));
                     return source.get().path("state").asText().equals("failed") ? 1 : 0;
                 }
+            } else if (System.nanoTime() - seen > NOTICED.toNanos()) {
+                throw new UserException(
+                        id + " is no source of the instance: was it taken out of " + SourcesFile.NAME + " meanwhile?");
             }
             Thread.sleep(LOOK_MS);
         }

@@ -1,13 +1,17 @@
 package io.millrace.standalone.parts;
 
 import io.millrace.standalone.error.UserException;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.URI;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -98,25 +102,31 @@ public final class ConnectPart implements Part {
     }
 
     private String properties(Path folder) {
-        return String.join(
-                "\n",
-                "bootstrap.servers=" + bootstrapServers,
-                "listeners=http://127.0.0.1:" + port,
-                "plugin.path=" + folder.resolve("plugins"),
-                // scanning for plugins takes 1.7 GB and 10 s, see ConnectPlugins
-                "plugin.discovery=service_load",
-                "key.converter=org.apache.kafka.connect.storage.StringConverter",
-                "value.converter=org.apache.kafka.connect.json.JsonConverter",
-                "value.converter.schemas.enable=false",
-                "offset.storage.file.filename=" + folder.resolve("offsets"),
-                // what a kill has read again; the normalizer writes none of it twice
-                "offset.flush.interval.ms=1000",
-                "task.shutdown.graceful.timeout.ms=2000",
-                "topic.creation.enable=false",
-                // documents of 16 MB, as base64
-                "producer.max.request.size=33554432",
-                "producer.acks=all",
-                "");
+        Properties properties = new Properties();
+        properties.put("bootstrap.servers", bootstrapServers);
+        properties.put("listeners", "http://127.0.0.1:" + port);
+        properties.put("plugin.path", folder.resolve("plugins").toString());
+        // scanning for plugins takes 1.7 GB and 10 s, see ConnectPlugins
+        properties.put("plugin.discovery", "service_load");
+        properties.put("key.converter", "org.apache.kafka.connect.storage.StringConverter");
+        properties.put("value.converter", "org.apache.kafka.connect.json.JsonConverter");
+        properties.put("value.converter.schemas.enable", "false");
+        properties.put("offset.storage.file.filename", folder.resolve("offsets").toString());
+        // what a kill has read again; the normalizer writes none of it twice
+        properties.put("offset.flush.interval.ms", "1000");
+        properties.put("task.shutdown.graceful.timeout.ms", "2000");
+        properties.put("topic.creation.enable", "false");
+        // documents of 16 MB, as base64
+        properties.put("producer.max.request.size", "33554432");
+        properties.put("producer.acks", "all");
+        ByteArrayOutputStream written = new ByteArrayOutputStream();
+        try {
+            // escapes what is not Latin-1, as which Kafka reads it
+            properties.store(written, null);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        return written.toString(StandardCharsets.ISO_8859_1);
     }
 
     /** 135 MB and a second and a half to the first source. */

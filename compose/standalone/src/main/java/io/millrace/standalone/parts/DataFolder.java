@@ -27,6 +27,7 @@ import java.util.Optional;
 import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -42,6 +43,9 @@ public final class DataFolder implements AutoCloseable {
 
     /** What the archive is kept in. */
     public static final String ARCHIVE = "archive";
+
+    /** Kafka's {@code log.dirs} and {@code plugin.path} are lists; Redis reads its file with quotation marks. */
+    private static final Pattern UNUSABLE = Pattern.compile("[,\"\\\\\\p{Cntrl}]");
 
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String LOCK = "lock";
@@ -84,6 +88,11 @@ public final class DataFolder implements AutoCloseable {
      */
     public static DataFolder open(Path folder, long leastFree) {
         Path root = folder.toAbsolutePath().normalize();
+        if (UNUSABLE.matcher(root.toString()).find()) {
+            throw new UserException(
+                    "the data folder " + root
+                            + " has a comma, a quotation mark or a backslash in its path, which the settings of the parts cannot hold; name another with --data");
+        }
         try {
             Files.createDirectories(root);
             requireOurs(root);
