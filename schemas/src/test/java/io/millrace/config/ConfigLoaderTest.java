@@ -118,6 +118,15 @@ class ConfigLoaderTest {
 
     /** e5 finds less where the space after the colon is missing. */
     @Test
+    void shouldTakeAnAddressAsItStandsInAUrl() throws IOException {
+        assertThat(load("listen: {host: '[::1]'}\n", Map.of(), Map.of())
+                        .config()
+                        .listen()
+                        .host())
+                .isEqualTo("::1");
+    }
+
+    @Test
     void shouldKeepTheSpaceAtTheEndOfAPrefix() throws IOException {
         MillraceConfig.Embedding embedding = load(
                         """

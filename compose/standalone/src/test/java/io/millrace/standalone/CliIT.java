@@ -13,6 +13,8 @@ import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -267,6 +269,63 @@ class CliIT {
             follower.waitFor();
         }
         assertThat(Millrace.read(folder, "follower.err")).isEmpty();
+    }
+
+    /** Nothing runs here: a log of its own, since the instance goes on writing into the one that is moved away. */
+    @Test
+    void shouldShowWhatCameBeforeARollWhenItFollows() throws Exception {
+        Path other = folder.resolve("rolled");
+        Path log = Files.createDirectories(other.resolve("logs")).resolve("millrace.log");
+        Files.writeString(log, "one\n");
+        Process follower =
+                Millrace.start(folder, "roll", Map.of(), "logs", "-f", "-n", "1", "--data", other.toString());
+        try {
+            Awaitility.await("the last line")
+                    .atMost(Duration.ofSeconds(20))
+                    .until(() -> Millrace.read(folder, "roll.out").equals("one\n"));
+            Files.writeString(log.resolveSibling("millrace.log.1"), "one\ntwo\n");
+            Path now = Files.writeString(log.resolveSibling("now"), "3\n");
+            Files.move(now, log, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+
+            Awaitility.await("what was written around the roll")
+                    .atMost(Duration.ofSeconds(10))
+                    .until(() -> Millrace.read(folder, "roll.out").equals("one\ntwo\n3\n"));
+        } finally {
+            follower.destroy();
+            follower.waitFor();
+        }
+        assertThat(Millrace.read(folder, "roll.err")).isEmpty();
+    }
+
+    @Test
+    void shouldKeepEverySourceWhenManyAreAddedAtOnce() throws Exception {
+        Path other = folder.resolve("sources");
+        Path elsewhere = Files.createDirectories(folder.resolve("dotfiles")).resolve("sources.yaml");
+        Files.createDirectories(other);
+        Files.createFile(elsewhere, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")));
+        Files.createSymbolicLink(other.resolve("knowledge-sources.yaml"), elsewhere);
+        List<Process> adding = new ArrayList<>();
+        for (int i = 0; i < 5; i++) {
+            adding.add(Millrace.start(
+                    folder,
+                    "add" + i,
+                    Map.of(),
+                    "sources",
+                    "add",
+                    "s" + i,
+                    folder.toString(),
+                    "--data",
+                    other.toString()));
+        }
+        for (int i = 0; i < 5; i++) {
+            assertThat(adding.get(i).waitFor(60, TimeUnit.SECONDS)).isTrue();
+            assertThat(Millrace.read(folder, "add" + i + ".out")).contains("it is read when millrace is up");
+            assertThat(Millrace.read(folder, "add" + i + ".err")).isEmpty();
+        }
+
+        assertThat(Files.readString(elsewhere)).contains("s0", "s1", "s2", "s3", "s4");
+        assertThat(other.resolve("knowledge-sources.yaml")).isSymbolicLink();
+        assertThat(Files.getPosixFilePermissions(elsewhere)).isEqualTo(PosixFilePermissions.fromString("rw-------"));
     }
 
     @Test

@@ -273,6 +273,19 @@ class LauncherIT {
         assertThat(Files.readAllLines(home.resolve("done"))).containsExactly(builds().getLast());
     }
 
+    /** In a container every start has the pid of the one before, which was killed while it built. */
+    @Test
+    void shouldNotWaitForItselfWhenTheOneBeforeHadItsPid() throws Exception {
+        Path lock = home.resolve("compose/standalone/target/building.pid");
+        Files.createDirectories(lock.getParent());
+        executable("again", "#!/bin/sh\nln -s $$ '" + lock + "'\nexec '" + home.resolve("millrace") + "' status\n");
+
+        greets("again", start("again", home.resolve("again"), Map.of()));
+
+        assertThat(Millrace.read(folder, "again.err")).contains("building (").doesNotContain("waiting");
+        assertThat(lock).doesNotExist();
+    }
+
     @Test
     void shouldTakeMavenAlongWhenItIsStopped() throws Exception {
         Process stopped = start("stopped", Map.of());

@@ -38,6 +38,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** {@code millrace up} where it cannot start: one line on standard error, exit code 1, nothing left running. */
 class StartupIT {
@@ -127,6 +128,19 @@ class StartupIT {
         } finally {
             Files.setPosixFilePermissions(parent, PosixFilePermissions.fromString("rwxr-xr-x"));
         }
+    }
+
+    /** The broker would take it for two folders. */
+    @Test
+    void shouldNameWhatAPathMustNotHave() throws Exception {
+        Path target = folder.resolve("Notes, old");
+
+        refused(
+                Millrace.run(folder, NOTHING, "up", "--port", "0", "--data", target.toString()),
+                target + " has a comma",
+                "--data");
+
+        assertThat(target).doesNotExist();
     }
 
     @Test
@@ -285,9 +299,9 @@ class StartupIT {
     }
 
     /** It said 127.0.0.1 whatever it listened on, and each command believed it. */
-    @Test
-    void shouldBeFoundWhereItListens() throws Exception {
-        String host = "::1";
+    @ParameterizedTest
+    @ValueSource(strings = {"[::1]", "127.0.0.2"})
+    void shouldBeFoundWhereItListens(String host) throws Exception {
         try (ServerSocket there = new ServerSocket()) {
             there.bind(new InetSocketAddress(host, 0));
         } catch (IOException e) {
