@@ -79,21 +79,7 @@ final class Exchanges {
             traffic.refused("starting");
             throw Problem.unavailable("starting", "the gateway does not read replies yet");
         }
-        if (inFlight.incrementAndGet() > limit) {
-            inFlight.decrementAndGet();
-            traffic.refused(FailureReason.OVERLOADED);
-            throw Problem.unavailable(FailureReason.OVERLOADED, limit + " queries are in flight already");
-        }
-        Room.Share memory = room.share();
-        try {
-            memory.hold((long) query.getText().length() + query.getBody().length());
-            requireFits(query);
-        } catch (Problem problem) {
-            memory.close();
-            inFlight.decrementAndGet();
-            traffic.refused(problem.code());
-            throw problem;
-        }
+        Room.Share memory = take(query);
         Exchange exchange = new Exchange(query, client, inbox, this, memory);
         live.put(query.getInteractionId(), exchange);
         wire.send(
@@ -114,6 +100,34 @@ final class Exchanges {
                     }
                 });
         return exchange;
+    }
+
+    /**
+     * Takes a place for a query, or for one who waits for the end of the same one; given back by {@link #giveBack}.
+     *
+     * @throws Problem 503 when too many or too large ones are waiting, 413 when it is too large for a record
+     */
+    Room.Share take(Query query) {
+        if (inFlight.incrementAndGet() > limit) {
+            inFlight.decrementAndGet();
+            traffic.refused(FailureReason.OVERLOADED);
+            throw Problem.unavailable(FailureReason.OVERLOADED, limit + " queries are in flight already");
+        }
+        Room.Share memory = room.share();
+        try {
+            memory.hold((long) query.getText().length() + query.getBody().length());
+            requireFits(query);
+        } catch (Problem problem) {
+            giveBack(memory);
+            traffic.refused(problem.code());
+            throw problem;
+        }
+        return memory;
+    }
+
+    void giveBack(Room.Share memory) {
+        memory.close();
+        inFlight.decrementAndGet();
     }
 
     /** What retrieval and routing make of it must fit into a record too. */

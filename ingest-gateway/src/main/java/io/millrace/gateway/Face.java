@@ -421,7 +421,7 @@ enum Face {
      */
     static List<String> chunks(Query query, Answer answer) {
         List<String> chunks = new ArrayList<>();
-        chunks.add(chunk(query, answer, choice(message(answer), null)).encode());
+        chunks.add(chunk(query, answer, choice(numbered(message(answer)), null)).encode());
         chunks.add(chunk(query, answer, choice(new JsonObject(), answer.getFinishReason()))
                 .encode());
         if (isUsageWanted(query)) {
@@ -430,6 +430,18 @@ enum Face {
                     .encode());
         }
         return chunks;
+    }
+
+    /** In a delta, and only there, calls are numbered: clients put them together by that. */
+    private static JsonObject numbered(JsonObject message) {
+        if (message.getValue("tool_calls") instanceof JsonArray calls) {
+            for (int i = 0; i < calls.size(); i++) {
+                if (calls.getValue(i) instanceof JsonObject call) {
+                    call.put("index", i);
+                }
+            }
+        }
+        return message;
     }
 
     private static boolean isUsageWanted(Query query) {

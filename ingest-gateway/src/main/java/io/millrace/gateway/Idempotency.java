@@ -3,6 +3,8 @@ package io.millrace.gateway;
 import com.github.benmanes.caffeine.cache.Cache;
 import com.github.benmanes.caffeine.cache.Caffeine;
 import io.millrace.gateway.IdempotencyKeys.Holder;
+import io.millrace.schema.Answer;
+import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
 import java.time.Duration;
 import java.util.Optional;
@@ -16,7 +18,12 @@ import java.util.function.BiFunction;
  */
 final class Idempotency {
     private static final Duration REMEMBERED = Duration.ofMinutes(10);
-    private static final long MOST = 4_096;
+
+    /** Each counts as so many characters at least: without an answer, too, it is an object or ten. */
+    private static final int LEAST_CHARS = 4_096;
+
+    /** Heap for each character of the answers that are remembered. */
+    private static final int HEAP_PER_CHAR = 32;
 
     /**
      * What repeats of a key wait for.
@@ -34,21 +41,49 @@ final class Idempotency {
         /** Nothing yet: go on, and tell how it goes. */
         record First(Course course) implements Claim {}
 
-        /** A query of this process. */
-        record Repeat(Query first, Course course) implements Claim {}
+        /** A query of this process, and its id. */
+        record Repeat(String id, Course course) implements Claim {}
 
         /** A query of another process, or of long ago. */
         record Elsewhere(Holder before) implements Claim {}
     }
 
-    private record Entry(Query query, Holder holder, Course course) {}
+    /** Not the query: a repeat has the same, and this outlives what was counted of the first one's memory. */
+    private record Entry(Holder holder, Course course) {
+        int chars() {
+            return course.outcome.getNow(null) instanceof Outcome.Answered answered
+                    ? LEAST_CHARS + Idempotency.chars(answered)
+                    : LEAST_CHARS;
+        }
+    }
 
-    private final Cache<String, Entry> entries =
-            Caffeine.newBuilder().maximumSize(MOST).expireAfterWrite(REMEMBERED).build();
+    private final Cache<String, Entry> entries;
     private final KeyStore store;
 
     Idempotency(KeyStore store) {
+        this(store, Runtime.getRuntime().maxMemory() / HEAP_PER_CHAR);
+    }
+
+    /** @param mostChars of the answers that are remembered; repeats of what is forgotten are answered from the projection */
+    Idempotency(KeyStore store, long mostChars) {
         this.store = store;
+        this.entries = Caffeine.newBuilder()
+                .maximumWeight(mostChars)
+                .weigher((String key, Entry entry) -> entry.chars())
+                .expireAfterWrite(REMEMBERED)
+                .build();
+    }
+
+    private static int chars(Outcome.Answered answered) {
+        Answer answer = Face.answerOf(answered.reply());
+        long chars = (long) answer.getText().length()
+                + answer.getMessage().length()
+                + answer.getBody().length()
+                + answered.reply().getData().length();
+        for (Hit hit : answered.reply().getHits()) {
+            chars += hit.getText().length();
+        }
+        return (int) Math.min(Integer.MAX_VALUE / 2, chars);
     }
 
     /** Claims the query's key for it; fails with a 422 when the key stood for another request. */
@@ -65,13 +100,13 @@ final class Idempotency {
             Query query, BiFunction<String, Holder, CompletionStage<Optional<Holder>>> atStore) {
         String key = IdempotencyKeys.of(query);
         Holder holder = Holder.of(query);
-        Entry mine = new Entry(query, holder, new Course());
+        Entry mine = new Entry(holder, new Course());
         Entry first = entries.asMap().putIfAbsent(key, mine);
         if (first != null) {
             if (!first.holder.isOf(holder)) {
                 return CompletableFuture.failedStage(reused());
             }
-            return CompletableFuture.completedStage(new Claim.Repeat(first.query, first.course));
+            return CompletableFuture.completedStage(new Claim.Repeat(first.holder.id(), first.course));
         }
         return atStore.apply(key, holder).thenApply(other -> {
             if (other.isEmpty() || other.get().id().equals(holder.id())) {
@@ -81,7 +116,10 @@ final class Idempotency {
                             && !failed.open()) {
                         // the log never had it, or nobody knows how it ended: the next one may try
                         entries.asMap().remove(key, mine);
-                        store.release(key);
+                        store.release(key, holder);
+                    } else {
+                        // weighs more now
+                        entries.asMap().replace(key, mine, mine);
                     }
                 });
                 return new Claim.First(mine.course);

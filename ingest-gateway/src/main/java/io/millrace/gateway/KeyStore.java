@@ -16,8 +16,8 @@ interface KeyStore extends AutoCloseable {
      */
     CompletionStage<Optional<Holder>> replace(String key, Holder gone, Holder holder);
 
-    /** Gives a key back, since its query was never accepted. */
-    void release(String key);
+    /** Gives a key back, since its query was never accepted; one that another holds by now stays as it is. */
+    void release(String key, Holder holder);
 
     /**
      * Takes one of so many that a key may have a minute, at all gateways together; empty when nothing can be known.

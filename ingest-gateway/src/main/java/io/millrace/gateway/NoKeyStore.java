@@ -19,7 +19,7 @@ final class NoKeyStore implements KeyStore {
     }
 
     @Override
-    public void release(String key) {
+    public void release(String key, Holder holder) {
         // nothing was claimed
     }
 

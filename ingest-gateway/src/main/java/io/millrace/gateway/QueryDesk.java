@@ -6,8 +6,11 @@ import io.millrace.gateway.IdempotencyKeys.Holder;
 import io.millrace.gateway.InteractionStore.Found;
 import io.millrace.id.Ids;
 import io.millrace.log.Vocabulary.FailureReason;
+import io.millrace.schema.Answer;
+import io.millrace.schema.Envelope;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
+import io.millrace.text.Redactor;
 import io.vertx.core.Future;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
@@ -15,7 +18,9 @@ import java.time.Instant;
 import java.util.Optional;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -88,7 +93,7 @@ final class QueryDesk {
             }
             switch (claim) {
                 case Claim.First(Course course) -> first(asking, course);
-                case Claim.Repeat(Query first, Course course) -> repeat(asking, first, course);
+                case Claim.Repeat(String id, Course course) -> repeat(asking, id, course);
                 case Claim.Elsewhere(Holder before) -> elsewhere.accept(before);
             }
         }));
@@ -117,10 +122,56 @@ final class QueryDesk {
         }
     }
 
-    private void repeat(Asking asking, Query first, Course course) {
-        Client client = client(asking.response(), first, asking.face, asking.async, true);
-        course.accepted().thenRun(() -> asking.inbox.execute(client::accepted));
-        course.outcome().thenAccept(ended -> asking.inbox.execute(() -> client.ended(ended)));
+    /**
+     * Waits for the end of the first query. What waits is as large as a query and counts as one; when its client goes away it is let go, since
+     * the course may be long, and who has no patience comes again and again.
+     */
+    private void repeat(Asking asking, String id, Course course) {
+        Room.Share memory;
+        try {
+            memory = exchanges.take(asking.query);
+        } catch (Problem problem) {
+            asking.refuse(problem, id);
+            return;
+        }
+        AtomicReference<@Nullable Client> waiting =
+                new AtomicReference<>(client(asking.response(), asFirst(asking, id), asking.face, asking.async, true));
+        asking.response().closeHandler(gone -> leave(waiting, memory));
+        LoopInbox inbox = asking.inbox;
+        boolean async = asking.async;
+        course.accepted()
+                .thenRun(() -> inbox.execute(() -> {
+                    Client client = async ? leave(waiting, memory) : waiting.get();
+                    if (client != null) {
+                        client.accepted();
+                    }
+                }));
+        course.outcome()
+                .thenAccept(ended -> inbox.execute(() -> {
+                    Client client = leave(waiting, memory);
+                    if (client != null) {
+                        client.ended(ended);
+                    }
+                }));
+    }
+
+    private @Nullable Client leave(AtomicReference<@Nullable Client> waiting, Room.Share memory) {
+        Client client = waiting.getAndSet(null);
+        if (client != null) {
+            exchanges.giveBack(memory);
+        }
+        return client;
+    }
+
+    /** The first query, as far as it shows: the repeat has the same fields. */
+    private static Query asFirst(Asking asking, String id) {
+        Query query = asking.query;
+        return Query.newBuilder(query)
+                .setInteractionId(id)
+                .setEnvelope(Envelope.newBuilder(query.getEnvelope())
+                        .setOccurredAt(Ids.millisOf(id))
+                        .build())
+                .build();
     }
 
     private void elsewhere(Asking asking, Holder before) {
@@ -129,8 +180,7 @@ final class QueryDesk {
                 .compose(found ->
                         found instanceof Found.Unknown ? late(asking.query, id) : Future.succeededFuture(found))
                 .onSuccess(found -> {
-                    Query first =
-                            Query.newBuilder(asking.query).setInteractionId(id).build();
+                    Query first = asFirst(asking, id);
                     Client client = client(asking.response(), first, asking.face, asking.async, true);
                     switch (found) {
                         case Found.Ended ended -> client.ended(again(asking, first, ended));
@@ -144,7 +194,7 @@ final class QueryDesk {
                                     other -> asking.refuse(Idempotency.running(other.id()), other.id()));
                     }
                 })
-                .onFailure(error -> asking.refuse(Idempotency.running(id), id));
+                .onFailure(error -> asking.refuse(error instanceof Problem said ? said : Idempotency.running(id), id));
     }
 
     /** What is known of an id when its interaction must have ended; fails while nothing can be said. */
@@ -158,9 +208,16 @@ final class QueryDesk {
     /** How the first query ended, or that its answer cannot be told again. */
     private static Outcome again(Asking asking, Query first, Found.Ended ended) {
         Outcome outcome = ended.outcome();
-        return outcome instanceof Outcome.Answered(Reply reply) && !(ended.isStored() && asking.face.isRecorded(first))
+        return outcome instanceof Outcome.Answered(Reply reply)
+                        && !(ended.isStored() && asking.face.isRecorded(first) && isWhole(reply))
                 ? new Outcome.Failed(Idempotency.notKept(first.getInteractionId()), Optional.of(reply))
                 : outcome;
+    }
+
+    /** Whether nothing was taken from its texts on their way into the record. */
+    private static boolean isWhole(Reply reply) {
+        Answer answer = Face.answerOf(reply);
+        return !answer.getText().contains(Redactor.MARK) && !answer.getMessage().contains(Redactor.MARK);
     }
 
     /** @param replay only the end will come, of an answer that another client got */

@@ -9,7 +9,6 @@ import io.lettuce.core.ClientOptions;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisURI;
 import io.lettuce.core.ScriptOutputType;
-import io.lettuce.core.SetArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.codec.ByteArrayCodec;
 import io.lettuce.core.codec.RedisCodec;
@@ -26,12 +25,23 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * {@link KeyStore} in Redis: {@code millrace:idempotency:<key>}, SET NX EX, and the token buckets of limits as {@code millrace:limit:<key>}. Redis
+ * {@link KeyStore} in Redis: {@code millrace:idempotency:<key>}, for a day, and the token buckets of limits as {@code millrace:limit:<key>}. Redis
  * down means that only this process knows keys and limits.
  */
 final class RedisKeyStore implements KeyStore {
     private static final Logger LOG = LoggerFactory.getLogger(RedisKeyStore.class);
     private static final long PATIENCE_MS = 300;
+
+    /** In one step: a holder that lets go between two would have two others take the key. */
+    private static final String CLAIM = """
+            local now = redis.call('GET', KEYS[1])
+            if now then return now end
+            redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+            return false
+            """;
+
+    private static final String RELEASE =
+            "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 
     /** In one step, since two gateways may find out at once that nobody has it. */
     private static final String REPLACE = """
@@ -88,17 +98,15 @@ final class RedisKeyStore implements KeyStore {
 
     @Override
     public CompletionStage<Optional<Holder>> claim(String key, Holder holder) {
-        String name = IdempotencyKeys.redisKey(key);
         return connection()
                 .copy()
                 .thenCompose(redis -> redis.async()
-                        .set(name, holder.toString(), SetArgs.Builder.nx().ex(IdempotencyKeys.KEPT))
-                        .thenCompose(set -> set != null
-                                ? CompletableFuture.completedStage(Optional.<Holder>empty())
-                                : redis.async()
-                                        .get(name)
-                                        .thenApply(value ->
-                                                Optional.ofNullable(value).map(Holder::parse))))
+                        .<@Nullable String>eval(
+                                CLAIM,
+                                ScriptOutputType.VALUE,
+                                new String[] {IdempotencyKeys.redisKey(key)},
+                                holder.toString(),
+                                String.valueOf(IdempotencyKeys.KEPT.toSeconds())))
                 .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
                 .handle((first, error) -> {
                     up = error == null;
@@ -106,7 +114,7 @@ final class RedisKeyStore implements KeyStore {
                         LOG.warn("redis did not take an idempotency key: {}", error.toString());
                         return Optional.empty();
                     }
-                    return first;
+                    return Optional.ofNullable(first).map(Holder::parse);
                 });
     }
 
@@ -127,6 +135,8 @@ final class RedisKeyStore implements KeyStore {
                     up = error == null;
                     if (error != null) {
                         LOG.warn("redis did not take an idempotency key over: {}", error.toString());
+                        // it may have yet, or do so later, and the query is not sent
+                        release(key, holder);
                         return Optional.of(gone);
                     }
                     return Optional.ofNullable(now).map(Holder::parse);
@@ -134,10 +144,15 @@ final class RedisKeyStore implements KeyStore {
     }
 
     @Override
-    public void release(String key) {
+    public void release(String key, Holder holder) {
         connection()
                 .copy()
-                .thenCompose(redis -> redis.async().del(IdempotencyKeys.redisKey(key)))
+                .thenCompose(redis -> redis.async()
+                        .<Long>eval(
+                                RELEASE,
+                                ScriptOutputType.INTEGER,
+                                new String[] {IdempotencyKeys.redisKey(key)},
+                                holder.toString()))
                 .whenComplete((count, error) -> up = error == null);
     }
 

@@ -73,7 +73,10 @@ class KeysElsewhereTest {
     }
 
     private static void record(String id, boolean stored) throws SQLException {
-        String text = stored ? "kept" : "";
+        record(id, stored, stored ? "kept" : "");
+    }
+
+    private static void record(String id, boolean stored, String text) throws SQLException {
         JsonObject record = new JsonObject()
                 .put("interaction_id", id)
                 .put("outcome", "answered")
@@ -102,6 +105,16 @@ class KeysElsewhereTest {
         assertThat(response.statusCode()).as(response.body()).isEqualTo(410);
         assertThat(response.body()).contains("answer_not_kept").contains(id);
         assertThat(response.headers().firstValue("x-millrace-interaction-id")).hasValue(id);
+    }
+
+    /** Code with another password in it is another answer. */
+    @Test
+    void shouldNotAnswerAgainWithWhatWasRedacted() throws SQLException {
+        String id = Ids.next();
+        record(id, true, "mysql --password=[REDACTED:password]");
+        hold("redacted", id);
+
+        assertNotKept(post(CHAT, CHAT_BODY, "redacted"), id);
     }
 
     @Test
@@ -187,7 +200,10 @@ class KeysElsewhereTest {
 
         projection.sql("update sink_offsets set next_offset = 6");
         hold("behind", Ids.first(System.currentTimeMillis() - 3_600_000));
-        assertThat(post(CHAT, CHAT_BODY, "behind").statusCode()).isEqualTo(409);
+        HttpResponse<String> behind = post(CHAT, CHAT_BODY, "behind");
+        assertThat(behind.statusCode()).as(behind.body()).isEqualTo(503);
+        assertThat(behind.body()).contains("projection_behind");
+        assertThat(behind.headers().firstValue("Retry-After")).isPresent();
 
         // its deadline was an hour, and so is that of the repeat
         projection.sql("update sink_offsets set next_offset = 7");

@@ -797,6 +797,57 @@ class QueryPathTest {
         assertThat(harness.wire.sent(Query.class)).hasSize(1);
     }
 
+    /** Clients put calls together by their numbers, and would have none. */
+    @Test
+    void shouldNumberTheCallsOfAToolWhenAStreamIsReplayed() {
+        String calls = "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"a\"},{\"id\":\"b\"}]}";
+        harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "")
+                .setAnswer(Answer.newBuilder()
+                        .setMessage(calls)
+                        .setFinishReason("tool_calls")
+                        .build()));
+        harness.post(CHAT, HI_STREAM, "Idempotency-Key", "k-calls");
+
+        assertThat(harness.post(CHAT, HI_STREAM, "Idempotency-Key", "k-calls").body())
+                .contains("[{\"id\":\"a\",\"index\":0},{\"id\":\"b\",\"index\":1}]");
+        assertThat(harness.wire.sent(Query.class)).hasSize(1);
+    }
+
+    /** Who waits for a key's first query takes as much as a query, until it goes away. */
+    @Test
+    void shouldLetRepeatsWaitUpToTheLimitAndGo() {
+        String body = "{\"query\":\"x\"}";
+        var first = harness.http().sendAsync(keyed(body), BodyHandlers.ofString());
+        await().until(() -> harness.wire.sent(Query.class).size() == 1);
+        List<CompletableFuture<HttpResponse<String>>> waiting = new ArrayList<>();
+        for (int i = 1; i < GatewayHarness.IN_FLIGHT; i++) {
+            waiting.add(harness.http().sendAsync(keyed(body), BodyHandlers.ofString()));
+        }
+        await().until(() -> inFlight() == GatewayHarness.IN_FLIGHT);
+        HttpResponse<String> oneMore = harness.post("/query", body, "Idempotency-Key", "same");
+        assertThat(oneMore.statusCode()).as(oneMore.body()).isEqualTo(503);
+
+        waiting.removeFirst().cancel(true);
+
+        await().until(() -> inFlight() == GatewayHarness.IN_FLIGHT - 1);
+        harness.wire.reply(FakeWire.answer(harness.wire.sent(Query.class).getFirst(), 0, "done"));
+        assertThat(first.join().statusCode()).isEqualTo(200);
+        assertThat(waiting).isNotEmpty().allMatch(each -> each.join().statusCode() == 200);
+        await().until(() -> inFlight() == 0);
+    }
+
+    private int inFlight() {
+        return json(harness.get("/stats")).getInteger("in_flight");
+    }
+
+    private HttpRequest keyed(String body) {
+        return HttpRequest.newBuilder(harness.uri("/query"))
+                .header("Content-Type", "application/json")
+                .header("Idempotency-Key", "same")
+                .POST(BodyPublishers.ofString(body))
+                .build();
+    }
+
     @Test
     void shouldTellUsageOnceWhenAStreamThatAskedForItIsReplayed() {
         harness.wire.onQuery = (wire, query) -> {

@@ -4,6 +4,7 @@ import static io.millrace.gateway.GatewayHarness.CHAT;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import io.lettuce.core.RedisClient;
 import io.millrace.schema.Query;
 import java.io.IOException;
 import java.net.http.HttpResponse;
@@ -50,9 +51,42 @@ class RedisKeyStoreTest {
             await().until(() -> claim(there, "warm " + System.nanoTime(), "x").isEmpty() && there.isUp());
             assertThat(claim(here, "k", "first")).isEmpty();
             assertThat(claim(there, "k", "second")).hasValue("first");
-            here.release("k");
+            here.release("k", new IdempotencyKeys.Holder("first", ""));
             await().until(() -> claim(there, "k", "third").isEmpty());
             assertThat(claim(here, "k", "fourth")).hasValue("third");
+        }
+    }
+
+    @Test
+    void shouldNotReleaseAnothersKey() {
+        try (RedisKeyStore keys = new RedisKeyStore(url)) {
+            await().until(() -> claim(keys, "warm " + System.nanoTime(), "x").isEmpty() && keys.isUp());
+            assertThat(claim(keys, "k", "first")).isEmpty();
+
+            keys.release("k", new IdempotencyKeys.Holder("another", ""));
+
+            // commands of one connection come in their order
+            assertThat(claim(keys, "k", "third")).hasValue("first");
+        }
+    }
+
+    /** Its query is refused, and nobody else could have the key for as long as it may take. */
+    @Test
+    void shouldHoldNoKeyThatItTookOverTooLate() {
+        try (RedisKeyStore keys = new RedisKeyStore(url);
+                RedisClient client = RedisClient.create(url);
+                var redis = client.connect()) {
+            await().until(() -> claim(keys, "warm " + System.nanoTime(), "x").isEmpty() && keys.isUp());
+            assertThat(claim(keys, "k", "gone")).isEmpty();
+            redis.sync().clientPause(1_000);
+
+            assertThat(keys.replace("k", new IdempotencyKeys.Holder("gone", ""), new IdempotencyKeys.Holder("late", ""))
+                            .toCompletableFuture()
+                            .join()
+                            .map(IdempotencyKeys.Holder::id))
+                    .hasValue("gone");
+
+            await().until(() -> redis.sync().get(IdempotencyKeys.redisKey("k")) == null);
         }
     }
 
@@ -80,7 +114,8 @@ class RedisKeyStoreTest {
             var repeat = other.post(CHAT, HI, "Idempotency-Key", "k");
 
             // Postgres is away, so all that is known is the id
-            assertThat(repeat.statusCode()).isEqualTo(409);
+            assertThat(repeat.statusCode()).isEqualTo(503);
+            assertThat(repeat.body()).contains("postgres_unavailable");
             assertThat(repeat.headers().firstValue("x-millrace-interaction-id"))
                     .hasValue(one.wire.sent(Query.class).getLast().getInteractionId());
             assertThat(other.wire.sent(Query.class)).hasSize(before);
@@ -91,7 +126,7 @@ class RedisKeyStoreTest {
             assertThat(one.post(CHAT, inOrder, "Idempotency-Key", "k2").statusCode())
                     .isEqualTo(200);
             assertThat(other.post(CHAT, turned, "Idempotency-Key", "k2").statusCode())
-                    .isEqualTo(409);
+                    .isEqualTo(503);
             var another = other.post(CHAT, turned.replace("hi", "ho"), "Idempotency-Key", "k2");
             assertThat(another.statusCode()).isEqualTo(422);
             assertThat(another.body()).contains("was used for another request");
@@ -122,7 +157,8 @@ class RedisKeyStoreTest {
 
             var repeat = other.post(CHAT, HI, "Idempotency-Key", "k");
 
-            assertThat(repeat.statusCode()).isEqualTo(409);
+            assertThat(repeat.statusCode()).isEqualTo(503);
+            assertThat(repeat.body()).contains("postgres_unavailable");
             assertThat(repeat.headers().firstValue("x-millrace-interaction-id")).hasValue(first);
             assertThat(other.wire.sent(Query.class)).hasSize(before);
         }
@@ -139,7 +175,7 @@ class RedisKeyStoreTest {
         await().until(() -> {
             String key = "warm " + System.nanoTime();
             return one.post(CHAT, HI, "Idempotency-Key", key).statusCode() == 200
-                    && other.post(CHAT, HI, "Idempotency-Key", key).statusCode() == 409;
+                    && other.post(CHAT, HI, "Idempotency-Key", key).statusCode() == 503;
         });
     }
 }

@@ -160,6 +160,9 @@ public final class Redactor {
                     "passw",
                     "pwd"));
 
+    /** What stands in the place of a secret begins so; its kind and a bracket follow. */
+    public static final String MARK = "[REDACTED:";
+
     private Redactor() {}
 
     /** The text with every secret replaced; the same object when there is none. */
@@ -185,7 +188,7 @@ public final class Redactor {
                     continue;
                 }
                 out.append(result, end, matcher.start(kind.group))
-                        .append("[REDACTED:")
+                        .append(MARK)
                         .append(kind.name)
                         .append(']');
                 end = last;

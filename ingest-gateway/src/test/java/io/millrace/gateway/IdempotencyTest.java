@@ -1,0 +1,63 @@
+package io.millrace.gateway;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.millrace.gateway.Idempotency.Claim;
+import io.millrace.id.Ids;
+import io.millrace.schema.Answer;
+import io.millrace.schema.Query;
+import io.millrace.schema.Reply;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+
+class IdempotencyTest {
+    private final Idempotency keys = new Idempotency(new NoKeyStore(), 1_000_000);
+
+    private Claim claim(String key) {
+        return keys.claim(Query.newBuilder()
+                        .setInteractionId(Ids.next())
+                        .setIdempotencyKey(key)
+                        .build())
+                .toCompletableFuture()
+                .join();
+    }
+
+    private void answer(String key, int chars) {
+        Claim claim = claim(key);
+        assertThat(claim)
+                .isInstanceOfSatisfying(
+                        Claim.First.class,
+                        first -> first.course()
+                                .outcome()
+                                .complete(new Outcome.Answered(Reply.newBuilder()
+                                        .setAnswer(Answer.newBuilder()
+                                                .setText("x".repeat(chars))
+                                                .build())
+                                        .build())));
+    }
+
+    /** Answers of megabytes, some thousand of them, would be the end of the process. */
+    @Test
+    void shouldRememberAnswersUpToABound() throws InterruptedException {
+        for (int i = 0; i < 30; i++) {
+            answer("large " + i, 100_000);
+        }
+
+        // what is too much is dropped by another thread
+        Thread.sleep(500);
+        long remembered = IntStream.range(0, 30)
+                .filter(i -> claim("large " + i) instanceof Claim.Repeat)
+                .count();
+        assertThat(remembered).isBetween(5L, 10L);
+    }
+
+    @Test
+    void shouldRememberManySmallOnes() {
+        for (int i = 0; i < 100; i++) {
+            answer("small " + i, 100);
+        }
+
+        assertThat(claim("small 0")).isInstanceOf(Claim.Repeat.class);
+        assertThat(claim("small 99")).isInstanceOf(Claim.Repeat.class);
+    }
+}
