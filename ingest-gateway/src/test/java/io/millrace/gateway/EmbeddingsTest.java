@@ -94,7 +94,7 @@ class EmbeddingsTest {
             {"model":"minilm"}                                           | 400 | input           | is required
             {"model":"minilm","input":null}                              | 400 | input           | a text or an array of texts
             {"model":"minilm","input":{"a":1}}                           | 400 | input           | a text or an array of texts
-            {"model":"minilm","input":[]}                                | 400 | input           | 1 to 32 texts
+            {"model":"minilm","input":[]}                                | 400 | input           | 1 to 2048 texts
             {"model":"minilm","input":""}                                | 400 | input           | must not be empty
             {"model":"minilm","input":["x"," \\u200b"]}                  | 400 | input[1]        | must not be empty
             {"model":"minilm","input":[1,2,3]}                           | 400 | input           | the texts are wanted
@@ -129,10 +129,10 @@ class EmbeddingsTest {
         };
         String longest = "\uD83D\uDE00".repeat(10_000);
         assertThat(harness.post(PATH, body(longest)).statusCode()).isEqualTo(200);
-        assertThat(harness.post(PATH, body(new JsonArray(Collections.nCopies(32, "x"))))
+        assertThat(harness.post(PATH, body(new JsonArray(Collections.nCopies(2_048, "x"))))
                         .statusCode())
                 .isEqualTo(200);
-        assertThat(most).hasSize(33).contains(longest);
+        assertThat(most).hasSize(2_049).contains(longest);
 
         refused(harness.post(PATH, body(longest + "x")), 400, "input", "10001 characters");
         refused(
@@ -141,11 +141,11 @@ class EmbeddingsTest {
                 "input[1]",
                 "10001 characters");
         refused(
-                harness.post(PATH, body(new JsonArray(Collections.nCopies(33, "x")))),
+                harness.post(PATH, body(new JsonArray(Collections.nCopies(2_049, "x")))),
                 400,
                 "input",
-                "1 to 32 texts, not 33");
-        assertThat(most).hasSize(33);
+                "1 to 2048 texts, not 2049");
+        assertThat(most).hasSize(2_049);
     }
 
     @Test
