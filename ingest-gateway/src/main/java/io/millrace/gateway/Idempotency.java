@@ -2,10 +2,12 @@ package io.millrace.gateway;
 
 import com.github.benmanes.caffeine.cache.Cache;
 import com.github.benmanes.caffeine.cache.Caffeine;
+import com.github.benmanes.caffeine.cache.Expiry;
 import io.millrace.gateway.IdempotencyKeys.Holder;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Hit;
 import io.millrace.schema.Query;
+import io.millrace.schema.Reply;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -13,11 +15,14 @@ import java.util.concurrent.CompletionStage;
 import java.util.function.BiFunction;
 
 /**
- * Maps a client's key to the first interaction that carried it. This process remembers the outcome for ten minutes; beyond that, and
+ * Maps a client's key to the first interaction that carried it. This process remembers the outcome for ten minutes, large ones as far as memory goes; beyond that, and
  * for other processes, the {@link KeyStore} has the id, and the projection the answer.
  */
 final class Idempotency {
     private static final Duration REMEMBERED = Duration.ofMinutes(10);
+
+    /** No query lasts longer. */
+    private static final Duration LONGEST = Duration.ofHours(2);
 
     /** Each counts as so many characters at least: without an answer, too, it is an object or ten. */
     private static final int LEAST_CHARS = 4_096;
@@ -50,10 +55,18 @@ final class Idempotency {
 
     /** Not the query: a repeat has the same, and this outlives what was counted of the first one's memory. */
     private record Entry(Holder holder, Course course) {
-        int chars() {
-            return course.outcome.getNow(null) instanceof Outcome.Answered answered
-                    ? LEAST_CHARS + Idempotency.chars(answered)
-                    : LEAST_CHARS;
+        /** Nothing before it has ended: what waits is bounded as queries are, and is never dropped for what is over. */
+        int weight() {
+            return switch (course.outcome.getNow(null)) {
+                case null -> 0;
+                case Outcome.Answered(Reply reply) -> LEAST_CHARS + chars(reply);
+                case Outcome.Failed failed ->
+                    LEAST_CHARS + failed.reply().map(Idempotency::chars).orElse(0);
+            };
+        }
+
+        Duration remembered() {
+            return course.outcome.isDone() ? REMEMBERED : LONGEST;
         }
     }
 
@@ -69,18 +82,18 @@ final class Idempotency {
         this.store = store;
         this.entries = Caffeine.newBuilder()
                 .maximumWeight(mostChars)
-                .weigher((String key, Entry entry) -> entry.chars())
-                .expireAfterWrite(REMEMBERED)
+                .weigher((String key, Entry entry) -> entry.weight())
+                .expireAfter(Expiry.writing((String key, Entry entry) -> entry.remembered()))
                 .build();
     }
 
-    private static int chars(Outcome.Answered answered) {
-        Answer answer = Face.answerOf(answered.reply());
+    private static int chars(Reply reply) {
+        Answer answer = Face.answerOf(reply);
         long chars = (long) answer.getText().length()
                 + answer.getMessage().length()
                 + answer.getBody().length()
-                + answered.reply().getData().length();
-        for (Hit hit : answered.reply().getHits()) {
+                + reply.getData().length();
+        for (Hit hit : reply.getHits()) {
             chars += hit.getText().length();
         }
         return (int) Math.min(Integer.MAX_VALUE / 2, chars);
@@ -118,7 +131,7 @@ final class Idempotency {
                         entries.asMap().remove(key, mine);
                         store.release(key, holder);
                     } else {
-                        // weighs more now
+                        // weighs something now, and its time begins
                         entries.asMap().replace(key, mine, mine);
                     }
                 });

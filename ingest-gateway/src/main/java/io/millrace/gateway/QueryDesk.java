@@ -127,6 +127,15 @@ final class QueryDesk {
      * the course may be long, and who has no patience comes again and again.
      */
     private void repeat(Asking asking, String id, Course course) {
+        if (course.outcome().isDone()) {
+            client(asking.response(), asFirst(asking, id), asking.face, asking.async, true)
+                    .ended(course.outcome().join());
+            return;
+        }
+        if (asking.response().closed()) {
+            // it went while its key was looked up, and nothing would tell of that again
+            return;
+        }
         Room.Share memory;
         try {
             memory = exchanges.take(asking.query);
