@@ -302,7 +302,8 @@ class CliIT {
         Path other = folder.resolve("sources");
         Path elsewhere = Files.createDirectories(folder.resolve("dotfiles")).resolve("sources.yaml");
         Files.createDirectories(other);
-        Files.createFile(elsewhere, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")));
+        Files.writeString(elsewhere, "sources: []\n");
+        Files.setPosixFilePermissions(elsewhere, PosixFilePermissions.fromString("rw-------"));
         Files.createSymbolicLink(other.resolve("knowledge-sources.yaml"), elsewhere);
         List<Process> adding = new ArrayList<>();
         for (int i = 0; i < 5; i++) {
@@ -319,8 +320,8 @@ class CliIT {
         }
         for (int i = 0; i < 5; i++) {
             assertThat(adding.get(i).waitFor(60, TimeUnit.SECONDS)).isTrue();
-            assertThat(Millrace.read(folder, "add" + i + ".out")).contains("it is read when millrace is up");
             assertThat(Millrace.read(folder, "add" + i + ".err")).isEmpty();
+            assertThat(Millrace.read(folder, "add" + i + ".out")).contains("it is read when millrace is up");
         }
 
         assertThat(Files.readString(elsewhere)).contains("s0", "s1", "s2", "s3", "s4");
