@@ -38,6 +38,8 @@ final class Fetcher implements AutoCloseable {
             .followRedirects(HttpClient.Redirect.NEVER)
             .connectTimeout(CONNECT)
             .version(HttpClient.Version.HTTP_1_1)
+            // its own would refuse, with another error, what begins while this is closed
+            .executor(Thread::startVirtualThread)
             .build();
     private final ExecutorService reading = Executors.newVirtualThreadPerTaskExecutor();
     private final Set<String> allowed;

@@ -45,7 +45,11 @@ final class ModelClient implements AutoCloseable {
         this.url = url;
         this.key = key;
         this.timeout = timeout;
-        this.http = HttpClient.newBuilder().connectTimeout(timeout).build();
+        this.http = HttpClient.newBuilder()
+                .connectTimeout(timeout)
+                // its own would refuse, with another error, what begins while this is closed
+                .executor(Thread::startVirtualThread)
+                .build();
     }
 
     static ObjectNode object() {

@@ -21,6 +21,8 @@ final class ConnectApi implements AutoCloseable {
     private final HttpClient http = HttpClient.newBuilder()
             .version(HttpClient.Version.HTTP_1_1)
             .connectTimeout(Duration.ofSeconds(3))
+            // its own would refuse, with another error, what begins while this is closed
+            .executor(Thread::startVirtualThread)
             .build();
 
     /** Connect does not do what it is asked for, or is away. */

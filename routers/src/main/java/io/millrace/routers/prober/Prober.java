@@ -60,6 +60,8 @@ public final class Prober implements Service {
             .connectTimeout(TIMEOUT)
             .version(HttpClient.Version.HTTP_1_1)
             .followRedirects(HttpClient.Redirect.NEVER)
+            // its own would refuse a probe that begins while the prober stops
+            .executor(Thread::startVirtualThread)
             .build();
     private final ScheduledExecutorService timer = Executors.newScheduledThreadPool(
             1, Thread.ofPlatform().name("prober").daemon().factory());
