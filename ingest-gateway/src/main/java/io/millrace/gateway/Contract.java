@@ -20,6 +20,7 @@ import io.vertx.openapi.validation.ValidatorException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.time.Duration;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
@@ -70,7 +71,8 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
                     .forEach(limit -> fields.getJsonObject(limit)
                             .put("default", config.retrieval().limit()));
         }
-        contract.getJsonObject("paths")
+        Duration unused = config.knowledge().garbageAfter();
+        JsonObject olderThanDays = contract.getJsonObject("paths")
                 .getJsonObject("/gc")
                 .getJsonObject("post")
                 .getJsonObject("requestBody")
@@ -78,8 +80,13 @@ record Contract(OpenAPIContract openapi, Buffer yaml) {
                 .getJsonObject("application/json")
                 .getJsonObject("schema")
                 .getJsonObject("properties")
-                .getJsonObject("older_than_days")
-                .put("default", config.knowledge().garbageAfter().toDays());
+                .getJsonObject("older_than_days");
+        if (unused.equals(Duration.ofDays(unused.toDays()))) {
+            olderThanDays.put("default", unused.toDays());
+        } else {
+            // 12 hours are no number of days
+            olderThanDays.remove("default");
+        }
         return contract;
     }
 

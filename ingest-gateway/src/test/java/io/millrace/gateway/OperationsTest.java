@@ -316,6 +316,18 @@ class OperationsTest {
         }
     }
 
+    /** It said 0, with which everything would go. */
+    @Test
+    void shouldSayNoNumberOfDaysWhenTheConfigurationSaysHours() {
+        MillraceConfig config = ConfigLoader.load(Optional.empty(), Map.of(), Map.of("knowledge.gc-after", "36h"))
+                .config();
+        try (GatewayHarness other = new GatewayHarness(listening(config, "127.0.0.1", 0))) {
+            assertThat(other.get("/openapi.yaml").body())
+                    .containsPattern(
+                            "older_than_days:\\s+type: \"integer\"\\s+minimum: 0\\s+maximum: 36500\\s+description");
+        }
+    }
+
     /** A whole batch of documents comes at once: with a small limit it never got through. */
     @Test
     void shouldHaveRoomForBatchesWhateverIsInFlight() {

@@ -69,13 +69,8 @@ public final class ConfigLoader {
                             "model", "MILLRACE_REMOTE_MODEL"));
 
     /** Variables of the launcher and of tests, which are no settings. */
-    private static final Set<String> OURS = Set.of(
-            "MILLRACE_URL",
-            "MILLRACE_DATA",
-            "MILLRACE_HOME",
-            "MILLRACE_JAVA_OPTS",
-            "MILLRACE_AOT",
-            "MILLRACE_TEST_QDRANT_URL");
+    private static final Set<String> OURS =
+            Set.of("MILLRACE_URL", "MILLRACE_DATA", "MILLRACE_JAVA_OPTS", "MILLRACE_AOT", "MILLRACE_TEST_QDRANT_URL");
 
     private static final Set<String> CAPABILITIES = Set.of("json", "tools", "vision");
     private static final Map<String, String> MODES =

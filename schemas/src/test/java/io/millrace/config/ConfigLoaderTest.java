@@ -116,7 +116,6 @@ class ConfigLoaderTest {
                 .hasMessageContaining(message);
     }
 
-    /** e5 finds less where the space after the colon is missing. */
     @Test
     void shouldTakeAnAddressAsItStandsInAUrl() throws IOException {
         assertThat(load("listen: {host: '[::1]'}\n", Map.of(), Map.of())
@@ -126,6 +125,7 @@ class ConfigLoaderTest {
                 .isEqualTo("::1");
     }
 
+    /** e5 finds less where the space after the colon is missing. */
     @Test
     void shouldKeepTheSpaceAtTheEndOfAPrefix() throws IOException {
         MillraceConfig.Embedding embedding = load(

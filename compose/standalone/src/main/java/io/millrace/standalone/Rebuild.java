@@ -109,9 +109,9 @@ public final class Rebuild {
     }
 
     private Result index(Log log, DataFolder data, MillraceConfig config) throws InterruptedException {
+        MillraceConfig.Embedding embedding = config.knowledge().embedding();
+        Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, HttpEmbedder.Role.PASSAGE, embedding.timeout());
         try (MiniLmEmbedder own = new MiniLmEmbedder(1)) {
-            MillraceConfig.Embedding embedding = config.knowledge().embedding();
-            Optional<HttpEmbedder> served = HttpEmbedder.of(embedding, HttpEmbedder.Role.PASSAGE, embedding.timeout());
             Embedder embedder = served.isPresent() ? served.get() : own;
             // those of another model are embedded anew by the next start; on a server there are only the collections
             // that are configured
@@ -142,6 +142,8 @@ public final class Rebuild {
                 return new Result(
                         Map.of("passages", passages, "expected", (long) expected.size()), passages == expected.size());
             }
+        } finally {
+            served.ifPresent(HttpEmbedder::close);
         }
     }
 

@@ -85,6 +85,7 @@ import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -102,6 +103,7 @@ import org.apache.kafka.clients.admin.AdminClientConfig;
 import org.apache.kafka.clients.admin.ListTopicsOptions;
 import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.common.KafkaFuture;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -139,11 +141,11 @@ public final class Services implements AutoCloseable {
     private final Log log;
     private final List<Service> services = new ArrayList<>();
     private final Deque<AutoCloseable> shared = new ArrayDeque<>();
-    private @org.jspecify.annotations.Nullable Gateway gateway;
-    private @org.jspecify.annotations.Nullable Searcher searcher;
-    private @org.jspecify.annotations.Nullable Texts texts;
-    private @org.jspecify.annotations.Nullable LogTable<SourceStatus> sourceStatus;
-    private @org.jspecify.annotations.Nullable Intake intake;
+    private @Nullable Gateway gateway;
+    private @Nullable Searcher searcher;
+    private @Nullable Texts texts;
+    private @Nullable LogTable<SourceStatus> sourceStatus;
+    private @Nullable Intake intake;
     private Supplier<Map<Integer, Long>> visible = Map::of;
 
     /**
@@ -435,8 +437,8 @@ public final class Services implements AutoCloseable {
                 log,
                 config,
                 new KnowledgeSearch(
-                        java.util.Objects.requireNonNull(searcher),
-                        java.util.Objects.requireNonNull(texts),
+                        Objects.requireNonNull(searcher),
+                        Objects.requireNonNull(texts),
                         way,
                         sources,
                         gaps,
@@ -749,7 +751,7 @@ public final class Services implements AutoCloseable {
      * @throws NullPointerException where this process has no gateway
      */
     SearchPort.Progress writtenUntilNow() {
-        return java.util.Objects.requireNonNull(intake).writtenUntilNow();
+        return Objects.requireNonNull(intake).writtenUntilNow();
     }
 
     /** The search, where this process has it. */

@@ -19,7 +19,9 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -249,26 +251,34 @@ class CliIT {
         assertThat(lines).hasSize(3).allMatch(line -> line.startsWith("20"));
         refused(run("logs", "-n", "-1"), "-n is -1");
 
-        Process follower =
-                Millrace.start(folder, "follower", Map.of(), "logs", "-f", "-n", "1", "--data", data.toString());
+        String marker = "written meanwhile, with an ü";
+        assertFollowed(
+                data,
+                () -> Files.writeString(
+                        data.resolve("logs/millrace.log"),
+                        marker + " \u001b[2J\n",
+                        StandardCharsets.UTF_8,
+                        java.nio.file.StandardOpenOption.APPEND),
+                shown -> shown.contains(marker + " \\u001b[2J\n"));
+    }
+
+    /** Follows a log from its last line, does something to it, and waits for what is shown of that. */
+    private static void assertFollowed(Path data, Callable<Path> change, Predicate<String> isShown) throws Exception {
+        String name = "follower-" + data.getFileName();
+        Process follower = Millrace.start(folder, name, Map.of(), "logs", "-f", "-n", "1", "--data", data.toString());
         try {
             Awaitility.await("the last line")
                     .atMost(Duration.ofSeconds(20))
-                    .until(() -> !Millrace.read(folder, "follower.out").isEmpty());
-            String marker = "written meanwhile, with an ü";
-            Files.writeString(
-                    data.resolve("logs/millrace.log"),
-                    marker + " \u001b[2J\n",
-                    StandardCharsets.UTF_8,
-                    java.nio.file.StandardOpenOption.APPEND);
+                    .until(() -> !Millrace.read(folder, name + ".out").isEmpty());
+            change.call();
             Awaitility.await("what was written meanwhile")
                     .atMost(Duration.ofSeconds(10))
-                    .until(() -> Millrace.read(folder, "follower.out").contains(marker + " \\u001b[2J\n"));
+                    .until(() -> isShown.test(Millrace.read(folder, name + ".out")));
         } finally {
             follower.destroy();
             follower.waitFor();
         }
-        assertThat(Millrace.read(folder, "follower.err")).isEmpty();
+        assertThat(Millrace.read(folder, name + ".err")).isEmpty();
     }
 
     /** Nothing runs here: a log of its own, since the instance goes on writing into the one that is moved away. */
@@ -277,24 +287,14 @@ class CliIT {
         Path other = folder.resolve("rolled");
         Path log = Files.createDirectories(other.resolve("logs")).resolve("millrace.log");
         Files.writeString(log, "one\n");
-        Process follower =
-                Millrace.start(folder, "roll", Map.of(), "logs", "-f", "-n", "1", "--data", other.toString());
-        try {
-            Awaitility.await("the last line")
-                    .atMost(Duration.ofSeconds(20))
-                    .until(() -> Millrace.read(folder, "roll.out").equals("one\n"));
-            Files.writeString(log.resolveSibling("millrace.log.1"), "one\ntwo\n");
-            Path now = Files.writeString(log.resolveSibling("now"), "3\n");
-            Files.move(now, log, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-
-            Awaitility.await("what was written around the roll")
-                    .atMost(Duration.ofSeconds(10))
-                    .until(() -> Millrace.read(folder, "roll.out").equals("one\ntwo\n3\n"));
-        } finally {
-            follower.destroy();
-            follower.waitFor();
-        }
-        assertThat(Millrace.read(folder, "roll.err")).isEmpty();
+        assertFollowed(
+                other,
+                () -> {
+                    Files.writeString(log.resolveSibling("millrace.log.1"), "one\ntwo\n");
+                    Path now = Files.writeString(log.resolveSibling("now"), "3\n");
+                    return Files.move(now, log, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+                },
+                "one\ntwo\n3\n"::equals);
     }
 
     @Test

@@ -246,14 +246,11 @@ public final class GarbageCollector implements Service {
     private void look() {
         try {
             if (isTurn()) {
-                boolean done = false;
                 try {
                     delete(find(Instant.now().minus(config.garbageAfter())), "timer");
-                    done = true;
-                } finally {
-                    if (!done) {
-                        giveBackTurn();
-                    }
+                } catch (Exception e) {
+                    giveBackTurn(e);
+                    throw e;
                 }
             }
         } catch (SQLException | ProjectionBehindException | ExecutionException | RuntimeException e) {
@@ -274,12 +271,14 @@ public final class GarbageCollector implements Service {
     }
 
     /** So that the next look finds that it is time, also when it is another start's. */
-    private void giveBackTurn() throws SQLException {
+    private void giveBackTurn(Exception why) {
         // a connection is waited for, which an interrupted thread does not do
         boolean interrupted = Thread.interrupted();
         try (Connection connection = server.connect(PATIENCE_SECONDS);
                 Statement update = connection.createStatement()) {
             update.executeUpdate("UPDATE upkeep SET begun_at = 'epoch' WHERE name = 'garbage'");
+        } catch (SQLException e) {
+            why.addSuppressed(e);
         } finally {
             if (interrupted) {
                 Thread.currentThread().interrupt();

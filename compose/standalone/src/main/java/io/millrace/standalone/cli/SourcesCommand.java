@@ -157,10 +157,14 @@ public final class SourcesCommand implements Callable<Integer> {
             Instant asked = Instant.now();
             boolean up = isUp(instance);
             try (FileChannel alone = alone(file)) {
-                SourceDefinition source = add(file, up);
+                Map<String, Object> entry = entry();
+                SourceDefinition source = SourcesFile.check(file, entry, collections(instance));
+                String after = with(entry, file, up);
                 if (dryRun) {
+                    dryRun(file, source, entry);
                     return 0;
                 }
+                replace(file, after);
                 if (noWait || !up) {
                     print(json, source, "added to " + file + (noWait ? "" : "; it is read when millrace is up"));
                     return 0;
@@ -169,7 +173,8 @@ public final class SourcesCommand implements Callable<Integer> {
             return follow(instance, id, asked, json);
         }
 
-        private SourceDefinition add(Path file, boolean up) throws IOException {
+        /** What the file says with the entry. */
+        private String with(Map<String, Object> entry, Path file, boolean up) throws IOException {
             if (Files.notExists(file) && up) {
                 // a new file with one entry would remove what the missing one declared
                 good(Instance.good(instance.get("/sources")));
@@ -180,16 +185,9 @@ public final class SourcesCommand implements Callable<Integer> {
                 throw new UserException(
                         "there is a source " + id + " already: remove it first, or change its entry in " + file);
             }
-            Map<String, Object> entry = entry();
-            SourceDefinition source = SourcesFile.check(file, entry, collections(instance));
             String after = SourcesFile.with(before, entry);
             SourcesFile.parse(file, after, collections(instance));
-            if (dryRun) {
-                dryRun(file, source, entry);
-            } else {
-                replace(file, after);
-            }
-            return source;
+            return after;
         }
 
         private void dryRun(Path file, SourceDefinition source, Map<String, Object> entry) {
