@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.HashMap;
 import java.util.LinkedHashSet;
 import java.util.Map;
 import java.util.Optional;
@@ -36,19 +37,22 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Follows a branch of a repository: what changed between the commit that was sent last and the newest one. The files are read from a
- * bare copy in the worker's folder, which is fetched anew when it cannot be read. A commit that is not there any more, after a forced push for one, means that all is sent again.
+ * bare copy in the worker's folder, which is fetched anew when it cannot be read. All is sent again after a commit that is not there any more, after a forced push for one,
+ * and when a pass was cut short and the branch has moved since: some of what it sent is in no commit that could be compared.
  */
 public final class GitSourceTask extends KnowledgeTask {
     private static final int TIMEOUT_SECONDS = 60;
     private static final String FETCHED = "refs/millrace/";
+    /** Instead of a commit: only a list of all documents ends it. */
+    private static final String ALL = "all";
 
     private @Nullable String lastCommit;
     private String lastDefinition = "";
     private boolean remembered;
     private boolean damaged;
 
-    /** Whether the last pass came to its end: one that was cut short, here or before a restart, may have sent what no commit tells. */
-    private boolean settled;
+    /** The commit of a pass that has not come to its end, here or before a restart, or {@link #ALL}; some of its documents were sent. */
+    private @Nullable String unfinished;
 
     /** What cannot be taken: told with every pass, although only the first looks at it. */
     private final Map<String, String> refused = new TreeMap<>();
@@ -60,6 +64,9 @@ public final class GitSourceTask extends KnowledgeTask {
             if (offset != null && offset.get("commit") instanceof String commit) {
                 lastCommit = commit;
                 lastDefinition = String.valueOf(offset.get("definition"));
+            }
+            if (offset != null && offset.get("unfinished") instanceof String commit) {
+                unfinished = commit;
             }
             remembered = true;
         }
@@ -162,6 +169,25 @@ public final class GitSourceTask extends KnowledgeTask {
         return settings.definition() + "/" + settings.maxDocuments() + "/" + settings.maxBytes();
     }
 
+    /** What the next process begins with. */
+    private Map<String, Object> offset() {
+        Map<String, Object> offset = new HashMap<>();
+        offset.put("definition", lastDefinition);
+        if (lastCommit != null) {
+            offset.put("commit", lastCommit);
+        }
+        if (unfinished != null) {
+            offset.put("unfinished", unfinished);
+        }
+        return offset;
+    }
+
+    /** What is known here; the store may lag, and a report would take an unfinished pass back. */
+    @Override
+    Map<String, Object> mark(SourceSettings known) {
+        return remembered ? offset() : super.mark(known);
+    }
+
     private final class Pass implements Scan {
         private final SourceSettings settings;
         private final Repository repository;
@@ -181,7 +207,9 @@ public final class GitSourceTask extends KnowledgeTask {
             this.reader = repository.newObjectReader();
             try (RevWalk walk = new RevWalk(reader)) {
                 this.commit = walk.parseCommit(head.commit());
-                RevCommit before = lastDefinition.equals(rules(settings)) ? known(walk, lastCommit) : null;
+                boolean comparable = lastDefinition.equals(rules(settings))
+                        && (unfinished == null || unfinished.equals(commit.name()));
+                RevCommit before = comparable ? known(walk, lastCommit) : null;
                 this.whole = before == null;
                 if (before == null) {
                     refused.clear();
@@ -190,7 +218,9 @@ public final class GitSourceTask extends KnowledgeTask {
                     compare(before);
                 }
             }
-            settled = false;
+            if (!changes.isEmpty()) {
+                unfinished = whole ? ALL : commit.name();
+            }
             refused.forEach((path, reason) -> skips.add(new Step.Skipped(path, reason)));
             this.found = changes.size();
         }
@@ -234,7 +264,7 @@ public final class GitSourceTask extends KnowledgeTask {
                         all.add(path);
                     }
                     if (is != was || (is && !tree.idEqual(0, 1))) {
-                        boolean known = refused.remove(path) == null && !whole && (was || !settled);
+                        boolean known = refused.remove(path) == null && !whole && was;
                         if (is || known) {
                             changes.add(new Change(path, is ? tree.getObjectId(0) : ObjectId.zeroId(), known));
                         }
@@ -258,7 +288,7 @@ public final class GitSourceTask extends KnowledgeTask {
                 return Optional.empty();
             }
             // the offset stays where it is until the pass is over, or a crash would lose the rest
-            Map<String, Object> before = mark(lastCommit, lastDefinition);
+            Map<String, Object> before = offset();
             if (change.blob().equals(ObjectId.zeroId())) {
                 return Optional.of(new Step.Gone(change.path(), partition(settings), before));
             }
@@ -330,14 +360,8 @@ public final class GitSourceTask extends KnowledgeTask {
         public Map<String, Object> mark() {
             lastCommit = commit.name();
             lastDefinition = rules(settings);
-            settled = true;
-            return mark(lastCommit, lastDefinition);
-        }
-
-        private static Map<String, Object> mark(@Nullable String commit, String definition) {
-            return commit == null
-                    ? Map.of("definition", definition)
-                    : Map.of("definition", definition, "commit", commit);
+            unfinished = null;
+            return offset();
         }
 
         @Override

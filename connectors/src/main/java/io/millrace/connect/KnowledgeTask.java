@@ -204,7 +204,7 @@ public abstract class KnowledgeTask extends SourceTask {
     }
 
     /** The offset of the last whole pass, so that a report of an unfinished one does not move it. */
-    private Map<String, Object> mark(SourceSettings known) {
+    Map<String, Object> mark(SourceSettings known) {
         Map<String, Object> last = context.offsetStorageReader().offset(partition(known));
         return last == null ? Map.of("definition", "") : last;
     }

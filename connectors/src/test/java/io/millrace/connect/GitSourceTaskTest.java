@@ -334,9 +334,30 @@ class GitSourceTaskTest {
         assertThat(pass.skipped()).isEmpty();
     }
 
-    /** What a pass that was cut short sent is in no commit that the next one compares with. */
+    /** What a pass that was cut short sent is in no commit that the next one compares with: it stayed for ever. */
     @Test
-    void shouldDeleteWhatIsNoDocumentAnyMoreWhenThePassThatSentItWasCutShort() throws Exception {
+    void shouldSendAllWhenAPassWasCutShortAndItsCommitIsTakenBack() throws Exception {
+        write("a.md", "one");
+        commit();
+        passes.run();
+        write("a.md", "another");
+        write("b.md", "two");
+        write("c.md", "three");
+        commit();
+        passes.cut(2);
+        git.reset().setMode(ResetCommand.ResetType.HARD).setRef("HEAD~1").call();
+        // before its list of all
+        passes.cut(1);
+
+        Pass pass = passes.run();
+
+        assertThat(pass.found()).containsOnly(Map.entry("a.md", "one"));
+        assertThat(pass.everything()).hasValue(List.of("a.md"));
+        assertThat(passes.run().everything()).isEmpty();
+    }
+
+    @Test
+    void shouldSendTheDifferenceAgainWhenAPassWasCutShortAndNothingElseChanged() throws Exception {
         write("a.md", "one");
         commit();
         passes.run();
@@ -344,13 +365,11 @@ class GitSourceTaskTest {
         write("c.md", "three");
         commit();
         passes.cut(1);
-        Files.write(folder.resolve("b.md"), new byte[] {0, 1, 2});
-        commit();
 
         Pass pass = passes.run();
 
-        assertThat(pass.found()).containsOnlyKeys("c.md");
-        assertThat(pass.gone()).containsExactly("b.md");
+        assertThat(pass.found()).containsOnlyKeys("b.md", "c.md");
+        assertThat(pass.everything()).isEmpty();
     }
 
     private static void delete(Path folder) throws Exception {
