@@ -6,17 +6,35 @@ import io.millrace.schema.Passage;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Predicate;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Which passages are on the log, by document, each with the checksum of the version of the document it was cut from. Asked of the log
+ * Which passages are on the log, by document, each with what it was made of and by. Asked of the log
  * and not of an index, which is behind, and may have lost some after a crash in the middle of a document.
  */
 final class PassageTable implements AutoCloseable {
-    private final Map<String, Map<String, String>> byDocument = new ConcurrentHashMap<>();
+    private final Map<String, Map<String, Version>> byDocument = new ConcurrentHashMap<>();
     private final Map<String, String> documents = new ConcurrentHashMap<>();
     private final WrittenTable<Passage> written;
+
+    /**
+     * What a passage was made of and by.
+     *
+     * @param checksum of the document
+     * @param chunker what cut it
+     * @param model fingerprint of what embedded it
+     */
+    record Version(String checksum, String chunker, String model) {
+        private static Version of(Passage passage) {
+            return new Version(
+                    passage.getMetadata().getOrDefault("checksum", ""),
+                    // a few, of thousands of passages
+                    passage.getChunker().intern(),
+                    passage.getEmbeddingModel().intern());
+        }
+    }
 
     PassageTable(Log log) {
         this.written = new WrittenTable<>("passages-table", Topics.PASSAGES, log, this::apply);
@@ -42,38 +60,28 @@ final class PassageTable implements AutoCloseable {
             }
             return;
         }
-        String version = version(passage);
+        Version version = Version.of(passage);
         documents.put(id, passage.getDocumentId());
         byDocument.compute(passage.getDocumentId(), (key, before) -> {
-            Map<String, String> passages = before == null ? new ConcurrentHashMap<>() : before;
+            Map<String, Version> passages = before == null ? new ConcurrentHashMap<>() : before;
             passages.put(id, version);
             return passages;
         });
     }
 
-    /** Whether a passage was embedded by another model than the one of this fingerprint. */
-    boolean hasOthers(String model) {
-        String own = version("", model);
+    /** Whether there is such a passage. */
+    boolean has(Predicate<Version> wanted) {
         return byDocument.values().stream()
                 .flatMap(passages -> passages.values().stream())
-                .anyMatch(version -> !version.endsWith(own));
+                .anyMatch(wanted);
     }
 
     /** Whether what stands on the log for this id is of this version, as far as is known. */
     boolean isStill(Passage passage) {
-        return version(passage)
+        return Version.of(passage)
                 .equals(byDocument
                         .getOrDefault(passage.getDocumentId(), Map.of())
                         .get(passage.getPassageId()));
-    }
-
-    private static String version(Passage passage) {
-        return version(passage.getMetadata().getOrDefault("checksum", ""), passage.getEmbeddingModel());
-    }
-
-    /** Of a document with this checksum, embedded by the model of this fingerprint. */
-    static String version(String checksum, String model) {
-        return checksum + "|" + model;
     }
 
     void await() throws InterruptedException {
@@ -81,7 +89,7 @@ final class PassageTable implements AutoCloseable {
     }
 
     /** Version by passage id. */
-    Map<String, String> of(String document) {
+    Map<String, Version> of(String document) {
         return new HashMap<>(byDocument.getOrDefault(document, Map.of()));
     }
 

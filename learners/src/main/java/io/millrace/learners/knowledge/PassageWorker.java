@@ -7,8 +7,11 @@ import io.millrace.knowledge.Embedder;
 import io.millrace.knowledge.Vectors;
 import io.millrace.learners.knowledge.IngestEmbedder.Outcome.Embedded;
 import io.millrace.learners.knowledge.IngestEmbedder.Outcome.Refused;
+import io.millrace.learners.knowledge.PassageTable.Version;
+import io.millrace.log.ClientConfig;
 import io.millrace.log.Log;
 import io.millrace.log.LogRecord;
+import io.millrace.log.LogSettings;
 import io.millrace.log.LogWorker;
 import io.millrace.log.Topics;
 import io.millrace.schema.Document;
@@ -23,9 +26,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.locks.ReentrantLock;
-import org.jspecify.annotations.Nullable;
+import org.apache.kafka.clients.admin.Admin;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -35,7 +39,8 @@ import org.slf4j.LoggerFactory;
  * <p>A passage that the model refuses is a dead letter by itself: the others of its document are searchable, and what stood in its place goes.
  *
  * <p>Passages that another model embedded, before the configuration named this one, are embedded anew as they are found on the log. A
- * group for each model reads them, so that whatever one model wrote is seen by the next, and again by the first when it comes back.
+ * group for each model reads them, so that whatever one model wrote is seen by the next, and again by the first when it comes back. Documents
+ * that another version of the chunker cut are cut anew: another group reads all documents, from the beginning at each start that finds some.
  */
 public final class PassageWorker implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(PassageWorker.class);
@@ -47,6 +52,7 @@ public final class PassageWorker implements Service {
 
     private static final int TURNS = 64;
     private static final int GROUP_DIGITS = 8;
+    private static final String CUT_ANEW = "passages-cut";
 
     private final Log log;
     private final IngestEmbedder embedder;
@@ -57,7 +63,7 @@ public final class PassageWorker implements Service {
     private final ReentrantLock[] turns = new ReentrantLock[TURNS];
 
     private final Thread looking = Thread.ofVirtual().name("passages-model").unstarted(this::lookForOthers);
-    private volatile @Nullable LogWorker<Passage> renewing;
+    private final List<LogWorker<?>> renewing = new CopyOnWriteArrayList<>();
     private boolean closed;
 
     /** @param embedder of all passages */
@@ -90,28 +96,71 @@ public final class PassageWorker implements Service {
     private void lookForOthers() {
         try {
             passages.await();
-            if (passages.hasOthers(embedder.fingerprint())) {
+            if (passages.has(this::isOfAnotherModel)) {
+                LOG.info("passages of another embedding model are embedded by {}", embedder.fingerprint());
                 String group = "passages-" + Ids.content(embedder.fingerprint()).substring(0, GROUP_DIGITS);
                 begin(new LogWorker<>(group, Topics.PASSAGES, log, CONCURRENCY, this::renew));
+            }
+            if (passages.has(PassageWorker::isOfAnotherChunker)) {
+                LOG.info("documents that another version cut are cut by {}", Chunker.VERSION);
+                forgetGroup();
+                begin(new LogWorker<>(CUT_ANEW, Topics.DOCUMENTS, log, CONCURRENCY, this::cutAnew));
             }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
     }
 
-    private synchronized void begin(LogWorker<Passage> made) {
+    private boolean isOfAnotherModel(Version version) {
+        return !version.model().equals(embedder.fingerprint());
+    }
+
+    private static boolean isOfAnotherChunker(Version version) {
+        return !version.chunker().equals(Chunker.VERSION);
+    }
+
+    private synchronized void begin(LogWorker<?> made) {
         if (closed) {
             made.close();
             return;
         }
-        LOG.info("passages of another embedding model are embedded by {}", embedder.fingerprint());
-        renewing = made;
+        renewing.add(made);
         made.start();
+    }
+
+    /** How far it was read says nothing when another version cut documents since. */
+    private void forgetGroup() throws InterruptedException {
+        LogSettings settings = log.settings();
+        try (Admin admin = Admin.create(ClientConfig.admin(settings.bootstrapServers()))) {
+            admin.deleteConsumerGroups(List.of(settings.group(CUT_ANEW))).all().get();
+        } catch (ExecutionException e) {
+            // there is none yet, or another process, or one that was killed, reads as one of it
+            LOG.debug("the group {} is as it was", CUT_ANEW, e);
+        }
+    }
+
+    private void cutAnew(LogRecord<Document> record) throws ExecutionException, InterruptedException {
+        Document document = record.value();
+        if (document == null) {
+            return;
+        }
+        inTurn(record.key(), () -> {
+            boolean stale = passages.of(record.key()).values().stream()
+                    // and of no newer version of the document, which the log has as well
+                    .anyMatch(version ->
+                            isOfAnotherChunker(version) && version.checksum().equals(document.getChecksum()));
+            if (stale) {
+                cutOne(record);
+            }
+        });
     }
 
     private void renew(LogRecord<Passage> record) throws ExecutionException, InterruptedException {
         Passage passage = record.value();
-        if (passage == null || passage.getEmbeddingModel().equals(embedder.fingerprint())) {
+        if (passage == null
+                || passage.getEmbeddingModel().equals(embedder.fingerprint())
+                // its document is cut anew
+                || !passage.getChunker().equals(Chunker.VERSION)) {
             return;
         }
         inTurn(passage.getDocumentId(), () -> {
@@ -159,13 +208,13 @@ public final class PassageWorker implements Service {
     private void cutOne(LogRecord<Document> record) throws ExecutionException, InterruptedException {
         String id = record.key();
         Document document = record.value();
-        Map<String, String> before = passages.of(id);
+        Map<String, Version> before = passages.of(id);
         if (document == null) {
             forget(before.keySet());
             return;
         }
         List<Chunk> chunks = Chunker.chunk(document.getTitle(), document.getContent());
-        String version = PassageTable.version(document.getChecksum(), embedder.fingerprint());
+        Version version = new Version(document.getChecksum(), Chunker.VERSION, embedder.fingerprint());
         Set<String> surplus = new HashSet<>(before.keySet());
         List<Chunk> missing = new ArrayList<>();
         for (Chunk chunk : chunks) {
@@ -267,9 +316,16 @@ public final class PassageWorker implements Service {
     @Override
     public Map<String, String> details() {
         Map<String, String> details = new HashMap<>();
-        if (renewing != null && passages.hasOthers(embedder.fingerprint())) {
-            details.put(
-                    "passages", "those of another embedding model are embedded anew; until then no search finds them");
+        if (!renewing.isEmpty()) {
+            if (passages.has(this::isOfAnotherModel)) {
+                details.put(
+                        "passages",
+                        "those of another embedding model are embedded anew; until then no search finds them");
+            } else if (passages.has(PassageWorker::isOfAnotherChunker)) {
+                details.put(
+                        "passages",
+                        "documents that another version cut are cut anew; until then they are found as they were");
+            }
         }
         embedder.waiting().ifPresent(why -> details.put("ingest", "waits: " + why));
         return details;
@@ -277,15 +333,11 @@ public final class PassageWorker implements Service {
 
     @Override
     public void close() {
-        LogWorker<Passage> begun;
         synchronized (this) {
             closed = true;
-            begun = renewing;
         }
         looking.interrupt();
-        if (begun != null) {
-            begun.close();
-        }
+        renewing.forEach(LogWorker::close);
         worker.close();
         passages.close();
     }
