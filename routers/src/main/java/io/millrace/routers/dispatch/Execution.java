@@ -139,7 +139,8 @@ final class Execution {
      */
     void heartbeat() {
         checkLease();
-        if (heartbeatPending || aborted() == Abort.LEASE_LOST) {
+        // one that is not on the log yet cannot be renewed: started comes first
+        if (heartbeatPending || !lease.isTaken() || aborted() == Abort.LEASE_LOST) {
             return;
         }
         heartbeatPending = true;
@@ -166,11 +167,12 @@ final class Execution {
     }
 
     void run() {
-        // a refusal is told even after the deadline: it is what ends a query that came too late
-        Optional<ScheduledFuture<?>> deadline = dispatch.getRoute().equals(Route.REJECT)
-                ? Optional.empty()
-                : Optional.of(attempts.after(remainingMs() - MARGIN_MS, () -> abort(Abort.DEADLINE)));
+        Optional<ScheduledFuture<?>> deadline = Optional.empty();
         try {
+            // a refusal is told even after the deadline: it is what ends a query that came too late
+            if (!dispatch.getRoute().equals(Route.REJECT)) {
+                deadline = Optional.of(attempts.after(remainingMs() - MARGIN_MS, () -> abort(Abort.DEADLINE)));
+            }
             if (!begin()) {
                 throw new InterruptedException("aborted before it began");
             }
@@ -293,6 +295,13 @@ final class Execution {
                 circuit.onSuccess(System.nanoTime() - called, TimeUnit.NANOSECONDS);
                 return asked;
             } catch (BackendException e) {
+                if (remainingMs() <= 0) {
+                    // the call's timeout is the deadline: when it is quicker than the alarm, that says nothing of the
+                    // deployment
+                    circuit.releasePermission();
+                    abort(Abort.DEADLINE);
+                    throw new InterruptedException("the deadline passed");
+                }
                 // a wrong request says nothing of the deployment; one that is busy or loading is not broken
                 boolean broken =
                         e.failure().getRetryable() && !e.failure().getReason().equals(FailureReason.OVERLOADED);
@@ -569,12 +578,14 @@ final class Execution {
     }
 
     private Completion.Builder ended(String kind, boolean terminal) {
+        // before its time is told: what is between them must not count as work
+        double totalMs = elapsedMs();
         return completion(kind)
                 .setTerminal(terminal)
                 .setContentSent(contentSent)
                 .setUnclaimed(unclaimed)
                 .setFirstTokenMs(firstTokenMs)
-                .setTotalMs(elapsedMs());
+                .setTotalMs(totalMs);
     }
 
     /** {@link #record}, unless something broke the attempt off before. */

@@ -44,6 +44,11 @@ final class Lease {
         return end.get();
     }
 
+    /** Whether something was written, or is about to be. */
+    boolean isTaken() {
+        return written.get();
+    }
+
     /** Gives the end some time to come first, and writes {@code started} when it does not. */
     void hold(long untilNanos) throws InterruptedException {
         try {

@@ -41,7 +41,7 @@ import org.junit.jupiter.api.Test;
 /** The worker on a real broker: what a share group does is the part that no fake can tell. */
 class DispatchWorkerTest {
     private static final Topic<Dispatch> WORK = Topics.dispatch("local");
-    private static final Duration PATIENCE = Duration.ofSeconds(20);
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
 
     private final StubModel stub = new StubModel();
     private final MillraceConfig config = Samples.local(stub.url());
@@ -176,7 +176,7 @@ class DispatchWorkerTest {
                 .until(() -> all.stream()
                         .filter(dispatch -> !kinds(dispatch).contains(CompletionKind.FAILED))
                         .allMatch(dispatch -> kinds(dispatch).contains(CompletionKind.STARTED)));
-        assertThat(stub.seen()).hasSize(2);
+        await().atMost(PATIENCE).until(() -> stub.seen().size() == 2);
     }
 
     @Test
@@ -194,6 +194,7 @@ class DispatchWorkerTest {
     @Test
     void shouldAbortUpstreamWhenACancelIsCommanded() {
         stub.mode(Mode.SLOW);
+        await().atMost(PATIENCE).until(cancellations::isReady);
         Dispatch dispatch = work(Samples.query());
         await().atMost(PATIENCE).until(() -> stub.seen().size() == 1);
 

@@ -1,6 +1,7 @@
 package io.millrace.routers.dispatch;
 
 import io.millrace.log.Vocabulary.CompletionKind;
+import io.millrace.log.Vocabulary.ReplyKind;
 import io.millrace.schema.Completion;
 import io.millrace.schema.Reply;
 import java.time.Duration;
@@ -15,10 +16,20 @@ final class FakeOutbox implements Outbox {
     /** Names of events: {@code answered}, {@code ack answered}, {@code delta}, {@code final}… */
     final List<String> events = new CopyOnWriteArrayList<>();
 
+    /** Without {@link #renewals}. */
     final List<Completion> completions = new CopyOnWriteArrayList<>();
+
+    /** Heartbeats that say nothing new: as many as the machine is slow, and at any time. */
+    final List<Completion> renewals = new CopyOnWriteArrayList<>();
+
     final List<Reply> replies = new CopyOnWriteArrayList<>();
     volatile Duration ackDelay = Duration.ZERO;
     volatile boolean broken;
+
+    /** Whether the end is acknowledged when the final has left: 5 s later at most. */
+    volatile boolean lateEnds;
+
+    private final CompletableFuture<Boolean> left = new CompletableFuture<>();
     volatile Predicate<Completion> acknowledged = completion -> true;
 
     @Override
@@ -26,18 +37,31 @@ final class FakeOutbox implements Outbox {
         String name = completion.getKind().equals(CompletionKind.HEARTBEAT) && completion.getContentSent()
                 ? "content"
                 : completion.getKind();
-        events.add(name);
-        completions.add(completion);
+        boolean renewal = completion.getKind().equals(CompletionKind.HEARTBEAT)
+                && !(name.equals("content") && !events.contains(name));
+        if (renewal) {
+            renewals.add(completion);
+        } else {
+            events.add(name);
+            completions.add(completion);
+        }
         if (broken) {
             return CompletableFuture.failedFuture(new java.io.IOException("no broker"));
         }
         CompletableFuture<Boolean> ack = new CompletableFuture<>();
         if (acknowledged.test(completion)) {
-            CompletableFuture.delayedExecutor(ackDelay.toMillis(), TimeUnit.MILLISECONDS)
-                    .execute(() -> {
-                        events.add("ack " + name);
-                        ack.complete(true);
-                    });
+            Runnable acknowledge = () -> {
+                if (!renewal) {
+                    events.add("ack " + name);
+                }
+                ack.complete(true);
+            };
+            if (lateEnds && !completion.getKind().equals(CompletionKind.HEARTBEAT)) {
+                left.completeOnTimeout(true, 5, TimeUnit.SECONDS).thenRun(acknowledge);
+            } else {
+                CompletableFuture.delayedExecutor(ackDelay.toMillis(), TimeUnit.MILLISECONDS)
+                        .execute(acknowledge);
+            }
         }
         return ack;
     }
@@ -46,6 +70,9 @@ final class FakeOutbox implements Outbox {
     public CompletableFuture<?> reply(int partition, Reply reply) {
         events.add(reply.getKind());
         replies.add(reply);
+        if (reply.getKind().equals(ReplyKind.FINAL)) {
+            left.complete(true);
+        }
         return CompletableFuture.completedFuture(partition);
     }
 

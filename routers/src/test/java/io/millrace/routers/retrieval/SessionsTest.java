@@ -1,6 +1,7 @@
 package io.millrace.routers.retrieval;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
 import io.millrace.id.Ids;
 import io.millrace.log.Codecs;
@@ -48,6 +49,14 @@ class SessionsTest {
         redis.stop();
     }
 
+    /** The first of a process loads its client in the time that a command may take. */
+    private Sessions connected() {
+        Sessions sessions = new Sessions(url);
+        await().atMost(Duration.ofSeconds(60))
+                .until(() -> sessions.open(query(Ids.next(), "x")).known());
+        return sessions;
+    }
+
     private Query query(String session, String text) {
         return Query.newBuilder()
                 .setEnvelope(Envelope.newBuilder().setOccurredAt(clock++).build())
@@ -61,7 +70,7 @@ class SessionsTest {
     @Test
     void shouldCountTurnsAndRememberWhatWasAskedAndSent() {
         String session = Ids.next();
-        try (Sessions sessions = new Sessions(url)) {
+        try (Sessions sessions = connected()) {
             Query first = query(session, "How do I roll back?");
             assertThat(sessions.open(first)).isEqualTo(new Turn(1, Optional.empty(), Set.of(), true));
             sessions.sent(first, List.of("a", "b"), 12);
@@ -80,7 +89,7 @@ class SessionsTest {
     @Test
     void shouldSeeTheSameTurnWhenAQueryIsProcessedTwice() {
         String session = Ids.next();
-        try (Sessions sessions = new Sessions(url)) {
+        try (Sessions sessions = connected()) {
             Query first = query(session, "one");
             Query second = query(session, "two");
             sessions.open(first);
@@ -97,7 +106,7 @@ class SessionsTest {
     @Test
     void shouldKeepPrincipalsApart() {
         String session = Ids.next();
-        try (Sessions sessions = new Sessions(url)) {
+        try (Sessions sessions = connected()) {
             sessions.open(query(session, "one"));
             Query other = query(session, "two");
             Query foreign = Query.newBuilder(other)
@@ -114,7 +123,7 @@ class SessionsTest {
     @Test
     void shouldNotKeepTheTextOfAQueryThatIsNotStored() {
         String session = Ids.next();
-        try (Sessions sessions = new Sessions(url)) {
+        try (Sessions sessions = connected()) {
             sessions.open(
                     Query.newBuilder(query(session, "secret")).setStore(false).build());
 
@@ -128,7 +137,7 @@ class SessionsTest {
     @Test
     void shouldForgetOldTextsAndNotTheCount() {
         String session = Ids.next();
-        try (Sessions sessions = new Sessions(url)) {
+        try (Sessions sessions = connected()) {
             List<Query> queries = IntStream.range(0, 60)
                     .mapToObj(i -> query(session, "question " + i))
                     .toList();
@@ -142,14 +151,17 @@ class SessionsTest {
     }
 
     @Test
-    void shouldGoOnWithoutASessionWhenRedisIsDown() throws IOException {
-        try (Sessions sessions = new Sessions("redis://127.0.0.1:" + freePort())) {
+    void shouldGoOnWithoutASessionWhenRedisDoesNotAnswer() throws IOException {
+        // what connects is accepted by the machine, and nobody reads it: without a rest after each miss this takes half
+        // a minute
+        try (ServerSocket silent = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
+                Sessions sessions = new Sessions("redis://127.0.0.1:" + silent.getLocalPort())) {
             long began = System.nanoTime();
             for (int i = 0; i < 50; i++) {
                 assertThat(sessions.open(query("s", "x"))).isEqualTo(Turn.UNKNOWN);
                 sessions.sent(query("s", "x"), List.of("a"), 12);
             }
-            assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(3));
+            assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(15));
         }
     }
 
