@@ -6,10 +6,8 @@ import io.millrace.schema.Failure;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
-import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicReference;
 
@@ -18,7 +16,8 @@ import java.util.concurrent.atomic.AtomicReference;
  * {@link #sending} is shared with the thread that sends.
  *
  * <p>A worker sends an answer to the client and its end to the log at the same time. The client gets it when both have been read back: a
- * record that can be read is on all in-sync replicas, so nobody holds an answer that the log has not.
+ * record that can be read is on all in-sync replicas, so nobody holds an answer that the log has not. Of several ends the first counts, as in the
+ * ledger: what a broker took late, when routing had given its attempt up and ended the query otherwise, is not told.
  */
 final class Exchange {
     /** How far the query is on its way into the log. */
@@ -45,11 +44,13 @@ final class Exchange {
     private int next;
     private Optional<String> streaming = Optional.empty();
 
-    /** Answers whose end is not on the log yet, by attempt. */
+    /** Answers that came before any end on the log, by attempt. */
     private final Map<Integer, Reply> unrecorded = new HashMap<>();
 
-    /** Attempts that the log has the answer of. */
-    private final Set<Integer> recorded = new HashSet<>();
+    private boolean recorded;
+
+    /** Attempt whose answer the recorded end is; 0 for any other end. */
+    private int answered;
 
     Exchange(Query query, Client client, LoopInbox inbox, Exchanges home, Room.Share memory) {
         this.query = query;
@@ -95,10 +96,19 @@ final class Exchange {
         }
     }
 
-    /** The log has the answer of an attempt. */
-    void recorded(int answered, long now) {
-        recorded.add(answered);
-        Reply waiting = unrecorded.remove(answered);
+    /**
+     * The log has an end of the interaction.
+     *
+     * @param attempt whose answer it is; 0 for any other end
+     */
+    void recorded(int attempt, long now) {
+        if (recorded) {
+            return;
+        }
+        recorded = true;
+        answered = attempt;
+        Reply waiting = unrecorded.remove(attempt);
+        unrecorded.clear();
         if (waiting != null) {
             answer(waiting, now);
         }
@@ -106,8 +116,11 @@ final class Exchange {
 
     /** Tells the client, unless it is too late: the ledger ends what is not there by the deadline. */
     private void answer(Reply reply, long now) {
-        if (!recorded.contains(reply.getAttempt())) {
+        if (!recorded) {
             unrecorded.put(reply.getAttempt(), reply);
+        } else if (reply.getAttempt() != answered) {
+            // the client is told of the end that was first
+            return;
         } else if (now > query.getDeadlineAt()) {
             late();
         } else {

@@ -170,14 +170,15 @@ final class Exchanges {
         return live.containsKey(interactionId);
     }
 
-    /** A step of an attempt, on the tail's thread: the log has an answer, which may now be told. */
+    /** A step of an attempt, on the tail's thread: when it is an end, and the first one, its answer may now be told, and no other. */
     void completed(Completion completion) {
-        if (!completion.getKind().equals(CompletionKind.ANSWERED)) {
+        if (!completion.getTerminal()) {
             return;
         }
+        int answered = completion.getKind().equals(CompletionKind.ANSWERED) ? completion.getAttempt() : 0;
         Exchange exchange = live.get(completion.getInteractionId());
         if (exchange != null) {
-            exchange.inbox().execute(() -> exchange.recorded(completion.getAttempt(), System.currentTimeMillis()));
+            exchange.inbox().execute(() -> exchange.recorded(answered, System.currentTimeMillis()));
         }
     }
 

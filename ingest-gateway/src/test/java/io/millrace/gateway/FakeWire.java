@@ -89,12 +89,18 @@ final class FakeWire implements Wire {
         reader().reply(reply);
     }
 
+    /** A step of the attempt of a reply; an answer is an end. */
     void completed(Reply of, String kind) {
+        completed(of, kind, kind.equals(CompletionKind.ANSWERED));
+    }
+
+    void completed(Reply of, String kind, boolean terminal) {
         if (reader().awaits(of.getInteractionId())) {
             reader().completed(Completion.newBuilder()
                     .setInteractionId(of.getInteractionId())
                     .setAttempt(of.getAttempt())
                     .setKind(kind)
+                    .setTerminal(terminal)
                     .build());
         }
     }

@@ -7,8 +7,11 @@ import static org.awaitility.Awaitility.await;
 
 import io.millrace.id.Ids;
 import io.millrace.log.Vocabulary.CompletionKind;
+import io.millrace.log.Vocabulary.FailureReason;
+import io.millrace.log.Vocabulary.ReplyKind;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Command;
+import io.millrace.schema.Failure;
 import io.millrace.schema.Feedback;
 import io.millrace.schema.Query;
 import io.millrace.schema.RawDocument;
@@ -495,14 +498,14 @@ class QueryPathTest {
         CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, stream ? HI_STREAM : HI);
         Reply reply = FakeWire.answer(query(), 0, "hello").setAttempt(2).build();
 
-        harness.wire.completed(Reply.newBuilder(reply).setAttempt(1).build(), CompletionKind.ANSWERED);
+        harness.wire.completed(Reply.newBuilder(reply).setAttempt(1).build(), CompletionKind.FAILED);
         harness.wire.completed(reply, CompletionKind.STARTED);
         harness.wire.completed(reply, CompletionKind.HEARTBEAT);
         harness.wire.completed(reply, CompletionKind.FAILED);
         harness.wire.replyOnly(reply);
         Thread.sleep(200);
         assertThat(asked)
-                .as("another attempt, and other ends, are no record of this answer")
+                .as("other steps, and ends of attempts that routing goes on after, are no record of this answer")
                 .isNotDone();
 
         harness.wire.completed(reply, CompletionKind.ANSWERED);
@@ -510,6 +513,52 @@ class QueryPathTest {
         HttpResponse<String> response = asked.get(5, TimeUnit.SECONDS);
         assertThat(response.statusCode()).isEqualTo(200);
         assertThat(response.body()).contains("hello");
+    }
+
+    /** A broker that was away took the answer when the query had been ended: the client had it, and the record said failed. */
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void shouldNotTellAnAnswerWhenTheLogHadAnotherEndBefore(boolean finalFirst) throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, HI);
+        Reply answer = FakeWire.answer(query(), 0, "hello").setAttempt(1).build();
+        Reply error = FakeWire.from(query(), ReplyKind.ERROR, 0)
+                .setAttempt(2)
+                .setFailure(Failure.newBuilder()
+                        .setReason(FailureReason.WORKER_LOST)
+                        .setHttpStatus(502)
+                        .build())
+                .build();
+        if (finalFirst) {
+            harness.wire.replyOnly(answer);
+        }
+        harness.wire.completed(error, CompletionKind.FAILED, true);
+        harness.wire.completed(answer, CompletionKind.ANSWERED);
+        if (!finalFirst) {
+            harness.wire.replyOnly(answer);
+        }
+        Thread.sleep(200);
+        assertThat(asked).isNotDone();
+
+        harness.wire.replyOnly(error);
+
+        HttpResponse<String> response = asked.get(5, TimeUnit.SECONDS);
+        assertThat(response.statusCode()).isEqualTo(502);
+        assertThat(response.body()).contains("worker_lost");
+    }
+
+    /** Two workers may answer when the first was held for lost; the record has the first one's. */
+    @Test
+    void shouldTellTheAnswerThatTheLogHasFirstWhenThereAreTwo() throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, HI);
+        Reply first = FakeWire.answer(query(), 0, "hello").setAttempt(1).build();
+        Reply second = FakeWire.answer(query(), 0, "good day").setAttempt(2).build();
+        harness.wire.replyOnly(second);
+        harness.wire.completed(first, CompletionKind.ANSWERED);
+        harness.wire.completed(second, CompletionKind.ANSWERED);
+
+        harness.wire.replyOnly(first);
+
+        assertThat(asked.get(5, TimeUnit.SECONDS).body()).contains("hello").doesNotContain("good day");
     }
 
     @Test

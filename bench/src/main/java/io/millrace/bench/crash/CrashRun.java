@@ -9,6 +9,7 @@ import io.millrace.log.HttpSchemaRegistry;
 import io.millrace.log.LogSettings;
 import io.millrace.log.Topic;
 import io.millrace.log.Topics;
+import io.millrace.schema.Completion;
 import io.millrace.schema.Interaction;
 import io.millrace.schema.Query;
 import io.vertx.core.json.JsonObject;
@@ -223,10 +224,31 @@ public final class CrashRun implements AutoCloseable {
             Verdict verdict = look(log, codecs, endpoints, client);
             boolean settled = verdict.unended.isEmpty() && verdict.missing.isEmpty();
             if (settled || System.nanoTime() > end) {
+                tell(log, codecs, verdict.contradicted);
                 return verdict;
             }
             Thread.sleep(1_000);
         }
+    }
+
+    /** The steps of these interactions in the order of the log, each with the time of its record. */
+    private void tell(LogSettings log, Codecs codecs, Set<String> ids) {
+        if (ids.isEmpty()) {
+            return;
+        }
+        AvroCodec<Completion> completions = codecs.of(Topics.COMPLETIONS);
+        read(log, Topics.COMPLETIONS, (key, value) -> {
+            if (ids.contains(key)) {
+                Completion step = completions.decode(value);
+                progress.accept(
+                        "contradicted " + key + ": " + step.getEnvelope().getOccurredAt() + " attempt "
+                                + step.getAttempt() + " by " + step.getWorkerId() + " " + step.getKind()
+                                + (step.getFailure() == null
+                                        ? ""
+                                        : " " + step.getFailure().getReason())
+                                + (step.getTerminal() ? ", an end" : ""));
+            }
+        });
     }
 
     private static Verdict look(LogSettings log, Codecs codecs, JsonObject endpoints, Client client)
