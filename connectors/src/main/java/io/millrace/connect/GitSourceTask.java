@@ -7,9 +7,11 @@ import java.net.UnknownHostException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -54,8 +56,13 @@ public final class GitSourceTask extends KnowledgeTask {
     /** The commit of a pass that has not come to its end, here or before a restart, or {@link #ALL}; some of its documents were sent. */
     private @Nullable String unfinished;
 
-    /** What cannot be taken: told with every pass, although only the first looks at it. */
+    /** What cannot be taken, as far as this process looked at it: told with every pass, although only one looks at it. */
     private final Map<String, String> refused = new TreeMap<>();
+
+    /** What is over {@code max_documents}: the same. */
+    private final List<String> beyond = new ArrayList<>();
+
+    private boolean walked;
 
     @Override
     Scan scan(SourceSettings settings, OffsetStorageReader offsets) throws Scan.ScanException {
@@ -200,7 +207,7 @@ public final class GitSourceTask extends KnowledgeTask {
         private final Set<String> all = new LinkedHashSet<>();
         private final int found;
 
-        Pass(SourceSettings settings, Repository repository, Head head) throws IOException {
+        Pass(SourceSettings settings, Repository repository, Head head) throws IOException, ScanException {
             this.settings = settings;
             this.repository = repository;
             this.branch = head.name();
@@ -214,13 +221,19 @@ public final class GitSourceTask extends KnowledgeTask {
                 if (before == null) {
                     refused.clear();
                 }
-                if (!commit.equals(before)) {
+                if (!commit.equals(before) || !walked) {
                     compare(before);
                 }
+            }
+            if (whole) {
+                // or all would be sent, again with every pass, for a list that cannot be
+                manifest(all);
             }
             if (!changes.isEmpty()) {
                 unfinished = whole ? ALL : commit.name();
             }
+            beyond.forEach(
+                    path -> skips.add(new Step.Skipped(path, "more than " + settings.maxDocuments() + " documents")));
             refused.forEach((path, reason) -> skips.add(new Step.Skipped(path, reason)));
             this.found = changes.size();
         }
@@ -249,6 +262,8 @@ public final class GitSourceTask extends KnowledgeTask {
                 tree.setRecursive(true);
                 int now = 0;
                 int then = 0;
+                beyond.clear();
+                walked = true;
                 while (tree.next()) {
                     String path = tree.getPathString();
                     if (!settings.patterns().take(path)) {
@@ -258,7 +273,7 @@ public final class GitSourceTask extends KnowledgeTask {
                     boolean is = there && now++ < settings.maxDocuments();
                     boolean was = isFile(tree.getFileMode(1)) && then++ < settings.maxDocuments();
                     if (there && !is) {
-                        skips.add(new Step.Skipped(path, "more than " + settings.maxDocuments() + " documents"));
+                        beyond.add(path);
                     }
                     if (is) {
                         all.add(path);

@@ -170,7 +170,8 @@ public abstract class KnowledgeTask extends SourceTask {
         waitFor(known.scheduleMs());
     }
 
-    private static List<String> manifest(Iterable<String> paths) throws ScanException {
+    /** @throws ScanException when they are too many for one record */
+    static List<String> manifest(Iterable<String> paths) throws ScanException {
         List<String> all = new ArrayList<>();
         long bytes = 0;
         for (String path : paths) {

@@ -183,6 +183,8 @@ public final class UrlSourceTask extends KnowledgeTask {
             }
             Map<String, Object> before = before(target.path());
             boolean same = settings.definition().equals(before.get("definition"))
+                    // with a smaller bound what did not change may be too large
+                    && Integer.toString(settings.maxBytes()).equals(before.get("max_bytes"))
                     && (!"feed".equals(before.get("kind")) || entries.containsKey(target.path()));
             try {
                 Fetched fetched = http.get(
@@ -342,6 +344,7 @@ public final class UrlSourceTask extends KnowledgeTask {
                 }
                 Map<String, Object> offset = new HashMap<>();
                 offset.put("definition", settings.definition());
+                offset.put("max_bytes", Integer.toString(settings.maxBytes()));
                 // a page whose links are not all remembered is read each time, or the pages behind the rest were gone
                 boolean remembered = links.size() <= LINKS_KEPT;
                 offset.put("etag", remembered ? page.etag() : "");

@@ -262,6 +262,10 @@ class GitSourceTaskTest {
         assertThat(more.found()).isEmpty();
         assertThat(more.skipped()).containsOnly(Map.entry("d.md", "more than 2 documents"));
 
+        assertThat(passes.run().skipped()).containsOnly(Map.entry("d.md", "more than 2 documents"));
+        passes.restart();
+        assertThat(passes.run().skipped()).containsOnly(Map.entry("d.md", "more than 2 documents"));
+
         // as all that is taken anew: the first by path
         write("a.md", "one");
         commit();

@@ -346,6 +346,19 @@ class UrlSourceTaskTest {
                 .containsEntry(base + "/image", "image/png is no text");
     }
 
+    /** The server said that nothing changed, and so it stayed. */
+    @Test
+    void shouldDeleteAPageThatIsTooLargeForASmallerBound() throws Exception {
+        html("/", "top" + link("/large"), "");
+        site.put("/large", new Page(200, "text/plain", "x".repeat(2_000), "\"v1\"", ""));
+        passes.set(SourceSettings.DEPTH, "1").set(SourceSettings.MAX_BYTES, "3000");
+        assertThat(passes.run().found()).hasSize(2);
+        assertThat(passes.run().found()).isEmpty();
+        passes.set(SourceSettings.MAX_BYTES, "1000").restart();
+
+        assertThat(passes.run().gone()).containsExactly(base + "/large");
+    }
+
     /** What was there before was answered from until the next process at the earliest. */
     @Test
     void shouldDeleteAPageThatBecomesTooLargeOrNoText() throws Exception {

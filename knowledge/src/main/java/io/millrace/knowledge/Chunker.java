@@ -10,14 +10,14 @@ import java.util.regex.Pattern;
  * Cuts Markdown and plain text into chunks that the embedding model can read whole.
  *
  * <p>A chunk never crosses a heading, and carries the path of headings above it as its title. Paragraphs, lists and fenced code stay
- * whole where they fit; one that does not is cut at lines, then at spaces. Deterministic: the same text gives the same chunks.
+ * whole where they fit; one that does not is cut at lines, then at spaces. A text of headings alone is text. Deterministic: the same text gives the same chunks.
  */
 public final class Chunker {
     /**
-     * Changes whenever the same text may give other chunks. It is part of the passages' ids: a document that is written anew gets all of them
-     * anew, and those of the version before go. What is on the log already is not cut again: until it changes it keeps the passages that it has.
+     * Changes whenever the same text may give other chunks. It is part of the passages' ids: what is on the log is cut anew at the next start,
+     * and the passages of the version before go.
      */
-    public static final String VERSION = "md2";
+    public static final String VERSION = "md3";
 
     /** About 220 word pieces of English: MiniLM reads 256. */
     static final int TARGET_CHARS = 900;
@@ -75,6 +75,7 @@ public final class Chunker {
         String[] headings = new String[7];
         StringBuilder block = new StringBuilder();
         List<String> blocks = new ArrayList<>();
+        List<String> alone = new ArrayList<>();
         String fence = "";
         for (String line : text.replace("\r\n", "\n").split("\n", -1)) {
             boolean fenced = !fence.isEmpty();
@@ -83,6 +84,9 @@ public final class Chunker {
                 endBlock(blocks, block);
                 emit(chunks, titleOf(title, path), blocks);
                 int level = heading.get().level();
+                if (chunks.isEmpty()) {
+                    alone.add(heading.get().text());
+                }
                 headings[level] = heading.get().text();
                 path.clear();
                 for (int i = 1; i <= level; i++) {
@@ -107,6 +111,11 @@ public final class Chunker {
         }
         endBlock(blocks, block);
         emit(chunks, titleOf(title, path), blocks);
+        if (chunks.isEmpty()) {
+            // such as a file of comments: it could not be found, and its source would wait for it
+            alone.removeIf(String::isEmpty);
+            emit(chunks, title, alone);
+        }
         return List.copyOf(chunks);
     }
 

@@ -10,7 +10,12 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.net.http.HttpTimeoutException;
 import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 
 /** One JSON request to a model's server, one JSON answer, within a time. Retrieval goes on without it: there is no second attempt. */
 final class ModelClient implements AutoCloseable {
@@ -64,6 +69,22 @@ final class ModelClient implements AutoCloseable {
         return Loopback.is(url.getHost());
     }
 
+    /** The request's own timeout ends with the head of its response: what falls silent behind that would be waited for without end. */
+    private HttpResponse<String> answer(HttpRequest request) throws IOException, InterruptedException {
+        CompletableFuture<HttpResponse<String>> answering =
+                http.sendAsync(request, HttpResponse.BodyHandlers.ofString());
+        try {
+            return answering.get(timeout.toMillis(), TimeUnit.MILLISECONDS);
+        } catch (TimeoutException e) {
+            throw new HttpTimeoutException("no whole answer within " + timeout.toMillis() + " ms");
+        } catch (ExecutionException e) {
+            throw e.getCause() instanceof IOException cause ? cause : new IOException(e.getCause());
+        } finally {
+            // what is done already is not
+            answering.cancel(true);
+        }
+    }
+
     /** @throws IOException with a message for people, also when it was interrupted */
     JsonNode post(ObjectNode body) throws IOException {
         HttpRequest.Builder request = HttpRequest.newBuilder(url)
@@ -74,7 +95,7 @@ final class ModelClient implements AutoCloseable {
             request.header("Authorization", "Bearer " + key);
         }
         try {
-            HttpResponse<String> response = http.send(request.build(), HttpResponse.BodyHandlers.ofString());
+            HttpResponse<String> response = answer(request.build());
             if (response.statusCode() != 200) {
                 throw new RefusedException(response.statusCode());
             }

@@ -107,6 +107,7 @@ public final class QdrantIndex implements VectorIndex {
     private static final String STATE = "millrace-state";
 
     private static final String SHOWN = "shown";
+    private static final Duration COUNT_PATIENCE = Duration.ofMillis(200);
     private static final PointId STATE_POINT = PointIdFactory.id(1);
 
     private static final int BATCH = 256;
@@ -138,6 +139,8 @@ public final class QdrantIndex implements VectorIndex {
 
     /** When searches last saw something new, in milliseconds; kept with the offsets, so that a restart has no version of older texts again. */
     private volatile long shown = System.currentTimeMillis();
+
+    private volatile long counted;
 
     private final Cache<String, Long> frequencies = Caffeine.newBuilder()
             .maximumSize(20_000)
@@ -720,20 +723,40 @@ public final class QdrantIndex implements VectorIndex {
         return count(Common.Filter.newBuilder());
     }
 
-    /** What other processes write is seen in the count only: they write the same log. */
+    /**
+     * What other processes write is seen in the count only: they write the same log. Of a server that is slow to count the last count
+     * stands: every query asks this, before its time for retrieval begins.
+     */
     @Override
     public String version() {
-        return made + "|" + shown + "|" + count();
+        long end = System.nanoTime() + COUNT_PATIENCE.toNanos();
+        List<ListenableFuture<Long>> counts = counts(Common.Filter.newBuilder());
+        try {
+            long sum = 0;
+            for (ListenableFuture<Long> each : counts) {
+                sum += get(each, Math.max(0, end - System.nanoTime()));
+            }
+            counted = sum;
+        } catch (TimeoutException e) {
+            counts.forEach(each -> each.cancel(true));
+        }
+        return made + "|" + shown + "|" + counted;
     }
 
     private <T> T get(ListenableFuture<T> answer) {
         try {
-            return answer.get(timeout.toMillis() + 1_000, TimeUnit.MILLISECONDS);
+            return get(answer, timeout.plusSeconds(1).toNanos());
+        } catch (TimeoutException e) {
+            throw new QdrantException("Qdrant did not answer within " + timeout, e);
+        }
+    }
+
+    private static <T> T get(ListenableFuture<T> answer, long nanos) throws TimeoutException {
+        try {
+            return answer.get(nanos, TimeUnit.NANOSECONDS);
         } catch (ExecutionException e) {
             Throwable cause = e.getCause() == null ? e : e.getCause();
             throw new QdrantException("Qdrant did not do it: " + cause.getMessage(), cause);
-        } catch (TimeoutException e) {
-            throw new QdrantException("Qdrant did not answer within " + timeout, e);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new QdrantException("interrupted", e);

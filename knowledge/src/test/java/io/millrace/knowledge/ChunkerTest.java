@@ -24,7 +24,17 @@ class ChunkerTest {
 
         assertThat(Chunker.VERSION + " "
                         + Ids.content(Chunker.chunk("mill.md", text).toString()))
-                .isEqualTo("md2 e27625848ce50a2e92c19638ee9c99cd");
+                .isEqualTo("md3 e27625848ce50a2e92c19638ee9c99cd");
+    }
+
+    /** It had no passage, and its source was waiting for one for ever. */
+    @Test
+    void shouldTakeHeadingsForTextWhenThereIsNothingElse() {
+        assertThat(Chunker.chunk("mill.md", "# my-project\n\n## Sluices\n#  \n"))
+                .containsExactly(new Chunker.Chunk(0, "mill.md", "my-project\n\nSluices"));
+        assertThat(Chunker.chunk("mill.md", "# my-project\n\nIt turns.\n\n# Later\n"))
+                .containsExactly(new Chunker.Chunk(0, "mill.md › my-project", "It turns."));
+        assertThat(Chunker.chunk("mill.md", "#  \n")).isEmpty();
     }
 
     /** C# lost its sharp, and was found as C. */

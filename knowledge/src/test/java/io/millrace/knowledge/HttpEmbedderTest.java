@@ -22,6 +22,7 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -190,6 +191,24 @@ class HttpEmbedderTest {
                 .isInstanceOfSatisfying(
                         EmbeddingException.class,
                         error -> assertThat(error.reason()).isEqualTo(Reason.AWAY));
+    }
+
+    /** It held up all ingest for ever, and nothing said so. */
+    @Test
+    @Timeout(60)
+    void shouldCallAServerLateThatFallsSilentInTheMiddleOfItsAnswer() {
+        server.removeContext("/v1/embeddings");
+        server.createContext("/v1/embeddings", exchange -> {
+            exchange.sendResponseHeaders(200, 1_000);
+            exchange.getResponseBody().write(new byte[500]);
+            exchange.getResponseBody().flush();
+        });
+        try (HttpEmbedder impatient = embedder("", "", Role.PASSAGE, Duration.ofSeconds(2))) {
+            assertThatThrownBy(() -> impatient.embed(List.of("a")))
+                    .isInstanceOfSatisfying(
+                            EmbeddingException.class,
+                            error -> assertThat(error.reason()).isEqualTo(Reason.LATE));
+        }
     }
 
     /** Less at once may be in time; nobody there never is. */

@@ -122,6 +122,22 @@ class QdrantIndexTest extends VectorIndexContract {
         assertThat(index.count()).isEqualTo(1);
     }
 
+    /** Each query waited ten seconds for the count before its time for retrieval began. */
+    @Test
+    void shouldTakeTheLastCountForItsVersionWhenTheServerDoesNotCount() {
+        put(passage(1, NORTH, "sluice"));
+        String version = index.version();
+        server.silent = true;
+        long began = System.nanoTime();
+
+        assertThat(index.version()).isEqualTo(version);
+
+        assertThat(Duration.ofNanos(System.nanoTime() - began)).isLessThan(Duration.ofSeconds(4));
+        server.silent = false;
+        put(passage(2, NORTH, "weir"));
+        assertThat(index.version()).isNotEqualTo(version);
+    }
+
     @Test
     void shouldSayThatTheServerIsNotThere() {
         server.close();

@@ -90,6 +90,11 @@ final class Ingestion implements AutoCloseable {
         } catch (IOException e) {
             say.accept("knowledge %s: %s cannot be read: %s".formatted(folder.name(), folder.folder(), e.getMessage()));
             return Optional.empty();
+        } catch (RuntimeException e) {
+            LOG.warn("{} was not taken into the log; the next start does", folder.folder(), e);
+            say.accept("knowledge %s: the log does not take %s now, the next start does; see %s"
+                    .formatted(folder.name(), folder.folder(), logFile));
+            return Optional.empty();
         }
     }
 
@@ -109,7 +114,12 @@ final class Ingestion implements AutoCloseable {
                 over = isOver(progress);
                 asked = System.nanoTime();
             }
-            waiting.removeIf(document -> index.hasDocument(document.documentId(), document.checksum()));
+            try {
+                waiting.removeIf(document -> index.hasDocument(document.documentId(), document.checksum()));
+            } catch (RuntimeException e) {
+                // whichever: each index has its own
+                LOG.debug("the index does not say which documents it has", e);
+            }
             if (waiting.isEmpty()) {
                 say.accept("knowledge %s: %d documents".formatted(name, all));
                 return;

@@ -126,8 +126,16 @@ public final class Standalone implements AutoCloseable {
     /** The configured cluster, or a worker of our own. */
     static ConnectWorker connect(MillraceConfig config, Parts parts) {
         return config.connect().url().isEmpty()
-                ? () -> parts.connect().running()
+                ? () -> running(parts)
                 : () -> URI.create(config.connect().url());
+    }
+
+    private static URI running(Parts parts) {
+        try {
+            return parts.connect().running();
+        } catch (UserException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
     }
 
     private <T extends AutoCloseable> T keep(T part) {

@@ -32,6 +32,6 @@ final class Burial {
                 .setError(reason)
                 .build();
         log.metrics().counter("millrace.dead.letters", "step", step).increment();
-        log.producer().send(Topics.DEAD_LETTERS, record.key(), letter).get();
+        log.producer().send(Topics.DEAD_LETTERS, key, letter).get();
     }
 }

@@ -22,6 +22,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -226,6 +227,7 @@ public final class PassageWorker implements Service {
             }
         }
         List<CompletableFuture<?>> sent = new ArrayList<>();
+        Map<Chunk, Refused> left = new LinkedHashMap<>();
         for (int from = 0; from < missing.size(); from += IngestEmbedder.LARGEST) {
             List<Chunk> batch = missing.subList(from, Math.min(missing.size(), from + IngestEmbedder.LARGEST));
             List<IngestEmbedder.Outcome> outcomes = embedder.embed(batch.stream()
@@ -241,12 +243,16 @@ public final class PassageWorker implements Service {
                                 .thenAccept(at -> passages.wrote(passage.getPassageId(), passage, at)));
                     }
                     // what stood there before is surplus
-                    case Refused refused -> bury(record, batch.get(i).index(), chunks.size(), refused);
+                    case Refused refused -> left.put(batch.get(i), refused);
                 }
             }
         }
         for (CompletableFuture<?> each : sent) {
             each.get();
+        }
+        // not before: an attempt that waits for the model with a later batch comes to this one again
+        for (Map.Entry<Chunk, Refused> each : left.entrySet()) {
+            bury(record, each.getKey().index(), chunks.size(), each.getValue());
         }
         forget(surplus);
     }

@@ -41,6 +41,9 @@ final class Connectors implements AutoCloseable {
     private Map<String, Status> running = Map.of();
     private String error = "";
     private boolean away = true;
+    /** Whether there is no worker to ask: each try would start a process of ours that dies. */
+    private boolean none;
+
     private long lookedAt;
 
     /** What a connector needs to know of its source. */
@@ -81,6 +84,7 @@ final class Connectors implements AutoCloseable {
     void forgive() {
         refused.clear();
         triedAt.clear();
+        none = false;
     }
 
     /**
@@ -92,8 +96,8 @@ final class Connectors implements AutoCloseable {
     boolean look(Collection<SourceDefinition> declared, Set<String> removed)
             throws InterruptedException, ExecutionException, TimeoutException {
         toSync.retainAll(declared.stream().map(SourceDefinition::id).collect(Collectors.toSet()));
-        boolean due = nanos.getAsLong() - lookedAt > LOOK_NANOS;
-        if (!due && toSync.isEmpty() && declared.stream().noneMatch(this::isNew)) {
+        boolean due = nanos.getAsLong() - lookedAt > (none ? RETRY_NANOS : LOOK_NANOS);
+        if (!due && (none || (toSync.isEmpty() && declared.stream().noneMatch(this::isNew)))) {
             return false;
         }
         lookedAt = nanos.getAsLong();
@@ -103,11 +107,13 @@ final class Connectors implements AutoCloseable {
             running = connect.connectors(base);
             error = "";
             away = false;
+            none = false;
         } catch (IllegalStateException | ConnectException e) {
             error = String.valueOf(e.getMessage());
             running = Map.of();
             // what is not there at all runs nothing
             away = e instanceof ConnectException;
+            none = !away;
             return false;
         }
         for (SourceDefinition source : declared) {

@@ -34,6 +34,21 @@ class ConnectorsTest {
             List.of("codebase-context"));
     private static final String NAME = SourceDefinition.connector(LOG, "notes");
 
+    private static final Connectors.Sources SOURCES = new Connectors.Sources() {
+        @Override
+        public String clash(String id) {
+            return "";
+        }
+
+        @Override
+        public Map<String, String> config(SourceDefinition source) {
+            return source.connectorConfig(LOG, Path.of("/work"), 1);
+        }
+
+        @Override
+        public void prepare(SourceDefinition source) {}
+    };
+
     /** What Connect runs, and what it was asked for but the list. */
     private final Set<String> running = Collections.synchronizedSet(new TreeSet<>());
 
@@ -42,23 +57,7 @@ class ConnectorsTest {
     private final AtomicLong nanos = new AtomicLong();
     private HttpServer server = serve();
     private final Connectors connectors = new Connectors(
-            () -> URI.create("http://127.0.0.1:" + server.getAddress().getPort()),
-            LOG,
-            new Connectors.Sources() {
-                @Override
-                public String clash(String id) {
-                    return "";
-                }
-
-                @Override
-                public Map<String, String> config(SourceDefinition source) {
-                    return source.connectorConfig(LOG, Path.of("/work"), 1);
-                }
-
-                @Override
-                public void prepare(SourceDefinition source) {}
-            },
-            nanos::get);
+            () -> URI.create("http://127.0.0.1:" + server.getAddress().getPort()), LOG, SOURCES, nanos::get);
 
     @BeforeEach
     void configure() throws Exception {
@@ -149,6 +148,36 @@ class ConnectorsTest {
         pass(2);
         assertThat(connectors.look(NOTES, Set.of())).isTrue();
         assertThat(asked).isEmpty();
+    }
+
+    /** A process of ours that dies at its start was begun again four times a second, and nobody was told why nothing was read. */
+    @Test
+    void shouldSayWhyThereIsNoWorkerAndTryLater() throws Exception {
+        AtomicInteger tries = new AtomicInteger();
+        try (Connectors none = new Connectors(
+                () -> {
+                    tries.incrementAndGet();
+                    throw new IllegalStateException("Kafka Connect stopped at once");
+                },
+                LOG,
+                SOURCES,
+                nanos::get)) {
+            for (int tick = 0; tick < 4; tick++) {
+                assertThat(none.look(NOTES, Set.of())).isFalse();
+                assertThat(none.error("notes")).isEqualTo("Kafka Connect stopped at once");
+                pass(2);
+            }
+            assertThat(tries).hasValue(1);
+
+            pass(3);
+            none.look(NOTES, Set.of());
+            assertThat(tries).hasValue(2);
+            // the file is another: who mended it does not wait
+            none.forgive();
+            pass(2);
+            none.look(NOTES, Set.of());
+            assertThat(tries).hasValue(3);
+        }
     }
 
     private HttpServer serve() {

@@ -12,10 +12,12 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Predicate;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * Tells whether a document only repeats another one: each of its passages is at least 0.95 alike one of the other's, and it has no word
@@ -28,6 +30,10 @@ final class Duplicates {
     private static final int NEIGHBOURS = 16;
     private static final Pattern BETWEEN_WORDS = Pattern.compile("[^\\p{L}\\p{N}]+");
     private static final List<String> TRUST = List.of("generated", "imported", "trusted");
+
+    /** Of the metadata. */
+    private static final List<String> RESTRICTED_BY =
+            Stream.concat(Filter.FIELDS.stream(), Stream.of("success_rate")).toList();
 
     private final VectorIndex index;
 
@@ -107,7 +113,16 @@ final class Duplicates {
         return !other.getDocumentId().equals(passage.getDocumentId())
                 && other.getEnvelope().getTenant().equals(passage.getEnvelope().getTenant())
                 && other.getLocalOnly() == passage.getLocalOnly()
+                && isFoundAs(other, passage)
                 && TRUST.indexOf(other.getTrust()) >= TRUST.indexOf(passage.getTrust());
+    }
+
+    /** Whether a search that is restricted finds the one where it finds the other. */
+    private static boolean isFoundAs(Passage other, Passage passage) {
+        Map<String, String> metadata = passage.getMetadata();
+        return RESTRICTED_BY.stream()
+                        .allMatch(field -> Objects.equals(other.getMetadata().get(field), metadata.get(field)))
+                && Set.copyOf(other.getTags()).containsAll(passage.getTags());
     }
 
     private static Set<String> words(List<Passage> passages) {

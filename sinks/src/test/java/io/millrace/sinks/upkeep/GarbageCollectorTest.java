@@ -163,6 +163,27 @@ class GarbageCollectorTest {
         assertThat(repetitions(Set.of())).containsExactly("copy");
     }
 
+    /** A search of version 25.05 found nothing any more, for ever. */
+    @Test
+    void shouldKeepWhatOnlyARestrictedSearchTellsApart() throws Exception {
+        index(passage("old", "mill", "", 1), restricted("copy", Map.of("version", "25.05"), List.of()));
+        write("copy", "1");
+        assertThat(repetitions(Set.of())).isEmpty();
+
+        index(restricted("copy", Map.of(), List.of("stable")));
+        assertThat(repetitions(Set.of())).isEmpty();
+
+        index(restricted("copy", Map.of(), List.of()));
+        assertThat(repetitions(Set.of())).containsExactly("copy");
+    }
+
+    private static Passage restricted(String document, Map<String, String> metadata, List<String> tags) {
+        Passage passage = passage(document, "mill", "1", 1);
+        Map<String, String> all = new TreeMap<>(passage.getMetadata());
+        all.putAll(metadata);
+        return Passage.newBuilder(passage).setMetadata(all).setTags(tags).build();
+    }
+
     /** Both would be gone. */
     @Test
     void shouldTakeNothingForAnOriginalThatItsSourceNoLongerHas() throws Exception {
