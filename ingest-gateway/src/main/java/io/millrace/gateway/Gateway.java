@@ -93,6 +93,7 @@ public final class Gateway implements Service {
     private final int partition = Math.floorMod(id.hashCode(), Topics.REPLY_PARTITIONS);
     private final Traffic traffic;
     private final Room room;
+    private final Duration redisPatience;
     private final Exchanges exchanges;
     private final Queries queries;
     private final InteractionStore store;
@@ -114,17 +115,22 @@ public final class Gateway implements Service {
                 config,
                 search,
                 around,
-                new Room(Runtime.getRuntime().maxMemory()));
+                new Room(Runtime.getRuntime().maxMemory()),
+                RedisKeyStore.PATIENCE);
     }
 
-    /** @param room memory that requests may take together */
+    /**
+     * @param room memory that requests may take together
+     * @param redisPatience for one answer of Redis
+     */
     Gateway(
             MeterRegistry metrics,
             Wire wire,
             MillraceConfig config,
             SearchPort search,
             Surroundings around,
-            Room room) {
+            Room room,
+            Duration redisPatience) {
         requireLoopback(config.listen().host());
         this.config = config;
         this.search = search;
@@ -133,6 +139,7 @@ public final class Gateway implements Service {
         this.wire = wire;
         this.traffic = new Traffic(metrics, config);
         this.room = room;
+        this.redisPatience = redisPatience;
         this.exchanges = new Exchanges(wire, id, config.limits().inFlight(), traffic, room);
         this.queries = new Queries(config, id, partition);
         this.store = new InteractionStore(around.jdbcUrl(), around.user(), around.password());
@@ -182,7 +189,8 @@ public final class Gateway implements Service {
                 .setWorkerPoolSize(2)
                 .setInternalBlockingPoolSize(2));
         vertx = started;
-        KeyStore keyStore = around.redisUrl().isEmpty() ? new NoKeyStore() : new RedisKeyStore(around.redisUrl());
+        KeyStore keyStore =
+                around.redisUrl().isEmpty() ? new NoKeyStore() : new RedisKeyStore(around.redisUrl(), redisPatience);
         keys = keyStore;
         own = new LoopInbox(started.getOrCreateContext());
         Backends backends = new Backends(config);

@@ -82,6 +82,8 @@ final class Idempotency {
         this.store = store;
         this.entries = Caffeine.newBuilder()
                 .maximumWeight(mostChars)
+                // at once, by whoever adds: the bound holds also while the common pool is busy
+                .executor(Runnable::run)
                 .weigher((String key, Entry entry) -> entry.weight())
                 .expireAfter(Expiry.writing((String key, Entry entry) -> entry.remembered()))
                 .build();

@@ -30,7 +30,8 @@ import org.slf4j.LoggerFactory;
  */
 final class RedisKeyStore implements KeyStore {
     private static final Logger LOG = LoggerFactory.getLogger(RedisKeyStore.class);
-    private static final long PATIENCE_MS = 300;
+    /** For one answer of Redis, which takes a millisecond: a query with a key is late by so much when Redis hangs. */
+    static final Duration PATIENCE = Duration.ofMillis(300);
 
     /** In one step: a holder that lets go between two would have two others take the key. */
     private static final String CLAIM = """
@@ -53,11 +54,14 @@ final class RedisKeyStore implements KeyStore {
 
     private final RedisClient client;
     private final RedisURI uri;
+    private final Duration patience;
     private CompletableFuture<StatefulRedisConnection<String, String>> connection;
     private CompletableFuture<AsyncProxyManager<String>> buckets;
     private volatile boolean up = true;
 
-    RedisKeyStore(String url) {
+    /** @param patience for one answer of Redis; after that it counts as away */
+    RedisKeyStore(String url, Duration patience) {
+        this.patience = patience;
         this.uri = RedisURI.create(url);
         this.client = RedisClient.create();
         client.setOptions(ClientOptions.builder()
@@ -107,7 +111,7 @@ final class RedisKeyStore implements KeyStore {
                                 new String[] {IdempotencyKeys.redisKey(key)},
                                 holder.toString(),
                                 String.valueOf(IdempotencyKeys.KEPT.toSeconds())))
-                .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
+                .orTimeout(patience.toMillis(), TimeUnit.MILLISECONDS)
                 .handle((first, error) -> {
                     up = error == null;
                     if (error != null) {
@@ -130,7 +134,7 @@ final class RedisKeyStore implements KeyStore {
                                 gone.toString(),
                                 holder.toString(),
                                 String.valueOf(IdempotencyKeys.KEPT.toSeconds())))
-                .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
+                .orTimeout(patience.toMillis(), TimeUnit.MILLISECONDS)
                 .handle((now, error) -> {
                     up = error == null;
                     if (error != null) {
@@ -169,7 +173,7 @@ final class RedisKeyStore implements KeyStore {
                                 "millrace:limit:" + perMinute + ":" + key,
                                 () -> CompletableFuture.completedFuture(limit))
                         .tryConsumeAndReturnRemaining(1))
-                .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
+                .orTimeout(patience.toMillis(), TimeUnit.MILLISECONDS)
                 .handle((probe, error) -> {
                     up = error == null;
                     if (error != null) {
@@ -186,7 +190,7 @@ final class RedisKeyStore implements KeyStore {
         return connection()
                 .copy()
                 .thenCompose(redis -> redis.async().incr(RedisKeys.CACHE_EPOCH))
-                .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS);
+                .orTimeout(patience.toMillis(), TimeUnit.MILLISECONDS);
     }
 
     /** Whether the last call got through. Where it did not, asks: nobody else may want anything for long. */
@@ -196,7 +200,7 @@ final class RedisKeyStore implements KeyStore {
             connection()
                     .copy()
                     .thenCompose(redis -> redis.async().ping())
-                    .orTimeout(PATIENCE_MS, TimeUnit.MILLISECONDS)
+                    .orTimeout(patience.toMillis(), TimeUnit.MILLISECONDS)
                     .whenComplete((pong, error) -> up = error == null);
         }
         return up;

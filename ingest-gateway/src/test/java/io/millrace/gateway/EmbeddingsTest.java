@@ -172,7 +172,7 @@ class EmbeddingsTest {
         harness.embedder = texts -> {
             embedded.addAll(texts);
             try {
-                slow.await(30, TimeUnit.SECONDS);
+                slow.await(120, TimeUnit.SECONDS);
             } catch (InterruptedException e) {
                 throw new IllegalStateException(e);
             }
@@ -189,8 +189,8 @@ class EmbeddingsTest {
                 .toList();
         Awaitility.await()
                 .until(() -> asked.stream().filter(CompletableFuture::isDone).count() == 600 - 512);
+        Awaitility.await().until(() -> embedded.size() == 2);
 
-        assertThat(embedded).hasSize(2);
         assertThat(harness.get("/health").statusCode()).isEqualTo(200);
         assertThat(harness.post("/search", "{\"query\":\"x\"}").statusCode()).isEqualTo(200);
         for (CompletableFuture<HttpResponse<String>> each : asked) {
@@ -201,7 +201,7 @@ class EmbeddingsTest {
         }
         slow.countDown();
         for (CompletableFuture<HttpResponse<String>> each : asked) {
-            assertThat(each.get(20, TimeUnit.SECONDS).statusCode()).isIn(200, 503);
+            assertThat(each.get(60, TimeUnit.SECONDS).statusCode()).isIn(200, 503);
         }
         assertThat(embedded).hasSize(512);
     }

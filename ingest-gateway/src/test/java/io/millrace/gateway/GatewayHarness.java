@@ -31,11 +31,19 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.awaitility.Awaitility;
 
 /** A gateway on a real HTTP server, with a log and an index in memory. */
 final class GatewayHarness implements AutoCloseable {
     static final String CHAT = "/v1/chat/completions";
     static final int IN_FLIGHT = 3;
+
+    /** For what takes milliseconds, or a minute where the machine stands still. */
+    static final Duration PATIENCE = Duration.ofSeconds(60);
+
+    static {
+        Awaitility.setDefaultTimeout(PATIENCE);
+    }
 
     private static final Gateway.Surroundings AROUND = new Gateway.Surroundings(
             "jdbc:postgresql://127.0.0.1:1/none",
@@ -66,8 +74,11 @@ final class GatewayHarness implements AutoCloseable {
 
     final PrometheusMeterRegistry metrics = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
     final Gateway gateway;
-    private final HttpClient http =
-            HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+    private final HttpClient http = HttpClient.newBuilder()
+            .version(HttpClient.Version.HTTP_1_1)
+            // its own would refuse, with an exception, what comes when it is closed right behind the gateway
+            .executor(Thread::startVirtualThread)
+            .build();
 
     GatewayHarness() {
         this(config(Duration.ofSeconds(20), 64));
@@ -149,7 +160,7 @@ final class GatewayHarness implements AutoCloseable {
                                 .build()));
             }
         };
-        gateway = new Gateway(metrics, wire, config, search, around, new Room(heapBytes));
+        gateway = new Gateway(metrics, wire, config, search, around, new Room(heapBytes), PATIENCE);
         gateway.start();
     }
 
@@ -236,7 +247,7 @@ final class GatewayHarness implements AutoCloseable {
 
     HttpResponse<String> post(String path, HttpRequest.BodyPublisher body, String... headers) {
         HttpRequest.Builder request =
-                HttpRequest.newBuilder(uri(path)).POST(body).timeout(Duration.ofSeconds(20));
+                HttpRequest.newBuilder(uri(path)).POST(body).timeout(PATIENCE);
         if (headers.length > 0) {
             request.headers(headers);
         }
@@ -247,16 +258,11 @@ final class GatewayHarness implements AutoCloseable {
     }
 
     HttpResponse<String> get(String path) {
-        return send(HttpRequest.newBuilder(uri(path))
-                .timeout(Duration.ofSeconds(20))
-                .build());
+        return send(HttpRequest.newBuilder(uri(path)).timeout(PATIENCE).build());
     }
 
     HttpResponse<String> delete(String path) {
-        return send(HttpRequest.newBuilder(uri(path))
-                .DELETE()
-                .timeout(Duration.ofSeconds(20))
-                .build());
+        return send(HttpRequest.newBuilder(uri(path)).DELETE().timeout(PATIENCE).build());
     }
 
     HttpResponse<String> send(HttpRequest request) {

@@ -285,7 +285,7 @@ class HostileTest {
     /** What the server answers to these bytes, the beginning of it. */
     static String raw(GatewayHarness harness, String request) throws IOException {
         try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), harness.gateway.port())) {
-            socket.setSoTimeout(3_000);
+            socket.setSoTimeout(60_000);
             socket.getOutputStream().write(request.getBytes(StandardCharsets.ISO_8859_1));
             InputStream in = socket.getInputStream();
             ByteArrayOutputStream out = new ByteArrayOutputStream();

@@ -3,6 +3,7 @@ package io.millrace.gateway;
 import static io.millrace.gateway.GatewayHarness.CHAT;
 import static io.millrace.gateway.GatewayHarness.json;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
 import io.millrace.id.Ids;
 import io.millrace.schema.Query;
@@ -38,6 +39,8 @@ class InteractionsTest {
                         Map::of,
                         List::of,
                         Map.of("postgres", projection.url(), "redis", "redis://127.0.0.1:1")));
+        // the first connection may take longer than a request waits for it
+        await().until(() -> harness.get("/interactions/" + Ids.next()).statusCode() == 404);
     }
 
     @AfterAll
@@ -133,7 +136,7 @@ class InteractionsTest {
     }
 
     @Test
-    void shouldWaitForTheEndWhenAskedTo() throws SQLException {
+    void shouldWaitForTheEndWhenAskedTo() throws Exception {
         String id = Ids.next();
         decide(id, 1);
         CompletableFuture<HttpResponse<String>> waiting = harness.http()
@@ -141,6 +144,8 @@ class InteractionsTest {
                         HttpRequest.newBuilder(harness.uri("/hybrid/interactions/" + id + "?wait=10"))
                                 .build(),
                         BodyHandlers.ofString());
+        // it has looked, and not found it
+        Thread.sleep(500);
         assertThat(waiting).isNotDone();
 
         store(id, "answered");

@@ -36,7 +36,7 @@ class KeysElsewhereTest {
     static void start() throws IOException, SQLException {
         projection = new TestProjection();
         redis = new TestRedis();
-        keys = new RedisKeyStore(redis.url());
+        keys = new RedisKeyStore(redis.url(), GatewayHarness.PATIENCE);
         harness = new GatewayHarness(
                 GatewayHarness.config(Duration.ofSeconds(20), 64),
                 new Gateway.Surroundings(projection.url(), "postgres", "", Map::of, List::of, Map.of(), redis.url()));

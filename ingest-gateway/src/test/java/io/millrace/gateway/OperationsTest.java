@@ -79,7 +79,7 @@ class OperationsTest {
     void shouldCountEveryAcceptedQueryOnceByRouteWhenSomeEndWithoutOne() throws Exception {
         harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.answer(query, 0, "a"));
         harness.post(CHAT, HI);
-        harness.gateway.probe().get(5, TimeUnit.SECONDS);
+        harness.gateway.probe().get(60, TimeUnit.SECONDS);
         harness.wire.onQuery = (wire, query) -> wire.reply(FakeWire.error(query, 0, "overloaded", 503));
         harness.post(CHAT, HI);
         harness.wire.onQuery = (wire, query) -> {};

@@ -56,8 +56,7 @@ class QueryPathTest {
     }
 
     private Query query() {
-        await().atMost(Duration.ofSeconds(5))
-                .until(() -> !harness.wire.sent(Query.class).isEmpty());
+        await().until(() -> !harness.wire.sent(Query.class).isEmpty());
         return harness.wire.sent(Query.class).getLast();
     }
 
@@ -369,6 +368,7 @@ class QueryPathTest {
     @Test
     void shouldRefuseDocumentsOverTheLimitOfAMinuteAndSayWhenToComeBack() {
         String body = "{\"relative_path\":\"a.md\",\"content\":\"text\"}";
+        long began = System.nanoTime();
         HttpResponse<String> first = harness.post("/documents", body);
         assertThat(first.statusCode()).as(first.body()).isEqualTo(202);
         assertThat(first.headers().firstValue("X-RateLimit-Limit")).hasValue("100");
@@ -379,13 +379,14 @@ class QueryPathTest {
 
         HttpResponse<String> last = first;
         int refusedAt = 0;
-        for (int i = 3; i <= 110 && refusedAt == 0; i++) {
+        for (int i = 3; i <= 1_000 && refusedAt == 0; i++) {
             last = harness.post("/documents", body);
             refusedAt = last.statusCode() == 429 ? i : 0;
         }
 
-        // room comes back while this test runs
-        assertThat(refusedAt).isBetween(101, 109);
+        // room for one comes back every 600 ms
+        int back = (int) Duration.ofNanos(System.nanoTime() - began).dividedBy(Duration.ofMillis(600));
+        assertThat(refusedAt).isBetween(101, 102 + back);
         assertThat(last.headers().firstValue("Retry-After")).hasValue("1");
         assertThat(last.headers().firstValue("X-RateLimit-Remaining")).hasValue("0");
         assertThat(last.headers().firstValue("Content-Type")).hasValue("application/problem+json");
@@ -510,7 +511,7 @@ class QueryPathTest {
 
         harness.wire.completed(reply, CompletionKind.ANSWERED);
 
-        HttpResponse<String> response = asked.get(5, TimeUnit.SECONDS);
+        HttpResponse<String> response = asked.get(60, TimeUnit.SECONDS);
         assertThat(response.statusCode()).isEqualTo(200);
         assertThat(response.body()).contains("hello");
     }
@@ -566,11 +567,10 @@ class QueryPathTest {
         CompletableFuture<HttpResponse<String>> asked = postAsync("/query", "{\"query\":\"how?\",\"llm_timeout_s\":1}");
         Reply reply = FakeWire.answer(query(), 0, "hello").build();
         harness.wire.replyOnly(reply);
-        Thread.sleep(1_200);
+
+        HttpResponse<String> response = asked.get(60, TimeUnit.SECONDS);
 
         harness.wire.completed(reply, CompletionKind.ANSWERED);
-
-        HttpResponse<String> response = asked.get(5, TimeUnit.SECONDS);
         assertThat(response.statusCode()).isEqualTo(504);
         assertThat(json(response).getString("code")).isEqualTo("deadline_exceeded");
     }
@@ -581,8 +581,7 @@ class QueryPathTest {
         Query query = query();
         waiting.cancel(true);
 
-        await().atMost(Duration.ofSeconds(5))
-                .until(() -> !harness.wire.sent(Command.class).isEmpty());
+        await().until(() -> !harness.wire.sent(Command.class).isEmpty());
         assertThat(harness.wire.sent(Command.class)).singleElement().satisfies(command -> {
             assertThat(command.getKind()).isEqualTo("cancel");
             assertThat(command.getTarget()).isEqualTo(query.getInteractionId());
@@ -625,8 +624,7 @@ class QueryPathTest {
             assertThat(new String(head, StandardCharsets.US_ASCII)).startsWith("HTTP/1.1 ");
         }
 
-        await().atMost(Duration.ofSeconds(5))
-                .until(() -> !harness.wire.sent(Command.class).isEmpty());
+        await().until(() -> !harness.wire.sent(Command.class).isEmpty());
     }
 
     @Test
@@ -752,8 +750,7 @@ class QueryPathTest {
             for (int i = 0; i < 400; i++) {
                 harness.wire.reply(FakeWire.delta(query, i, piece));
             }
-            await().atMost(Duration.ofSeconds(5))
-                    .until(() -> !harness.wire.sent(Command.class).isEmpty());
+            await().until(() -> !harness.wire.sent(Command.class).isEmpty());
             assertThat(harness.wire.sent(Command.class).getFirst().getTarget()).isEqualTo(query.getInteractionId());
         }
         assertThat(json(harness.get("/stats")).getJsonObject("outcomes").getInteger("cancelled"))
@@ -765,7 +762,7 @@ class QueryPathTest {
         CompletableFuture<HttpResponse<String>> first = postAsync(CHAT, HI, "Idempotency-Key", "k1");
         Query query = query();
         CompletableFuture<HttpResponse<String>> second = postAsync(CHAT, HI, "Idempotency-Key", "k1");
-        assertThat(second).isNotDone();
+        await().until(() -> inFlight() == 2);
         harness.wire.reply(FakeWire.answer(query, 0, "once"));
 
         assertThat(first.join().body()).contains("once");
@@ -1020,7 +1017,7 @@ class QueryPathTest {
                     "/query", "{\"query\":\"away\"}", "Idempotency-Key", "away", "Prefer", "respond-async");
 
             assertThat(repeat.statusCode()).as(repeat.body()).isEqualTo(503);
-            assertThat(first.get(10, TimeUnit.SECONDS).statusCode()).isEqualTo(503);
+            assertThat(first.get(60, TimeUnit.SECONDS).statusCode()).isEqualTo(503);
         } finally {
             harness.wire.down = false;
         }
@@ -1037,6 +1034,6 @@ class QueryPathTest {
         assertThat(repeat.statusCode()).as(repeat.body()).isEqualTo(202);
         assertThat(json(repeat).getString("interaction_id")).isEqualTo(query.getInteractionId());
         harness.wire.reply(FakeWire.answer(query, 0, "late"));
-        assertThat(first.get(10, TimeUnit.SECONDS).statusCode()).isEqualTo(200);
+        assertThat(first.get(60, TimeUnit.SECONDS).statusCode()).isEqualTo(200);
     }
 }

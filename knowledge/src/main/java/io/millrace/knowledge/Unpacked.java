@@ -56,7 +56,7 @@ public final class Unpacked {
         // somebody may have emptied it since the start: a second model is unpacked when it is first used
         Files.createDirectories(Folder.PATH);
         // whole or not there: other processes may look for it
-        Path part = Files.createTempFile(Folder.PATH, "part", null);
+        Path part = Files.createTempFile(Folder.PATH, "part-" + file.getFileName(), null);
         try (InputStream in = url.openStream()) {
             Files.copy(in, part, StandardCopyOption.REPLACE_EXISTING);
             Files.move(part, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);

@@ -53,7 +53,7 @@ class HttpEmbedderTest {
     }
 
     private HttpEmbedder embedder(String queryPrefix, String passagePrefix, Role role) {
-        return embedder(queryPrefix, passagePrefix, role, Duration.ofSeconds(5));
+        return embedder(queryPrefix, passagePrefix, role, Duration.ofSeconds(30));
     }
 
     private HttpEmbedder embedder(String queryPrefix, String passagePrefix, Role role, Duration patience) {
@@ -63,7 +63,7 @@ class HttpEmbedderTest {
                                 "nomic",
                                 2,
                                 new Secret("k"),
-                                Duration.ofSeconds(5),
+                                Duration.ofSeconds(30),
                                 queryPrefix,
                                 passagePrefix),
                         role,
@@ -216,7 +216,8 @@ class HttpEmbedderTest {
     void shouldTellAServerThatTakesTooLongFromOneThatIsNotThere() {
         server.removeContext("/v1/embeddings");
         server.createContext("/v1/embeddings", exchange -> {});
-        try (HttpEmbedder impatient = embedder("", "", Role.PASSAGE, Duration.ofMillis(200))) {
+        // time for the connection, which is not there either when it takes too long
+        try (HttpEmbedder impatient = embedder("", "", Role.PASSAGE, Duration.ofSeconds(2))) {
             assertThatThrownBy(() -> impatient.embed(List.of("a")))
                     .isInstanceOfSatisfying(
                             EmbeddingException.class,

@@ -37,7 +37,7 @@ class QdrantIndexTest extends VectorIndexContract {
 
     private QdrantIndex open(String fingerprint) {
         return QdrantIndex.open(
-                new Server("127.0.0.1", server.port(), false, "", "t-", Duration.ofSeconds(5)),
+                new Server("127.0.0.1", server.port(), false, "", "t-", Duration.ofSeconds(30)),
                 COLLECTIONS,
                 4,
                 fingerprint);

@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -308,11 +309,15 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         lanes.computeIfPresent(ordered, (k, waiting) -> {
             waiting.poll();
             Runnable next = waiting.peek();
-            // what waits when the worker stops is read again
-            if (next == null || !running) {
+            if (next == null) {
                 return null;
             }
-            executor.execute(next);
+            try {
+                executor.execute(next);
+            } catch (RejectedExecutionException e) {
+                // the worker stops, at any moment: what waits is read again
+                return null;
+            }
             return waiting;
         });
     }

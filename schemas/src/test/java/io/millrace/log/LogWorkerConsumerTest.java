@@ -34,7 +34,7 @@ import org.junit.jupiter.api.Test;
 /** What a worker does when its consumer fails, which a broker does not do on demand. */
 class LogWorkerConsumerTest {
     private static final TopicPartition PARTITION = new TopicPartition("t.ticks", 0);
-    private static final Duration LONG = Duration.ofSeconds(20);
+    private static final Duration LONG = Duration.ofSeconds(60);
 
     private final LogSettings settings = new LogSettings("127.0.0.1:1", "t.", 1, (short) 1);
     private final Codecs codecs = new Codecs(new InMemorySchemaRegistry(), "t.");
