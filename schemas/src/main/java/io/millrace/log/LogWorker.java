@@ -309,13 +309,14 @@ public final class LogWorker<V extends SpecificRecord> implements AutoCloseable 
         lanes.computeIfPresent(ordered, (k, waiting) -> {
             waiting.poll();
             Runnable next = waiting.peek();
-            if (next == null) {
+            // what waits when the worker stops is read again
+            if (next == null || !running) {
                 return null;
             }
             try {
                 executor.execute(next);
             } catch (RejectedExecutionException e) {
-                // the worker stops, at any moment: what waits is read again
+                // it stopped since
                 return null;
             }
             return waiting;
