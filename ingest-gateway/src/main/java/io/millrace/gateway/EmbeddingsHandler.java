@@ -29,6 +29,9 @@ final class EmbeddingsHandler {
     /** In one answer: of 384 dimensions 1,041 texts. Each takes some 20 bytes of heap and as many of JSON. */
     private static final int MOST_NUMBERS = 400_000;
 
+    /** Of {@link Room}, for each number of an answer: a number takes some forty bytes of heap while it is written, and a byte there counts for 32. */
+    private static final int NUMBER_BYTES = 2;
+
     // the predecessor's limit
     private static final int MOST_CHARS = 10_000;
 
@@ -38,7 +41,7 @@ final class EmbeddingsHandler {
 
     /**
      * @param blocking of its own: a slow model would keep searches from theirs
-     * @param room for texts that wait
+     * @param room for texts that wait, and for answers until they are read
      */
     EmbeddingsHandler(SearchPort knowledge, Blocking blocking, Room room) {
         this.knowledge = knowledge;
@@ -54,10 +57,13 @@ final class EmbeddingsHandler {
         requireLength(model, body.getNumber("dimensions"));
         boolean packed = "base64".equals(body.getString("encoding_format"));
         Room.Share memory = room.share();
-        long chars = texts.stream().mapToLong(String::length).sum();
-        if (chars > Room.SMALL_BYTES) {
-            memory.hold(chars);
+        long wanted =
+                texts.stream().mapToLong(String::length).sum() + (long) NUMBER_BYTES * model.dimension() * texts.size();
+        if (wanted > Room.SMALL_BYTES) {
+            memory.hold(wanted);
         }
+        // who does not read its answer holds it
+        context.addEndHandler(ended -> memory.close());
         blocking.run(() -> {
                     List<float[]> vectors = new ArrayList<>();
                     long tokens = 0;
@@ -73,7 +79,6 @@ final class EmbeddingsHandler {
                     }
                     return Optional.of(answer(model, new SearchPort.Embedded(vectors, tokens), packed));
                 })
-                .onComplete(done -> memory.close())
                 .onSuccess(answer -> answer.ifPresent(json -> Answers.json(context, 200, json)))
                 .onFailure(error -> failed(context, error));
     }

@@ -99,17 +99,20 @@ final class Exchange {
     /**
      * The log has an end of the interaction.
      *
-     * @param attempt whose answer it is; 0 for any other end
+     * @param by attempt whose answer it is; 0 for any other end
      */
-    void recorded(int attempt, long now) {
+    void recorded(int by, long now) {
         if (recorded) {
             return;
         }
         recorded = true;
-        answered = attempt;
-        Reply waiting = unrecorded.remove(attempt);
+        answered = by;
+        Reply waiting = unrecorded.remove(answered);
         unrecorded.clear();
-        if (waiting != null) {
+        if (answered != 0 && attempt != 0 && attempt != answered) {
+            // the client has a part of what the record is not
+            broken(Optional.empty());
+        } else if (waiting != null) {
             answer(waiting, now);
         }
     }
@@ -151,12 +154,13 @@ final class Exchange {
                     answer(reply, now);
                 } else if (reply.getAttempt() >= attempt) {
                     // a part of one answer cannot be completed by another, nor an answer with a hole be called whole
-                    broken(reply);
+                    broken(Optional.of(reply));
                 }
             }
             case ReplyKind.ERROR -> {
-                // the error of an attempt that was given up before the one that speaks now
-                if (reply.getAttempt() >= attempt) {
+                // not of an attempt that was given up before the one that speaks now, nor when the record is an answer,
+                // which is on its way
+                if (reply.getAttempt() >= attempt && answered == 0) {
                     Failure failure = reply.getFailure();
                     Problem problem = failure == null
                             ? Problem.of(502, FailureReason.BACKEND_ERROR, "the attempt failed without a reason")
@@ -183,16 +187,15 @@ final class Exchange {
         }
         if (reply.getSequence() > next) {
             home.cancel(this);
-            broken(reply);
+            broken(Optional.of(reply));
             return;
         }
         next++;
         client.delta(reply);
     }
 
-    private void broken(Reply reply) {
-        end(new Outcome.Failed(
-                Problem.of(502, FailureReason.STREAM_BROKEN, "a part of the stream was lost"), Optional.of(reply)));
+    private void broken(Optional<Reply> reply) {
+        end(new Outcome.Failed(Problem.of(502, FailureReason.STREAM_BROKEN, "a part of the stream was lost"), reply));
     }
 
     /** Ends it once; later calls do nothing. */

@@ -34,10 +34,12 @@ final class Idempotency {
      * What repeats of a key wait for.
      *
      * @param accepted when the log has the first query; never when it does not take it
+     * @param elsewhere when the key is found to stand for a query of another process; the two others never are, then
      */
-    record Course(CompletableFuture<Void> accepted, CompletableFuture<Outcome> outcome) {
+    record Course(
+            CompletableFuture<Void> accepted, CompletableFuture<Outcome> outcome, CompletableFuture<Holder> elsewhere) {
         Course() {
-            this(new CompletableFuture<>(), new CompletableFuture<>());
+            this(new CompletableFuture<>(), new CompletableFuture<>(), new CompletableFuture<>());
         }
     }
 
@@ -142,7 +144,7 @@ final class Idempotency {
             entries.asMap().remove(key, mine);
             Holder before = other.get();
             // whoever came in between waits for this query, which is not going to be
-            mine.course.outcome.complete(new Outcome.Failed(running(before.id()), Optional.empty()));
+            mine.course.elsewhere.complete(before);
             if (!before.isOf(holder)) {
                 throw reused();
             }
@@ -150,7 +152,8 @@ final class Idempotency {
         });
     }
 
-    private static Problem reused() {
+    /** 422 for a key that stood for another request. */
+    static Problem reused() {
         return Problem.field(
                 422,
                 "idempotency_key_reused",

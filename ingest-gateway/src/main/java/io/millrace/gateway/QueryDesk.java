@@ -129,7 +129,7 @@ final class QueryDesk {
     private void repeat(Asking asking, String id, Course course) {
         if (course.outcome().isDone()) {
             client(asking.response(), asFirst(asking, id), asking.face, asking.async, true)
-                    .ended(course.outcome().join());
+                    .ended(repeated(asking, id, course.outcome().join()));
             return;
         }
         if (asking.response().closed()) {
@@ -159,9 +159,29 @@ final class QueryDesk {
                 .thenAccept(ended -> inbox.execute(() -> {
                     Client client = leave(waiting, memory);
                     if (client != null) {
-                        client.ended(ended);
+                        client.ended(repeated(asking, id, ended));
                     }
                 }));
+        course.elsewhere()
+                .thenAccept(before -> inbox.execute(() -> {
+                    if (leave(waiting, memory) == null) {
+                        return;
+                    }
+                    if (before.isOf(Holder.of(asking.query))) {
+                        elsewhere(asking, before);
+                    } else {
+                        asking.refuse(Idempotency.reused(), "");
+                    }
+                }));
+    }
+
+    /** Of a stream what is kept is what its record has: one choice, without their probabilities. */
+    private static Outcome repeated(Asking asking, String id, Outcome outcome) {
+        return outcome instanceof Outcome.Answered(Reply reply)
+                        && asking.query.getStream()
+                        && !asking.face.isRecorded(asking.query)
+                ? new Outcome.Failed(Idempotency.notKept(id), Optional.of(reply))
+                : outcome;
     }
 
     private @Nullable Client leave(AtomicReference<@Nullable Client> waiting, Room.Share memory) {
@@ -200,7 +220,14 @@ final class QueryDesk {
                             settle(
                                     asking,
                                     idempotency.replace(asking.query, before),
-                                    other -> asking.refuse(Idempotency.running(other.id()), other.id()));
+                                    // the same one is what a store that does not answer gives
+                                    other -> asking.refuse(
+                                            other.equals(before)
+                                                    ? Problem.unavailable(
+                                                            "keys_unavailable",
+                                                            "idempotency keys cannot be looked up now; try again")
+                                                    : Idempotency.running(other.id()),
+                                            other.equals(before) ? "" : other.id()));
                     }
                 })
                 .onFailure(error -> asking.refuse(error instanceof Problem said ? said : Idempotency.running(id), id));

@@ -3,10 +3,15 @@ package io.millrace.gateway;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.millrace.gateway.Idempotency.Claim;
+import io.millrace.gateway.IdempotencyKeys.Holder;
 import io.millrace.id.Ids;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
+import java.lang.reflect.Proxy;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
@@ -47,6 +52,36 @@ class IdempotencyTest {
                 .filter(i -> claim("large " + i) instanceof Claim.Repeat)
                 .count();
         assertThat(remembered).isBetween(5L, 10L);
+    }
+
+    /** It was told that the first request has not ended, which it had, and of an interaction that never was. */
+    @Test
+    void shouldSendWhoCameMeanwhileElsewhereToo() {
+        CompletableFuture<Optional<Holder>> told = new CompletableFuture<>();
+        Idempotency slow = new Idempotency((KeyStore) Proxy.newProxyInstance(
+                KeyStore.class.getClassLoader(), new Class<?>[] {KeyStore.class}, (proxy, method, arguments) -> {
+                    assertThat(method.getName()).isEqualTo("claim");
+                    return told;
+                }));
+        Query query = Query.newBuilder()
+                .setInteractionId(Ids.next())
+                .setIdempotencyKey("k")
+                .build();
+        CompletionStage<Claim> one = slow.claim(query);
+        Claim other = slow.claim(
+                        Query.newBuilder(query).setInteractionId(Ids.next()).build())
+                .toCompletableFuture()
+                .join();
+        Holder before =
+                Holder.of(Query.newBuilder(query).setInteractionId(Ids.next()).build());
+
+        told.complete(Optional.of(before));
+
+        assertThat(one.toCompletableFuture().join()).isEqualTo(new Claim.Elsewhere(before));
+        assertThat(other).isInstanceOfSatisfying(Claim.Repeat.class, repeat -> {
+            assertThat(repeat.course().elsewhere()).isCompletedWithValue(before);
+            assertThat(repeat.course().outcome()).isNotDone();
+        });
     }
 
     @Test

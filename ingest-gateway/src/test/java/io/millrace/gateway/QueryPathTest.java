@@ -562,6 +562,57 @@ class QueryPathTest {
         assertThat(asked.get(5, TimeUnit.SECONDS).body()).contains("hello").doesNotContain("good day");
     }
 
+    /** It waited for the deadline with all content before it. */
+    @Test
+    void shouldBreakAStreamAtOnceWhenTheLogHasAnotherAttemptsAnswer() throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, HI_STREAM);
+        Reply delta = FakeWire.from(query(), ReplyKind.DELTA, 0)
+                .setAttempt(2)
+                .setData("{\"choices\":[{\"delta\":{\"content\":\"good day\"}}]}")
+                .build();
+        harness.wire.replyOnly(delta);
+
+        harness.wire.completed(Reply.newBuilder(delta).setAttempt(1).build(), CompletionKind.ANSWERED);
+
+        assertThat(asked.get(30, TimeUnit.SECONDS).body())
+                .contains("good day", "stream_broken")
+                .doesNotContain("[DONE]");
+    }
+
+    /** The refusal of another attempt, behind an answer that the log has. */
+    @Test
+    void shouldWaitForTheAnswerThatTheLogHasWhenAnErrorComesBeforeIt() throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, HI);
+        Reply answer = FakeWire.answer(query(), 0, "hello").setAttempt(1).build();
+        harness.wire.completed(answer, CompletionKind.ANSWERED);
+        harness.wire.replyOnly(FakeWire.from(query(), ReplyKind.ERROR, 0)
+                .setAttempt(2)
+                .setFailure(Failure.newBuilder()
+                        .setReason(FailureReason.WORKER_LOST)
+                        .setHttpStatus(502)
+                        .build())
+                .build());
+
+        harness.wire.replyOnly(answer);
+
+        assertThat(asked.get(30, TimeUnit.SECONDS).body()).contains("hello");
+    }
+
+    /** The first choice alone was given for the whole. */
+    @Test
+    void shouldNotRepeatAStreamOfSeveralChoices() throws Exception {
+        String two = HI_STREAM.replaceFirst("\\{", "{\"n\":2,");
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, two, "Idempotency-Key", "two");
+        harness.wire.reply(FakeWire.answer(query(), 0, "hello"));
+        assertThat(asked.get(30, TimeUnit.SECONDS).statusCode()).isEqualTo(200);
+
+        HttpResponse<String> again =
+                postAsync(CHAT, two, "Idempotency-Key", "two").get(30, TimeUnit.SECONDS);
+
+        assertThat(again.statusCode()).isEqualTo(410);
+        assertThat(again.body()).contains("answer_not_kept");
+    }
+
     @Test
     void shouldAnswer504WhenTheFinalIsThereAndTheLogHasTheAnswerAfterTheDeadline() throws Exception {
         CompletableFuture<HttpResponse<String>> asked = postAsync("/query", "{\"query\":\"how?\",\"llm_timeout_s\":1}");

@@ -74,6 +74,9 @@ public final class Redactor {
 
     private static final String MAYBE_QUOTED = "(?:" + QUOTED + ")?+";
 
+    /** Of a word; in JSON a line break before it is a backslash and a letter, which joins it. */
+    private static final String START = "(?:\\b|(?<=\\\\[nrtbf]))";
+
     private static final List<Kind> KINDS = List.of(
             kind(
                     "private_key",
@@ -82,60 +85,62 @@ public final class Redactor {
                     "-----BEGIN " + PRIVATE_KEY + "(?:" + IN_KEY + "*+-----END " + PRIVATE_KEY + "|" + IN_KEY
                             + "{0,16384}+(?:(?=-----BEGIN )|\\z)|" + KEY_LINES + ")",
                     "-----begin "),
-            kind("anthropic_key", "\\bsk-ant-[A-Za-z0-9_-]{16,}", "sk-ant-"),
+            kind("anthropic_key", START + "sk-ant-[A-Za-z0-9_-]{16,}", "sk-ant-"),
             // the seed's own example, sk-proj-abcdef123456, has 12 characters after the prefix
-            kind("api_key", "\\bsk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{12,}", "sk-"),
-            kind("api_key", "\\bsk-[A-Za-z0-9]{20,}\\b", "sk-"),
-            kind("openrouter_key", "\\bsk-or-v1-[0-9A-Za-z]{32,}", "sk-or-v1-"),
-            kind("groq_key", "\\bgsk_[A-Za-z0-9]{32,}\\b", "gsk_"),
-            kind("xai_key", "\\bxai-[A-Za-z0-9]{32,}\\b", "xai-"),
-            kind("npm_token", "\\bnpm_[A-Za-z0-9]{36,}\\b", "npm_"),
+            kind("api_key", START + "sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{12,}", "sk-"),
+            kind("api_key", START + "sk-[A-Za-z0-9]{20,}\\b", "sk-"),
+            kind("openrouter_key", START + "sk-or-v1-[0-9A-Za-z]{32,}", "sk-or-v1-"),
+            kind("groq_key", START + "gsk_[A-Za-z0-9]{32,}\\b", "gsk_"),
+            kind("xai_key", START + "xai-[A-Za-z0-9]{32,}\\b", "xai-"),
+            kind("npm_token", START + "npm_[A-Za-z0-9]{36,}\\b", "npm_"),
             // a serialized macaroon, whose first bytes are always these
-            kind("pypi_token", "\\bpypi-AgE[A-Za-z0-9_-]{32,}", "pypi-age"),
-            kind("sendgrid_key", "\\bSG\\.[A-Za-z0-9_-]{16,32}\\.[A-Za-z0-9_-]{32,64}", "sg."),
-            kind("webhook_secret", "\\bwhsec_[A-Za-z0-9+/]{24,}={0,2}", "whsec_"),
-            kind("vault_token", "\\bhv[sbr]\\.[A-Za-z0-9_-]{24,}", "hvs.", "hvb.", "hvr."),
-            kind("digitalocean_token", "\\bdo[opr]_v1_[0-9a-f]{40,}\\b", "_v1_"),
-            kind("stripe_key", "\\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}\\b", "k_"),
-            kind("aws_access_key", "\\b(?:AKIA|ASIA)[0-9A-Z]{16}\\b", "akia", "asia"),
+            kind("pypi_token", START + "pypi-AgE[A-Za-z0-9_-]{32,}", "pypi-age"),
+            kind("sendgrid_key", START + "SG\\.[A-Za-z0-9_-]{16,32}\\.[A-Za-z0-9_-]{32,64}", "sg."),
+            kind("webhook_secret", START + "whsec_[A-Za-z0-9+/]{24,}={0,2}", "whsec_"),
+            kind("vault_token", START + "hv[sbr]\\.[A-Za-z0-9_-]{24,}", "hvs.", "hvb.", "hvr."),
+            kind("digitalocean_token", START + "do[opr]_v1_[0-9a-f]{40,}\\b", "_v1_"),
+            kind("stripe_key", START + "[rs]k_(?:live|test)_[A-Za-z0-9]{16,}\\b", "k_"),
+            kind("aws_access_key", START + "(?:AKIA|ASIA)[0-9A-Z]{16}\\b", "akia", "asia"),
             value(
                     "aws_secret_key",
                     "(?i)secret_?access_?key" + MAYBE_QUOTED + "\\s*[=:]\\s*" + MAYBE_QUOTED + "([A-Za-z0-9/+]{40})",
                     "secret"),
             kind(
                     "github_token",
-                    "\\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})\\b",
+                    START + "(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})\\b",
                     "ghp_",
                     "gho_",
                     "ghu_",
                     "ghs_",
                     "ghr_",
                     "github_pat_"),
-            kind("gitlab_token", "\\bglpat-[A-Za-z0-9_-]{20,}", "glpat-"),
+            kind("gitlab_token", START + "glpat-[A-Za-z0-9_-]{20,}", "glpat-"),
             kind(
                     "slack_token",
-                    "\\b(?:xox[abceprs]|xapp)-[A-Za-z0-9-]{10,}|\\bhooks\\.slack\\.com/services/[A-Za-z0-9/]{20,}",
+                    START + "(?:xox[abceprs]|xapp)-[A-Za-z0-9-]{10,}|" + START
+                            + "hooks\\.slack\\.com/services/[A-Za-z0-9/]{20,}",
                     "xox",
                     "xapp-",
                     "hooks.slack.com"),
             kind(
                     "google_key",
-                    "\\b(?:AIza[0-9A-Za-z_-]{35}|GOCSPX-[0-9A-Za-z_-]{20,}|ya29\\.[0-9A-Za-z_-]{20,})",
+                    START + "(?:AIza[0-9A-Za-z_-]{35}|GOCSPX-[0-9A-Za-z_-]{20,}|ya29\\.[0-9A-Za-z_-]{20,})",
                     "aiza",
                     "gocspx-",
                     "ya29."),
-            kind("huggingface_token", "\\bhf_[A-Za-z0-9]{30,}\\b", "hf_"),
+            kind("huggingface_token", START + "hf_[A-Za-z0-9]{30,}\\b", "hf_"),
             // looked for where a word begins, and only in one that has the ends of a token: each of its hyphens might
             // begin one
             value(
                     "jwt",
                     "(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]++\\.eyJ[A-Za-z0-9_-]{8,}+\\.[A-Za-z0-9_-]{8})"
-                            + "[A-Za-z0-9_-]*?\\b(eyJ[A-Za-z0-9_-]{8,}+\\.eyJ[A-Za-z0-9_-]{8,}+\\.[A-Za-z0-9_-]{8,})",
+                            + "[A-Za-z0-9_-]*?" + START
+                            + "(eyJ[A-Za-z0-9_-]{8,}+\\.eyJ[A-Za-z0-9_-]{8,}+\\.[A-Za-z0-9_-]{8,})",
                     "eyj"),
-            value("bearer_token", "(?i)\\bBearer\\s+([A-Za-z0-9._~+/=-]{20,})", "bearer"),
+            value("bearer_token", "(?i)" + START + "Bearer\\s+([A-Za-z0-9._~+/=-]{20,})", "bearer"),
             value(
                     "basic_auth",
-                    "(?i)\\bAuthorization" + MAYBE_QUOTED + "\\s*[=:]\\s*" + MAYBE_QUOTED
+                    "(?i)" + START + "Authorization" + MAYBE_QUOTED + "\\s*[=:]\\s*" + MAYBE_QUOTED
                             + "Basic\\s+([A-Za-z0-9+/]{8,}={0,2})",
                     "basic"),
             // quoted: any constant
@@ -150,8 +155,11 @@ public final class Redactor {
                             + "\\s*[=:]\\s*(?=[A-Za-z_/+.~=-]{0,64}[0-9])([A-Za-z0-9_/+.~=-]{12,}+)",
                     KEY_HINTS),
             // Redis has no user: redis://:secret@host
-            value("connection_password", "\\b[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]*+:([^\\s:/@]{3,}+)@", "://"),
-            value("connection_password", "(?i)\\b(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})", "key="),
+            value("connection_password", START + "[a-z][a-z0-9+.-]{1,20}://[^\\s:/@]*+:([^\\s:/@]{3,}+)@", "://"),
+            value(
+                    "connection_password",
+                    "(?i)" + START + "(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})",
+                    "key="),
             // within a longer name too: DB_PASSWORD, PGPASSWORD
             value(
                     "password",

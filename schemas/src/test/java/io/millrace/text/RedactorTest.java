@@ -87,6 +87,28 @@ class RedactorTest {
                 .isTrue();
     }
 
+    /** In JSON the break before it is a backslash and a letter: the record of an answer kept such a key. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "ghp_KKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKK",
+                "sk-proj-KKKKKKKKKKKKKKKK",
+                "AKIAKKKKKKKKKKKKKKKK",
+                "hf_KKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKK",
+                "eyJKKKKKKKKKKKK.eyJKKKKKKKKKKKK.KKKKKKKKKKKK",
+                "Authorization: Basic KKKKKKKKKKKK",
+                "Bearer KKKKKKKKKKKKKKKKKKKKKKKK",
+                "AccountKey=KKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKKK"
+            })
+    void shouldFindSecretsBehindLineBreaksInJson(String secret) throws IOException {
+        ObjectMapper json = new ObjectMapper();
+        String once = json.writeValueAsString("```\n" + secret + "\n```\t" + secret);
+
+        for (String text : List.of(once, json.writeValueAsString(once))) {
+            assertThat(Redactor.redact(text)).contains("[REDACTED:").doesNotContain("KKKK");
+        }
+    }
+
     @Test
     void shouldLeaveWhatIsNoSecretAloneInJsonWithinJson() {
         String text = "{\"arguments\":\"{\\\"password\\\":\\\"required\\\",\\\"max_tokens\\\":100000}\"}";

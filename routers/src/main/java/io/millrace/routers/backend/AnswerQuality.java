@@ -23,7 +23,7 @@ import java.util.stream.Collectors;
  * <tr><td>invalid_json</td><td>1.0</td><td>JSON was asked for and this is none</td></tr>
  * <tr><td>schema_violated</td><td>0.5</td><td>a schema was given, and a field that it requires at the top is missing</td></tr>
  * <tr><td>refusal</td><td>0.5</td><td>the first words decline or say that it is not known</td></tr>
- * <tr><td>truncated</td><td>0.3</td><td>finish reason is not stop or tool_calls</td></tr>
+ * <tr><td>truncated</td><td>0.3</td><td>finish reason is not stop, tool_calls or function_call</td></tr>
  * <tr><td>ungrounded</td><td>0.3</td><td>context was given, and under a tenth of the answer's content words are in it</td></tr>
  * <tr><td>short</td><td>0.1</td><td>under 20 characters</td></tr>
  * </table>
@@ -64,7 +64,8 @@ public final class AnswerQuality {
         double score = 1;
         String text = answer.getText().strip();
         JsonNode message = json(answer.getMessage());
-        boolean calls = !message.path("tool_calls").isEmpty();
+        boolean calls = !message.path("tool_calls").isEmpty()
+                || !message.path("function_call").isEmpty();
         if (text.isEmpty() && !calls && !message.hasNonNull("refusal")) {
             return new Verdict(0, List.of("empty"));
         }
@@ -84,7 +85,7 @@ public final class AnswerQuality {
             score -= 0.5;
             reasons.add("refusal");
         }
-        if (!Set.of("stop", "tool_calls").contains(answer.getFinishReason())) {
+        if (!Set.of("stop", "tool_calls", "function_call").contains(answer.getFinishReason())) {
             score -= 0.3;
             reasons.add("truncated");
         }

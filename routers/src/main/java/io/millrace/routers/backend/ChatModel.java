@@ -20,6 +20,8 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -59,6 +61,9 @@ public final class ChatModel implements AutoCloseable {
 
     /** Fields of a message that the text of an answer stands for. */
     private static final Set<String> IN_TEXT = Set.of("role", "content");
+
+    /** Fields of a delta that are put together apart. */
+    private static final Set<String> JOINED = Set.of("role", "content", "refusal", "tool_calls", "function_call");
 
     private volatile @Nullable Upstream upstream;
 
@@ -119,9 +124,7 @@ public final class ChatModel implements AutoCloseable {
         request.put("stream", true);
         // without it most servers tell no tokens for a stream, and so no cost
         request.withObject("/stream_options").put("include_usage", true);
-        // of several choices one may finish long before another
-        boolean single = request.path("n").asInt(1) == 1;
-        Stream state = new Stream(usageWanted, deltas);
+        Stream state = new Stream(usageWanted, request.path("n").asInt(1), deltas);
         try (Upstream.Body in = open(request, deployment, timeout)) {
             SseLines lines = new SseLines(in, MAX_LINE, MAX_BODY);
             for (String line = lines.next(); line != null; line = lines.next()) {
@@ -129,7 +132,7 @@ public final class ChatModel implements AutoCloseable {
                     in.drain();
                     break;
                 }
-                if (single && state.isFinished()) {
+                if (state.isFinished()) {
                     in.endWithin(AFTER_FINISH);
                 }
             }
@@ -145,6 +148,13 @@ public final class ChatModel implements AutoCloseable {
         private final StringBuilder text = new StringBuilder();
         private final StringBuilder refusal = new StringBuilder();
         private final Map<Integer, ObjectNode> calls = new TreeMap<>();
+        private final ObjectNode function = JSON.createObjectNode();
+
+        /** What else a message may have in pieces of text, such as the reasoning of a thinking model, by field. */
+        private final Map<String, StringBuilder> more = new LinkedHashMap<>();
+
+        private final int choices;
+        private final Set<Integer> finished = new HashSet<>();
         private final List<String> last = new ArrayList<>();
         private String noEvent = "";
         private boolean events;
@@ -154,8 +164,9 @@ public final class ChatModel implements AutoCloseable {
         private int tokensIn = -1;
         private int tokensOut = -1;
 
-        Stream(boolean usageWanted, Deltas deltas) {
+        Stream(boolean usageWanted, int choices, Deltas deltas) {
             this.usageWanted = usageWanted;
+            this.choices = Math.max(1, choices);
             this.deltas = deltas;
         }
 
@@ -174,9 +185,9 @@ public final class ChatModel implements AutoCloseable {
             return !done;
         }
 
-        /** Whether all content is there; usage and the end of the stream may follow. */
+        /** Whether all content of all choices is there; usage and the end of the stream may follow. */
         boolean isFinished() {
-            return !finish.isEmpty();
+            return finished.size() >= choices;
         }
 
         private void chunk(String data) throws BackendException, InterruptedException {
@@ -194,16 +205,31 @@ public final class ChatModel implements AutoCloseable {
                 return;
             }
             JsonNode delta = choice.path("delta");
-            if (choice.path("index").asInt(0) == 0) {
+            int index = choice.path("index").asInt(0);
+            if (index == 0) {
                 text.append(contentOf(delta));
                 refusal.append(delta.path("refusal").asText(""));
                 delta.path("tool_calls").forEach(this::call);
+                if (delta.path("function_call").isObject()) {
+                    join(function, delta.path("function_call"));
+                }
+                delta.properties().forEach(field -> {
+                    if (!JOINED.contains(field.getKey())
+                            && field.getValue().isTextual()
+                            && !field.getValue().asText().isEmpty()) {
+                        more.computeIfAbsent(field.getKey(), name -> new StringBuilder())
+                                .append(field.getValue().asText());
+                    }
+                });
             }
             String reason = choice.path("finish_reason").asText("");
             if (!reason.isEmpty()) {
-                finish = reason;
+                finished.add(index);
+                if (index == 0 || choices == 1) {
+                    finish = reason;
+                }
             }
-            if (finish.isEmpty()) {
+            if (!isFinished()) {
                 deltas.accept(data, hasContent(delta));
             } else {
                 last.add(data);
@@ -211,16 +237,8 @@ public final class ChatModel implements AutoCloseable {
         }
 
         private static boolean hasContent(JsonNode delta) {
-            for (Map.Entry<String, JsonNode> field : delta.properties()) {
-                JsonNode value = field.getValue();
-                boolean empty = value.isNull()
-                        || (value.isTextual() && value.asText().isEmpty())
-                        || (value.isContainerNode() && value.isEmpty());
-                if (!field.getKey().equals("role") && !empty) {
-                    return true;
-                }
-            }
-            return false;
+            return delta.properties().stream()
+                    .anyMatch(field -> !field.getKey().equals("role") && !isBlank(field.getValue()));
         }
 
         /** Joins the pieces of a tool call: its name comes first, its arguments bit by bit. */
@@ -232,8 +250,10 @@ public final class ChatModel implements AutoCloseable {
                     call.set(field, piece.get(field));
                 }
             }
-            ObjectNode function = call.withObject("/function");
-            JsonNode added = piece.path("function");
+            join(call.withObject("/function"), piece.path("function"));
+        }
+
+        private static void join(ObjectNode function, JsonNode added) {
             if (added.hasNonNull("name")) {
                 function.set("name", added.get("name"));
             }
@@ -252,15 +272,16 @@ public final class ChatModel implements AutoCloseable {
                 throw new BackendException(
                         FailureReason.STREAM_BROKEN, "the stream ended without a finish reason", 502, true);
             }
-            if (finish.isEmpty() && text.isEmpty() && refusal.isEmpty() && calls.isEmpty()) {
+            String message = message();
+            if (finish.isEmpty() && text.isEmpty() && message.isEmpty()) {
                 throw garbage("the stream ended without an answer");
             }
             boolean estimated = tokensOut < 0;
             int in = estimated ? estimate(request.path("messages").toString()) : tokensIn;
-            int out = estimated ? estimate(text.toString() + calls.values()) : tokensOut;
+            int out = estimated ? estimate(message.isEmpty() ? text.toString() : message) : tokensOut;
             Answer answer = Answer.newBuilder()
                     .setText(text.toString())
-                    .setMessage(message())
+                    .setMessage(message)
                     .setFinishReason(finish.isEmpty() ? "stop" : finish)
                     .setModel(model.isEmpty() ? deployment.model() : model)
                     .setTokensIn(in)
@@ -272,7 +293,7 @@ public final class ChatModel implements AutoCloseable {
         }
 
         private String message() {
-            if (calls.isEmpty() && refusal.isEmpty()) {
+            if (calls.isEmpty() && function.isEmpty() && refusal.isEmpty() && more.isEmpty()) {
                 return "";
             }
             ObjectNode message =
@@ -283,6 +304,10 @@ public final class ChatModel implements AutoCloseable {
             if (!calls.isEmpty()) {
                 message.putArray("tool_calls").addAll(calls.values());
             }
+            if (!function.isEmpty()) {
+                message.set("function_call", function);
+            }
+            more.forEach((field, pieces) -> message.put(field, pieces.toString()));
             return message.toString();
         }
     }

@@ -85,7 +85,18 @@ public final class ResponseCache implements AnswerSink, AutoCloseable {
                 && !query.getTools()
                 // what a turn means depends on the turns before it
                 && query.getSessionId().isEmpty()
-                && !query.getEnvelope().getSynthetic();
+                && !query.getEnvelope().getSynthetic()
+                && !(query.getStream() && wantsMoreThanText(query.getBody()));
+    }
+
+    /** Several choices, or their probabilities: of a stream the first choice is kept, and of that the message. */
+    private static boolean wantsMoreThanText(String body) {
+        try {
+            JsonNode json = JSON.readTree(body);
+            return json.path("n").asInt(1) > 1 || json.path("logprobs").asBoolean(false);
+        } catch (JsonProcessingException e) {
+            return true;
+        }
     }
 
     /**

@@ -123,11 +123,14 @@ class ExecutionTest {
     }
 
     /** Or a repeat of the query elsewhere, which has the record only, would lose it. */
-    @Test
-    void shouldRecordTheWholeMessageWhenItHoldsMoreThanItsText() {
-        run(Samples.dispatch(Samples.query().build()).build());
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void shouldRecordTheWholeMessageWhenItHoldsMoreThanItsText(boolean stream) {
+        Dispatch work =
+                Samples.dispatch(Samples.query().setStream(stream).build()).build();
+        run(work);
         stub.mode(Mode.THINKING);
-        run(Samples.dispatch(Samples.query().build()).build());
+        run(work);
 
         List<String> messages = out.completions.stream()
                 .filter(completion -> completion.getKind().equals(CompletionKind.ANSWERED))
@@ -138,6 +141,46 @@ class ExecutionTest {
         assertThat(messages.getFirst()).isEmpty();
         assertThat(new JsonObject(messages.getLast()).getString("reasoning_content"))
                 .isEqualTo("hm, hm");
+    }
+
+    /** It counted as no answer at all, and was paid for a second time. */
+    @Test
+    void shouldTakeACallOfTheOlderKindForAnAnswerWhenStreaming() {
+        stub.mode(Mode.FUNCTION_CALL);
+
+        run(Samples.dispatch(streaming().build()).setQualityBar(0.8).build());
+
+        assertThat(out.end().getKind()).isEqualTo(CompletionKind.ANSWERED);
+        JsonObject call = new JsonObject(
+                        Objects.requireNonNull(out.end().getAnswer()).getMessage())
+                .getJsonObject("function_call");
+        assertThat(call.getString("name")).isEqualTo("weather");
+        assertThat(call.getString("arguments")).isEqualTo("{}");
+    }
+
+    /** A client saw nothing of the one from the moment that the other had ended, and the record had that one's reason. */
+    @Test
+    void shouldPassOneChoiceOnWhenAnotherHasEnded() {
+        stub.mode(Mode.TWO_CHOICES);
+        stub.text("The mill turns.");
+        Query query = streaming()
+                .setBody("{\"n\":2,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}")
+                .build();
+
+        run(Samples.dispatch(query).build());
+
+        assertThat(out.kinds())
+                .containsExactly(
+                        ReplyKind.DELTA,
+                        ReplyKind.DELTA,
+                        ReplyKind.DELTA,
+                        ReplyKind.DELTA,
+                        ReplyKind.DELTA,
+                        ReplyKind.DELTA,
+                        ReplyKind.FINAL);
+        Answer answer = Objects.requireNonNull(out.end().getAnswer());
+        assertThat(answer.getText()).isEqualTo("The mill turns.");
+        assertThat(answer.getFinishReason()).isEqualTo("stop");
     }
 
     @Test

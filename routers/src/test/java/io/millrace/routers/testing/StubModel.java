@@ -32,6 +32,8 @@ public final class StubModel implements AutoCloseable {
         TOOL_CALL,
         EMPTY_THINKING,
         THINKING,
+        TWO_CHOICES,
+        FUNCTION_CALL,
         RESET_BEFORE_CONTENT,
         RESET_MID_STREAM,
         HANG_MID_STREAM,
@@ -220,7 +222,25 @@ public final class StubModel implements AutoCloseable {
                         null));
                 finish(response, request, "tool_calls");
             }
+            case TWO_CHOICES -> {
+                response.write(event(1, new JsonObject().put("content", "No."), null));
+                response.write(event(1, new JsonObject(), "length"));
+                for (String word : text.split("(?<= )", -1)) {
+                    response.write(event(new JsonObject().put("content", word), null));
+                }
+                finish(response, request, "stop");
+            }
+            case FUNCTION_CALL -> {
+                for (String part : List.of("{\"name\":\"weather\",\"arguments\":\"{\"}", "{\"arguments\":\"}\"}")) {
+                    response.write(event(new JsonObject().put("function_call", new JsonObject(part)), null));
+                }
+                finish(response, request, "function_call");
+            }
             default -> {
+                if (mode == Mode.THINKING) {
+                    response.write(event(new JsonObject().put("reasoning_content", "hm, "), null));
+                    response.write(event(new JsonObject().put("reasoning_content", "hm"), null));
+                }
                 for (String word : text.split("(?<= )", -1)) {
                     response.write(event(new JsonObject().put("content", word), null));
                 }
@@ -254,20 +274,28 @@ public final class StubModel implements AutoCloseable {
 
     /** One chunk of a stream as this server sends it. */
     public static String chunk(JsonObject delta, @org.jspecify.annotations.Nullable String finish) {
+        return chunk(0, delta, finish);
+    }
+
+    private static String chunk(int index, JsonObject delta, @org.jspecify.annotations.Nullable String finish) {
         return new JsonObject()
                 .put("model", "stub")
                 .put(
                         "choices",
                         new JsonArray()
                                 .add(new JsonObject()
-                                        .put("index", 0)
+                                        .put("index", index)
                                         .put("delta", delta)
                                         .put("finish_reason", finish)))
                 .encode();
     }
 
     private static String event(JsonObject delta, @org.jspecify.annotations.Nullable String finish) {
-        return "data: " + chunk(delta, finish) + "\n\n";
+        return event(0, delta, finish);
+    }
+
+    private static String event(int index, JsonObject delta, @org.jspecify.annotations.Nullable String finish) {
+        return "data: " + chunk(index, delta, finish) + "\n\n";
     }
 
     @Override
