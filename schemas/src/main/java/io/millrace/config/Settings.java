@@ -205,7 +205,8 @@ public final class Settings {
             "100ms",
             Duration.ofMillis(10),
             Duration.ofSeconds(5),
-            "How long a look into a cache may take; a slower Redis is left alone for a second, and the query goes on without.");
+            "How long a look into a cache may take; a slower Redis is left alone for a second, and the query goes on without."
+                    + " Sessions wait as long, and 300ms at least.");
     static final Setting<Double> VARIANT_B = Setting.number(
             "cache.variant-b",
             0.0,

@@ -252,7 +252,8 @@ public final class Services implements AutoCloseable {
             EmbeddingCache cache =
                     new EmbeddingCache(endpoints.redisUrl(), config.cache().timeout(), log.metrics());
             shared.push(cache);
-            Sessions sessions = new Sessions(endpoints.redisUrl());
+            Sessions sessions =
+                    new Sessions(endpoints.redisUrl(), config.cache().timeout());
             shared.push(sessions);
             RedisValues rated = values(config, endpoints, "ratings of cached answers wait");
             shared.push(rated);
@@ -431,7 +432,7 @@ public final class Services implements AutoCloseable {
         intake = way;
         DiskSpace disk = new DiskSpace(folder, config.limits().freeDiskBytes());
         services.add(disk);
-        Sessions sessions = new Sessions(endpoints.redisUrl());
+        Sessions sessions = new Sessions(endpoints.redisUrl(), config.cache().timeout());
         shared.push(sessions);
         Gateway made = new Gateway(
                 log,

@@ -53,7 +53,12 @@ class HostileIT {
         up = Millrace.start(
                 folder,
                 "up",
-                Map.of("MILLRACE_LIMITS_FREE_DISK", ((free - spare) >> 20) + "MiB"),
+                Map.of(
+                        "MILLRACE_LIMITS_FREE_DISK",
+                        ((free - spare) >> 20) + "MiB",
+                        // a look that took longer is told as a detail for a second
+                        "MILLRACE_CACHE_TIMEOUT",
+                        "5s"),
                 "up",
                 "--port",
                 "0",
@@ -91,14 +96,19 @@ class HostileIT {
         return post("/query", "{\"query\":\"" + text + "\"}");
     }
 
-    /** What came back on a connection of its own until it was closed or went silent for two seconds. */
+    /** What came back on a connection of its own until it was closed or, once it had begun, went silent for two seconds. */
     private static String raw(String request) throws IOException {
         URI at = URI.create(url);
         try (Socket socket = new Socket(at.getHost(), at.getPort())) {
-            socket.setSoTimeout(2_000);
+            socket.setSoTimeout(30_000);
             socket.getOutputStream().write(request.getBytes(StandardCharsets.UTF_8));
             ByteArrayOutputStream answer = new ByteArrayOutputStream();
             try {
+                int first = socket.getInputStream().read();
+                if (first >= 0) {
+                    answer.write(first);
+                }
+                socket.setSoTimeout(2_000);
                 socket.getInputStream().transferTo(answer);
             } catch (SocketTimeoutException e) {
                 // it keeps the connection for the next request

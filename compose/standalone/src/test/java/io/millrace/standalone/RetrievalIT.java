@@ -61,15 +61,15 @@ class RetrievalIT {
         cross = crossEncoder();
         Path config = folder.resolve("millrace.yaml");
         Files.writeString(config, """
-                routing: {deadline: 20s}
+                routing: {deadline: 40s}
                 dispatch: {probe: 100ms}
-                cache: {variant-b: 0.5}
-                retrieval: {context-tokens: 128, rerank-url: "http://127.0.0.1:%d/rerank", rerank-timeout: 300ms,
-                            expand-url: "http://127.0.0.1:%d/v1/chat/completions"}
+                cache: {variant-b: 0.5, timeout: 5s}
+                retrieval: {context-tokens: 128, rerank-url: "http://127.0.0.1:%d/rerank", rerank-timeout: 5s,
+                            timeout: 20s, expand-url: "http://127.0.0.1:%d/v1/chat/completions"}
                 backends:
                   local:
                     kind: llama.cpp
-                    deployments: [{name: local, url: "%s", timeout: 3s}]
+                    deployments: [{name: local, url: "%s", timeout: 15s}]
                 """.formatted(
                         cross.getAddress().getPort(), cross.getAddress().getPort(), local.url()));
         standalone = Standalone.start(
@@ -350,7 +350,8 @@ class RetrievalIT {
         reworded = "late";
         long asked = System.nanoTime();
         JsonNode late = query(question.replace("heavy", "so heavy"));
-        assertThat(Duration.ofNanos(System.nanoTime() - asked)).isBetween(Duration.ofSeconds(4), Duration.ofSeconds(7));
+        assertThat(Duration.ofNanos(System.nanoTime() - asked))
+                .isBetween(Duration.ofSeconds(4), Duration.ofSeconds(15));
         assertThat(late.at("/results/searched_for")).isEmpty();
         assertThat(recorded(late).at("/interaction/degraded").toString()).contains("expander");
         rewordingMillis = 0;
@@ -591,7 +592,7 @@ class RetrievalIT {
         assertThat(wrong.statusCode()).isEqualTo(400);
         assertThat(JSON.readTree(wrong.body()).path("field").asText()).isEqualTo("x-millrace-variant");
 
-        assertThat(send("DELETE", "/cache").statusCode()).isEqualTo(200);
+        await(() -> send("DELETE", "/cache").statusCode() == 200);
         query(question);
         assertThat(embeddings("miss")).isEqualTo(misses + 2);
         double again = embeddings("hit");
@@ -651,6 +652,10 @@ class RetrievalIT {
             sums[2] += turn.path("token_count").asLong();
             if (number > 0) {
                 assertThat((long) number).isBetween(counted[0], counted[0] + doubtful[0]);
+            }
+            if (number == 0) {
+                // Redis is left alone for a second
+                pause(1_100);
             }
             assertThat(doubtful[0]).isLessThan(turns / 5);
         }
@@ -778,7 +783,7 @@ class RetrievalIT {
     private static HttpResponse<String> post(String path, String body) throws Exception {
         return HTTP.send(
                 HttpRequest.newBuilder(URI.create(standalone.url() + path))
-                        .timeout(Duration.ofSeconds(40))
+                        .timeout(Duration.ofSeconds(60))
                         .header("Content-Type", "application/json")
                         .POST(HttpRequest.BodyPublishers.ofString(body))
                         .build(),
@@ -787,7 +792,7 @@ class RetrievalIT {
 
     private static void await(Callable<Boolean> condition) {
         Awaitility.await()
-                .atMost(Duration.ofSeconds(20))
+                .atMost(Duration.ofSeconds(60))
                 .pollInterval(Duration.ofMillis(100))
                 .ignoreExceptions()
                 .until(condition);

@@ -35,10 +35,11 @@ class SecondModelIT {
         Path data = folder.resolve("data");
         try (StubUpstream remote = new StubUpstream("remote", 8, 5).start(0)) {
             Path config = Files.writeString(folder.resolve("millrace.yaml"), """
+                    cache: {timeout: 5s}
                     backends:
                       remote:
                         kind: openai
-                        deployments: [{name: remote, url: "%s", model: big, timeout: 3s}]
+                        deployments: [{name: remote, url: "%s", model: big, timeout: 15s}]
                     models:
                       plain: {retrieval: "off", add-context: false}
                     """.formatted(remote.url()));
@@ -71,7 +72,7 @@ class SecondModelIT {
         String near = "How can I learn to play the violin?";
         assertThat(reason(url, first)).isNotEqualTo("cache_exact");
         Awaitility.await("the answer to be kept")
-                .atMost(Duration.ofSeconds(30))
+                .atMost(Duration.ofSeconds(60))
                 .until(() -> reason(url, first).equals("cache_exact"));
         assertThat(health(url, "/services/retrieval/details").has("semantic_cache"))
                 .as("nobody needed it yet")
@@ -99,7 +100,7 @@ class SecondModelIT {
     private static String reason(String url, String question) throws Exception {
         HttpResponse<String> response = HTTP.send(
                 HttpRequest.newBuilder(URI.create(url + "/v1/chat/completions"))
-                        .timeout(Duration.ofSeconds(30))
+                        .timeout(Duration.ofSeconds(60))
                         .header("Content-Type", "application/json")
                         .header("x-millrace-cache", "true")
                         .POST(HttpRequest.BodyPublishers.ofString(Stack.chatBody("plain", question, "")))

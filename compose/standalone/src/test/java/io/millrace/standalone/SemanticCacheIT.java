@@ -14,9 +14,6 @@ import io.millrace.schema.Interaction;
 import io.millrace.standalone.Stack.Trace;
 import io.millrace.standalone.cli.EvalCacheCommand;
 import io.millrace.standalone.error.UserException;
-import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -34,8 +31,6 @@ import picocli.CommandLine;
 
 /** The semantic cache through the running system: which other question's answer a client gets, and which never. */
 class SemanticCacheIT {
-    private static final HttpClient HTTP = HttpClient.newHttpClient();
-
     @TempDir
     static Path folder;
 
@@ -347,12 +342,13 @@ class SemanticCacheIT {
     @Test
     void shouldAskTheModelWhenTheEpochMoved() throws Exception {
         keep("How do I build a water wheel?", "");
-        HTTP.send(
-                HttpRequest.newBuilder(URI.create(stack.url() + "/cache"))
-                        .DELETE()
-                        .build(),
-                HttpResponse.BodyHandlers.ofString());
+        stack.endCaches();
 
-        assertThat(reason(ask("plain", "How can I build a water wheel?", ""))).isNotEqualTo("cache_semantic");
+        keep("How do I clean a camera lens?", "");
+        assertThat(reason(ask("plain", "How can I clean a camera lens?", "")))
+                .as("the cache is at work")
+                .isEqualTo("cache_semantic");
+        assertThat(reason(ask("plain", "How can I build a water wheel?", "")))
+                .isNotIn("", "cache_semantic", "cache_exact");
     }
 }

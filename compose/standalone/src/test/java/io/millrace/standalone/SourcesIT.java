@@ -1400,17 +1400,14 @@ class SourcesIT {
     private static JsonNode search(String query) throws Exception {
         String body =
                 JSON.createObjectNode().put("query", query).put("limit", 10).toString();
-        return JSON.readTree(post("/search", body)).path("results");
+        HttpResponse<String> response = send("POST", "/search", body);
+        // what was not searched for is not gone
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        return JSON.readTree(response.body()).path("results");
     }
 
     private static String post(String path, String body) throws Exception {
-        return HTTP.send(
-                        HttpRequest.newBuilder(URI.create(standalone.url() + path))
-                                .header("Content-Type", "application/json")
-                                .POST(HttpRequest.BodyPublishers.ofString(body))
-                                .build(),
-                        HttpResponse.BodyHandlers.ofString())
-                .body();
+        return send("POST", path, body).body();
     }
 
     private static String get(String path) throws Exception {

@@ -222,6 +222,19 @@ final class Stack implements AutoCloseable {
         return cacheable(chatBody(model, question, extra));
     }
 
+    /** What the caches keep is of no use from here on; Redis may take too long to say so at once. */
+    void endCaches() {
+        await(
+                "the caches to be cleared",
+                () -> http.send(
+                                        HttpRequest.newBuilder(URI.create(url() + "/cache"))
+                                                .DELETE()
+                                                .build(),
+                                        HttpResponse.BodyHandlers.ofString())
+                                .statusCode()
+                        == 200);
+    }
+
     /** Says something of an answer. */
     void rate(HttpResponse<String> rated, String fields) throws Exception {
         HttpResponse<String> response = post("/feedback", "{\"interaction_id\":\"" + id(rated) + "\"," + fields + "}");
@@ -242,12 +255,12 @@ final class Stack implements AutoCloseable {
      */
     static Stack ofCaches(Path folder, StubUpstream remote, String patience) throws Exception {
         return new Stack(folder, """
-                routing: {deadline: 20s}
+                routing: {deadline: 40s}
                 cache: {timeout: %s}
                 backends:
                   remote:
                     kind: openai
-                    deployments: [{name: remote, url: "%s", model: big, timeout: 3s, input-price: 1, output-price: 2}]
+                    deployments: [{name: remote, url: "%s", model: big, timeout: 15s, input-price: 1, output-price: 2}]
                 models:
                   plain: {retrieval: "off", add-context: false}
                   other: {retrieval: "off", add-context: false}

@@ -15,6 +15,7 @@ import java.sql.DriverManager;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -96,8 +97,13 @@ class UpkeepIT {
             assertThat(JSON.readTree(gc().body()).path("code").asText()).isEqualTo("projection_behind");
             sinkStands.rollback();
         }
-        await(PATIENCE, () -> gc().statusCode() == 200);
-        assertThat(gc().body()).doesNotContain("behind.md");
+        AtomicReference<String> collected = new AtomicReference<>("");
+        await(PATIENCE, () -> {
+            HttpResponse<String> response = gc();
+            collected.set(response.body());
+            return response.statusCode() == 200;
+        });
+        assertThat(collected.get()).doesNotContain("behind.md");
     }
 
     private static HttpResponse<String> gc() throws Exception {

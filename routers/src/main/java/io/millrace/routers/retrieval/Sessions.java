@@ -30,7 +30,9 @@ import org.jspecify.annotations.Nullable;
  * the first time. Redis down makes every question the first of its session, and is said in {@code degraded}.
  */
 public final class Sessions implements AutoCloseable {
-    private static final Duration TIMEOUT = Duration.ofMillis(300);
+    /** A session that is not known costs the client more than a miss in a cache does. */
+    private static final Duration LEAST_PATIENCE = Duration.ofMillis(300);
+
     private static final long KEEP_SECONDS = 3_600;
 
     /** Ids that are remembered as sent: what a context window can hold, and more. */
@@ -71,9 +73,16 @@ public final class Sessions implements AutoCloseable {
 
     private final RedisLink<String> link;
 
-    /** @param url {@code redis://…}; empty: there are no sessions */
-    public Sessions(String url) {
-        link = new RedisLink<>(url, StringCodec.UTF8, TIMEOUT, "sessions are not known");
+    /**
+     * @param url {@code redis://…}; empty: there are no sessions
+     * @param patience how long a command may take; 300 ms at least
+     */
+    public Sessions(String url, Duration patience) {
+        link = new RedisLink<>(
+                url,
+                StringCodec.UTF8,
+                patience.compareTo(LEAST_PATIENCE) < 0 ? LEAST_PATIENCE : patience,
+                "sessions are not known");
     }
 
     /**

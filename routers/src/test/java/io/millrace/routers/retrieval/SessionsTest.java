@@ -3,6 +3,7 @@ package io.millrace.routers.retrieval;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import io.lettuce.core.RedisClient;
 import io.millrace.id.Ids;
 import io.millrace.log.Codecs;
 import io.millrace.log.InMemorySchemaRegistry;
@@ -51,7 +52,11 @@ class SessionsTest {
 
     /** The first of a process loads its client in the time that a command may take. */
     private Sessions connected() {
-        Sessions sessions = new Sessions(url);
+        return connected(Duration.ZERO);
+    }
+
+    private Sessions connected(Duration patience) {
+        Sessions sessions = new Sessions(url, patience);
         await().atMost(Duration.ofSeconds(60))
                 .until(() -> sessions.open(query(Ids.next(), "x")).known());
         return sessions;
@@ -151,11 +156,24 @@ class SessionsTest {
     }
 
     @Test
+    void shouldWaitForASlowRedisAsLongAsItIsTold() {
+        RedisClient client = RedisClient.create(url);
+        try (Sessions sessions = connected(Duration.ofSeconds(30));
+                var connection = client.connect()) {
+            connection.sync().clientPause(1_000);
+
+            assertThat(sessions.open(query("s-slow", "x")).known()).isTrue();
+        } finally {
+            client.shutdown();
+        }
+    }
+
+    @Test
     void shouldGoOnWithoutASessionWhenRedisDoesNotAnswer() throws IOException {
         // what connects is accepted by the machine, and nobody reads it: without a rest after each miss this takes half
         // a minute
         try (ServerSocket silent = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
-                Sessions sessions = new Sessions("redis://127.0.0.1:" + silent.getLocalPort())) {
+                Sessions sessions = new Sessions("redis://127.0.0.1:" + silent.getLocalPort(), Duration.ZERO)) {
             long began = System.nanoTime();
             for (int i = 0; i < 50; i++) {
                 assertThat(sessions.open(query("s", "x"))).isEqualTo(Turn.UNKNOWN);
