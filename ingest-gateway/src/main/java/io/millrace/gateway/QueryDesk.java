@@ -237,7 +237,8 @@ final class QueryDesk {
     private Future<Found> late(Query query, String id) {
         // the same request, so the first one had as much time
         long lasts = query.getDeadlineAt() - query.getEnvelope().getOccurredAt();
-        Instant ended = Instant.ofEpochMilli(Ids.millisOf(id)).plusMillis(2 * lasts);
+        Instant ended =
+                Instant.ofEpochMilli(Ids.millisOf(id)).plusMillis(2 * lasts).plus(Exchanges.GRACE);
         return ended.isBefore(Instant.now()) ? late.find(id, ended) : Future.failedFuture(Idempotency.running(id));
     }
 

@@ -21,6 +21,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.BiConsumer;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.common.TopicPartition;
 import org.jspecify.annotations.Nullable;
@@ -59,7 +60,9 @@ final class FakeWire implements Wire {
 
     @Override
     public CompletableFuture<Map<TopicPartition, Long>> offsetsAt(Topic<?> topic, Instant time) {
-        return CompletableFuture.completedFuture(offsets);
+        return CompletableFuture.completedFuture(offsets.entrySet().stream()
+                .filter(each -> each.getKey().topic().equals(topic.name()))
+                .collect(Collectors.toMap(Map.Entry::getKey, Map.Entry::getValue)));
     }
 
     @Override

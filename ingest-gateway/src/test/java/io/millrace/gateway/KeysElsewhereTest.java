@@ -205,8 +205,13 @@ class KeysElsewhereTest {
         assertThat(behind.body()).contains("projection_behind");
         assertThat(behind.headers().firstValue("Retry-After")).isPresent();
 
-        // its deadline was an hour, and so is that of the repeat
+        // it has all ends that there are, but the ledger may be away: what was decided is not there yet
         projection.sql("update sink_offsets set next_offset = 7");
+        harness.wire.offsets = Map.of(INTERACTIONS, 7L, new TopicPartition("decisions", 0), 3L);
+        assertThat(post(CHAT, CHAT_BODY, "behind").statusCode()).isEqualTo(503);
+        harness.wire.offsets = Map.of(INTERACTIONS, 7L);
+
+        // its deadline was an hour, and so is that of the repeat
         hold("slow", Ids.first(System.currentTimeMillis() - 3_600_000));
         assertThat(post("/query", "{\"query\":\"hi\",\"llm_timeout_s\":3600}", "slow")
                         .statusCode())
