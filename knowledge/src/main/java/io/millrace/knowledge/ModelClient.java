@@ -21,6 +21,9 @@ import java.util.concurrent.TimeoutException;
 final class ModelClient implements AutoCloseable {
     private static final ObjectMapper JSON = new ObjectMapper();
 
+    /** The client's own timers come first: they tell a server that is not there from one that is late. */
+    private static final Duration TO_TELL = Duration.ofMillis(200);
+
     private final HttpClient http;
     private final URI url;
     private final String key;
@@ -74,9 +77,9 @@ final class ModelClient implements AutoCloseable {
         CompletableFuture<HttpResponse<String>> answering =
                 http.sendAsync(request, HttpResponse.BodyHandlers.ofString());
         try {
-            return answering.get(timeout.toMillis(), TimeUnit.MILLISECONDS);
+            return answering.get(timeout.plus(TO_TELL).toMillis(), TimeUnit.MILLISECONDS);
         } catch (TimeoutException e) {
-            throw new HttpTimeoutException("no whole answer within " + timeout.toMillis() + " ms");
+            throw new HttpTimeoutException("timed out: no whole answer within " + timeout.toMillis() + " ms");
         } catch (ExecutionException e) {
             throw e.getCause() instanceof IOException cause ? cause : new IOException(e.getCause());
         } finally {
