@@ -57,17 +57,18 @@ class DecisionOrderIT {
         second = new StubUpstream("second", 8, 5).start(0);
         remote = new StubUpstream("remote", 8, 5).start(0);
         stack = new Stack(folder, """
-                routing: {deadline: 20s}
+                routing: {deadline: 50s}
+                retrieval: {timeout: 20s}
                 dispatch: {probe: 100ms, breaker-failures: 100}
                 backends:
                   mill:
                     kind: llama.cpp
                     deployments:
-                      - {name: first, url: "%s", timeout: 3s, capabilities: []}
-                      - {name: second, url: "%s", timeout: 3s, capabilities: []}
+                      - {name: first, url: "%s", timeout: 15s, capabilities: []}
+                      - {name: second, url: "%s", timeout: 15s, capabilities: []}
                   remote:
                     kind: openai
-                    deployments: [{name: remote, url: "%s", model: big, timeout: 3s}]
+                    deployments: [{name: remote, url: "%s", model: big, timeout: 15s}]
                 """.formatted(local.url(), second.url(), remote.url()) + MODELS, Map.of());
         stack.run("main", Stack.allBut("retrieval"));
         stack.run("retrieval", Set.of("retrieval"));

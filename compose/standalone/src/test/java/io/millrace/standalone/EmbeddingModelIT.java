@@ -219,11 +219,16 @@ class EmbeddingModelIT {
 
     private static String config(int port) {
         return "knowledge: {embedding-url: \"http://127.0.0.1:" + port
-                + "/v1/embeddings\", embedding-model: concepts, embedding-dimensions: " + DIMENSIONS + "}\n";
+                + "/v1/embeddings\", embedding-model: concepts, embedding-dimensions: " + DIMENSIONS
+                + "}\nretrieval: {timeout: 20s}\n";
     }
 
     private static void await(String what, java.util.concurrent.Callable<Boolean> condition) {
-        Awaitility.await(what).atMost(Duration.ofSeconds(60)).until(condition);
+        // a search that was refused meanwhile is asked again
+        Awaitility.await(what)
+                .atMost(Duration.ofSeconds(60))
+                .ignoreExceptions()
+                .untilAsserted(() -> assertThat(condition.call()).isTrue());
     }
 
     private static JsonNode search(Live live, String mode, String query) throws Exception {

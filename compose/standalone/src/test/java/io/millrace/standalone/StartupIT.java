@@ -69,7 +69,7 @@ class StartupIT {
         assertThat(result.out()).doesNotContain("ready").doesNotContain("Exception");
         // Kafka's end is sudden: the watchdogs see to the rest
         Awaitility.await("nothing is left")
-                .atMost(Duration.ofSeconds(8))
+                .atMost(Duration.ofSeconds(30))
                 .untilAsserted(() -> assertThat(below(folder)).isEmpty());
     }
 

@@ -34,7 +34,7 @@ class UpkeepIT {
     static void start() {
         live = Live.start(
                 folder.resolve("data"),
-                Map.of("limits.document-requests", "20", "knowledge.gc-every", "2s", "knowledge.gc-after", "15s"));
+                Map.of("limits.document-requests", "20", "knowledge.gc-every", "2s", "knowledge.gc-after", "40s"));
     }
 
     @AfterAll

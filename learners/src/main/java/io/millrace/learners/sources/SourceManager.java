@@ -176,8 +176,13 @@ public final class SourceManager implements Service {
         } catch (ExecutionException e) {
             LOG.error("the sources cannot be read from the log", e);
         } finally {
-            // by the thread that uses it, which is all that may
-            backlog.close();
+            try {
+                // by the thread that uses it, which is all that may
+                backlog.close();
+            } catch (InterruptException e) {
+                // its close came when the loop had just been left; what there was to close is closed all the same
+                LOG.debug("interrupted", e);
+            }
         }
     }
 

@@ -499,11 +499,15 @@ public final class ArchiveSink implements Service {
             if (manifest != null) {
                 finish(true);
             }
+        } catch (IOException | RuntimeException e) {
+            LOG.warn("{}: the last files could not be finished; they will be written again", STEP, e);
+        }
+        try {
             if (lock != null) {
                 lock.acquiredBy().close();
             }
         } catch (IOException e) {
-            LOG.warn("{}: the last files could not be finished; they will be written again", STEP, e);
+            LOG.warn("{}: the lock could not be given back", STEP, e);
         } finally {
             consumer.close(CloseOptions.timeout(Duration.ofSeconds(2)));
         }

@@ -236,6 +236,24 @@ class ArchiveSinkTest {
         assertSameAsLog(Topics.INTERACTIONS, 40);
     }
 
+    /** The next sink of this process, one of a service that starts again, waited for ever for a lock that nobody held. */
+    @Test
+    void shouldGiveTheArchiveUpWhenItsLastFilesCannotBeFinished() throws Exception {
+        ArchiveSink first = sink();
+        send(20);
+        await().atMost(SOON).until(() -> first.hasRead(ends()));
+        assertThat(partials()).isNotEmpty();
+        for (Path partial : partials()) {
+            Files.delete(partial);
+        }
+        archiveAll(first);
+        ArchiveSink second = sink();
+        await().atMost(SOON).until(second::isReady);
+        archiveAll(second);
+
+        assertSameAsLog(Topics.INTERACTIONS, 20);
+    }
+
     /** One error that nobody had foreseen ended the thread, and nothing was archived until the process started again. */
     @Test
     void shouldGoOnWhenSomethingFailsThatIsNotForeseen() {

@@ -2,6 +2,7 @@ package io.millrace.sinks.upkeep;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import io.millrace.sinks.testing.TestPostgres;
 import java.io.IOException;
@@ -54,13 +55,20 @@ class PostgresServerTest {
 
     @Test
     void shouldHaveTheServerEndWhatTakesTooLong() throws SQLException {
+        int tries = 3;
+        // the client gives up a second later: a machine that stands still for so long has it first
+        while (!isEndedByTheServer() && --tries > 0) {}
+        assertThat(tries).isPositive();
+    }
+
+    private static boolean isEndedByTheServer() throws SQLException {
         try (Connection connection = server().connect(1);
                 Statement statement = connection.createStatement()) {
-            assertThatThrownBy(() -> statement.execute("SELECT pg_sleep(20)"))
-                    .isInstanceOfSatisfying(
-                            SQLException.class,
-                            error -> assertThat(error.getSQLState()).isEqualTo("57014"));
-            assertThat(first(statement, "SELECT 1")).isEqualTo("1");
+            SQLException end = catchThrowableOfType(SQLException.class, () -> statement.execute("SELECT pg_sleep(20)"));
+            if (!"57014".equals(end.getSQLState())) {
+                return false;
+            }
+            return first(statement, "SELECT 1").equals("1");
         }
     }
 

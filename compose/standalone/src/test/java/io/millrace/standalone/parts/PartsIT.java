@@ -68,7 +68,7 @@ class PartsIT {
             // kill -9: the kernel closes the pipes, the watchdogs end the children
             parent.destroyForcibly().waitFor();
             children.forEach(
-                    (name, child) -> await(name).atMost(Duration.ofSeconds(8)).until(() -> !child.isAlive()));
+                    (name, child) -> await(name).atMost(Duration.ofSeconds(30)).until(() -> !child.isAlive()));
         } finally {
             parent.destroyForcibly();
         }
@@ -100,7 +100,7 @@ class PartsIT {
                 .hasMessageContaining("since 20");
 
         Process second = parent(folder);
-        assertThat(second.waitFor(20, TimeUnit.SECONDS)).isTrue();
+        assertThat(second.waitFor(60, TimeUnit.SECONDS)).isTrue();
         assertThat(second.exitValue()).isEqualTo(1);
         String said = new String(second.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
         assertThat(said.strip().lines()).singleElement().asString().contains("pid " + holder);
@@ -112,7 +112,7 @@ class PartsIT {
                 var connection = client.connect()) {
             connection.sync().set("k", "v");
             redis.destroyForcibly();
-            await().atMost(Duration.ofSeconds(10))
+            await().atMost(Duration.ofSeconds(30))
                     .ignoreExceptions()
                     .until(() -> "PONG".equals(connection.sync().ping())
                             && !redis.equals(children(folder).get("redis")));
@@ -343,7 +343,7 @@ class PartsIT {
     }
 
     private static Endpoints awaitEndpoints(Path folder, Process parent) {
-        await("endpoints.json").atMost(Duration.ofSeconds(40)).until(() -> {
+        await("endpoints.json").atMost(Duration.ofMinutes(2)).until(() -> {
             assertThat(parent.isAlive()).isTrue();
             return Files.exists(folder.resolve(Endpoints.FILE));
         });
