@@ -218,9 +218,8 @@ class EmbeddingModelIT {
     }
 
     private static String config(int port) {
-        return "knowledge: {embedding-url: \"http://127.0.0.1:" + port
-                + "/v1/embeddings\", embedding-model: concepts, embedding-dimensions: " + DIMENSIONS
-                + "}\nretrieval: {timeout: 20s}\n";
+        return "retrieval:\n  timeout: 20s\nknowledge: {embedding-url: \"http://127.0.0.1:" + port
+                + "/v1/embeddings\", embedding-model: concepts, embedding-dimensions: " + DIMENSIONS + "}\n";
     }
 
     private static void await(String what, java.util.concurrent.Callable<Boolean> condition) {
