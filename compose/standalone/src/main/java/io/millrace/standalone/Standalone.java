@@ -76,8 +76,12 @@ public final class Standalone implements AutoCloseable {
                         config.kafka().bootstrapServers().isEmpty()
                                 ? CompletableFuture.runAsync(() -> Services.dismissMembers(config, parts.endpoints()))
                                 : CompletableFuture.completedFuture(null);
-                Services.createTopics(config, parts.endpoints());
-                dismissed.join();
+                try {
+                    Services.createTopics(config, parts.endpoints());
+                } finally {
+                    // also when it is stopped meanwhile: the broker goes next
+                    dismissed.join();
+                }
             });
             parts.endpoints().write(data);
             say.accept("parts are up after %.1f s: kafka, registry, postgres, redis".formatted(seconds(began)));
