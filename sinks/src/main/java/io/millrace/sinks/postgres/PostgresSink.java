@@ -22,6 +22,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
@@ -36,6 +37,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.RetriableException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.flywaydb.core.api.FlywayException;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -46,9 +48,10 @@ import org.slf4j.LoggerFactory;
  * the transaction of the rows themselves and only if it is where this process left it: a member that lost its partitions without
  * noticing (a zombie) finds another offset there and writes nothing.
  *
- * <p>One thread does it all, in turns: it polls, so that it stays a member, and it tries to write what it holds. While PostgreSQL
- * or the registry is down it reads no further, says so in {@link #details()}, tries again with a growing pause, and goes on where it
- * stopped. A record that cannot be decoded, or that PostgreSQL refuses, becomes a dead letter.
+ * <p>One thread polls, so that it stays a member, decodes, and hands what it holds to a second one, which writes it meanwhile: there is
+ * one transaction at a time, and the connection is used by nobody else before it has ended. While PostgreSQL or the registry is down it
+ * reads no further, says so in {@link #details()}, tries again with a growing pause, and goes on where it stopped. A record that cannot
+ * be decoded, or that PostgreSQL refuses, becomes a dead letter.
  *
  * <p>Metrics: {@code millrace_projection_lag_seconds{projection="postgres"}} is the age of the oldest record that was read and not
  * written; {@code millrace_projection_rows_total} counts rows written, by table, and {@code millrace_projection_fenced_total} aborted
@@ -58,13 +61,13 @@ public final class PostgresSink implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(PostgresSink.class);
     private static final String STEP = "sink-postgres";
 
-    /** Rows of a batch. More are hardly faster, and a batch is held in memory twice. */
+    /** Rows of a batch. More are hardly faster, and one is gathered while another is written. */
     private static final int MAX_ROWS = 2_000;
 
     /** Wire bytes of a batch; rows may be megabytes each, and as JSON text they double. */
     private static final long MAX_BYTES = 8L * 1024 * 1024;
 
-    /** Between two transactions when there is less than a batch: ten a second cost nothing and nobody waits longer. */
+    /** From a transaction to the next when there is less than a batch: ten a second cost nothing and nobody waits longer. */
     private static final Duration LINGER = Duration.ofMillis(100);
 
     private static final Duration FIRST_BACKOFF = Duration.ofMillis(100);
@@ -80,7 +83,7 @@ public final class PostgresSink implements Service {
     private final Gauge lag;
     private final Thread thread;
 
-    /** Partitions that are ours, with the offset at which the database expects the next transaction. */
+    /** Partitions that are ours, with the offset at which the database will expect the transaction after the one under way. */
     private final Map<TopicPartition, Long> placed = new HashMap<>();
 
     /** Partitions that are ours and whose offset is not read yet; they stay paused. */
@@ -92,6 +95,11 @@ public final class PostgresSink implements Service {
     private final Deque<ConsumerRecord<byte[], byte[]>> taken = new ArrayDeque<>();
     private final List<Row> rows = new ArrayList<>();
     private long bytes;
+
+    /** When the oldest of the records taken and the rows was made, milliseconds since the epoch. */
+    private long oldest;
+
+    private @Nullable Batch underWay;
     private long lastWrite;
     private boolean joined;
     private boolean healthy;
@@ -191,6 +199,7 @@ public final class PostgresSink implements Service {
             }
         } finally {
             ready = false;
+            abandon();
             stopWork();
         }
     }
@@ -227,15 +236,20 @@ public final class PostgresSink implements Service {
                 bytes += Math.max(record.serializedValueSize(), 0);
             }
             if (rows.isEmpty()) {
-                taken.stream().mapToLong(ConsumerRecord::timestamp).min().ifPresent(oldest -> oldestUnwritten = oldest);
+                taken.stream().mapToLong(ConsumerRecord::timestamp).min().ifPresent(first -> oldest = first);
             }
-            if (rows.isEmpty() && taken.isEmpty() && isCaughtUp()) {
+            Batch written = underWay;
+            if (written != null) {
+                oldestUnwritten = written.oldest();
+            } else if (!rows.isEmpty() || !taken.isEmpty()) {
+                oldestUnwritten = oldest;
+            } else if (isCaughtUp()) {
                 oldestUnwritten = 0;
             }
             long unread = placed.keySet().stream()
                     .mapToLong(partition -> consumer.currentLag(partition).orElse(0))
                     .sum();
-            behind = unread + taken.size() + rows.size();
+            behind = unread + taken.size() + rows.size() + (written == null ? 0 : written.rows());
         } catch (OffsetOutOfRangeException e) {
             outOfRange.addAll(e.offsetOutOfRangePartitions().keySet());
         }
@@ -253,6 +267,9 @@ public final class PostgresSink implements Service {
     private void advance() {
         try {
             database.migrate();
+            if (underWay != null && underWay.hasEnded()) {
+                settle();
+            }
             place();
             decode();
             write();
@@ -277,6 +294,24 @@ public final class PostgresSink implements Service {
 
     private static String firstLine(Throwable error) {
         return String.valueOf(error.getMessage()).strip().lines().findFirst().orElse("");
+    }
+
+    /** Waits for the transaction under way, if there is one, and throws what it threw. */
+    private void settle() throws SQLException, StaleOffsetsException {
+        Batch batch = underWay;
+        if (batch != null) {
+            underWay = null;
+            batch.await();
+        }
+    }
+
+    /** The same for one whose outcome does not matter any more: the database will be asked where it is. */
+    private void abandon() {
+        try {
+            settle();
+        } catch (SQLException | StaleOffsetsException | RuntimeException e) {
+            LOG.debug("{}: a transaction that nobody waits for failed", STEP, e);
+        }
     }
 
     private void wait(String why) {
@@ -309,10 +344,11 @@ public final class PostgresSink implements Service {
     }
 
     /** Seeks the partitions that are new here to where the database is. */
-    private void place() throws SQLException {
+    private void place() throws SQLException, StaleOffsetsException {
         if (unplaced.isEmpty()) {
             return;
         }
+        settle();
         Map<TopicPartition, Long> offsets = database.offsets(unplaced);
         offsets.forEach(consumer::seek);
         consumer.resume(offsets.keySet());
@@ -322,6 +358,7 @@ public final class PostgresSink implements Service {
 
     /** Drops what is held; the database tells where it has to be read again. */
     private void forgetPlaces() {
+        abandon();
         consumer.pause(placed.keySet());
         unplaced.addAll(placed.keySet());
         placed.clear();
@@ -349,9 +386,10 @@ public final class PostgresSink implements Service {
 
     private void write() throws SQLException, StaleOffsetsException {
         boolean full = rows.size() >= MAX_ROWS || bytes >= MAX_BYTES;
-        if (!full && System.nanoTime() - lastWrite < LINGER.toNanos()) {
+        if (!full && (underWay != null || System.nanoTime() - lastWrite < LINGER.toNanos())) {
             return;
         }
+        settle();
         // Positions, not the offsets of the last records: they also pass the markers of transactions and what
         // compaction took.
         Map<TopicPartition, Database.Advance> advances = new HashMap<>();
@@ -364,14 +402,25 @@ public final class PostgresSink implements Service {
         if (advances.isEmpty()) {
             return;
         }
-        database.write(rows, advances, (row, why) -> deadLetters.bury(row.source(), STEP, why, 1));
+        underWay = Batch.begin(rows.size(), oldest, hand(List.copyOf(rows), advances));
+        lastWrite = System.nanoTime();
         advances.forEach((partition, advance) -> placed.put(partition, advance.next()));
-        rows.stream()
-                .collect(Collectors.groupingBy(row -> row.projection().table(), Collectors.counting()))
-                .forEach((table, count) -> rowsOf(table).increment(count));
         rows.clear();
         bytes = 0;
-        lastWrite = System.nanoTime();
+        if (!healthy) {
+            // it has recovered when something was written
+            settle();
+        }
+    }
+
+    private Callable<@Nullable Void> hand(List<Row> batch, Map<TopicPartition, Database.Advance> advances) {
+        return () -> {
+            database.write(batch, advances, (row, why) -> deadLetters.bury(row.source(), STEP, why, 1));
+            batch.stream()
+                    .collect(Collectors.groupingBy(row -> row.projection().table(), Collectors.counting()))
+                    .forEach((table, count) -> rowsOf(table).increment(count));
+            return null;
+        };
     }
 
     /**
@@ -383,6 +432,7 @@ public final class PostgresSink implements Service {
         if (outOfRange.isEmpty() || !rows.isEmpty()) {
             return;
         }
+        settle();
         outOfRange.retainAll(placed.keySet());
         Map<TopicPartition, Database.Advance> advances = new HashMap<>();
         consumer.beginningOffsets(outOfRange)
@@ -438,7 +488,12 @@ public final class PostgresSink implements Service {
 
         @Override
         public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
-            // What is read and not written belongs to the next owner, who finds the offset in the database.
+            // What is read and not written belongs to the next owner, who finds the offset in the database: not before
+            // a
+            // transaction has ended that moves it. What that one throws is for the next turn.
+            Batch last = underWay;
+            abandon();
+            underWay = last;
             Set<TopicPartition> gone = new HashSet<>(partitions);
             placed.keySet().removeAll(gone);
             unplaced.removeAll(gone);

@@ -136,12 +136,13 @@ class PostgresSinkTest {
         assertThat(postgres.query("SELECT reason || decisions FROM decisions_by_reason ORDER BY 1"))
                 .containsExactly("confidence_high1", "quality_below_bar1");
         assertThat(postgres.query("SELECT cost_usd FROM cost_by_day")).containsExactly("0.25");
-        assertThat(log.metrics()
-                        .get("millrace.projection.rows")
-                        .tag("table", "decisions")
-                        .counter()
-                        .count())
-                .isEqualTo(2);
+        await().atMost(SOON)
+                .untilAsserted(() -> assertThat(log.metrics()
+                                .get("millrace.projection.rows")
+                                .tag("table", "decisions")
+                                .counter()
+                                .count())
+                        .isEqualTo(2));
         await().atMost(SOON)
                 .until(() ->
                         log.metrics().get("millrace.projection.lag").gauge().value() == 0);
@@ -248,6 +249,35 @@ class PostgresSinkTest {
 
         eventually("SELECT count(*) FROM interactions", "51");
         await().atMost(SOON).until(() -> sink.behind() == 0);
+    }
+
+    /** What is gathered meanwhile is not written after a transaction that failed, but read again with it. */
+    @Test
+    void shouldReadOnWhileATransactionIsUnderWay() throws Exception {
+        sink();
+        sendInteractions(1);
+        eventually("SELECT count(*) FROM interactions", "1");
+        String waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
+                + " AND application_name = 'millrace-sink-postgres'";
+        try (Connection lock = postgres.connect();
+                Statement statement = lock.createStatement()) {
+            lock.setAutoCommit(false);
+            statement.execute("LOCK TABLE interactions");
+            sendInteractions(10);
+            eventually(waiting, "1");
+
+            log.producer().sendRaw(Topics.INTERACTIONS, utf8("garbage"), utf8("no record"));
+            sendInteractions(10);
+
+            await().atMost(SOON).until(() -> buried.size() == 1);
+            assertThat(postgres.query(waiting)).containsExactly("1");
+            statement.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    + " WHERE application_name = 'millrace-sink-postgres'");
+        }
+
+        eventually("SELECT count(*) FROM interactions", "21");
+        sendInteractions(1);
+        eventually("SELECT count(*) FROM interactions", "22");
     }
 
     @Test
