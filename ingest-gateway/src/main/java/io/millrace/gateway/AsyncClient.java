@@ -8,6 +8,11 @@ import io.vertx.core.json.JsonObject;
 /** Is told that the query was accepted, and asks for the answer later. */
 record AsyncClient(HttpServerResponse response, Face face, Query query) implements Client {
     @Override
+    public boolean wantsAcceptance() {
+        return true;
+    }
+
+    @Override
     public void accepted() {
         if (response.headWritten() || response.closed()) {
             return;

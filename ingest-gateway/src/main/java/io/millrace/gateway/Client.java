@@ -4,6 +4,11 @@ import io.millrace.schema.Reply;
 
 /** Who waits for an exchange. Called on the exchange's event loop. */
 interface Client {
+    /** Whether {@link #accepted} does anything: it costs a wake-up of the loop in the middle of the way of a query. */
+    default boolean wantsAcceptance() {
+        return false;
+    }
+
     /** The log has the query. */
     default void accepted() {}
 

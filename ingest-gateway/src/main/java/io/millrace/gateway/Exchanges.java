@@ -15,8 +15,10 @@ import io.millrace.schema.Envelope;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
 import java.time.Duration;
+import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -46,6 +48,9 @@ final class Exchanges {
             .maximumSize(MOST_REMEMBERED)
             .expireAfterWrite(REMEMBERED)
             .build();
+
+    /** Loops that were left something since they were last woken; of the tail's thread. */
+    private final Set<LoopInbox> arrived = new HashSet<>();
 
     private volatile boolean listening;
 
@@ -93,7 +98,9 @@ final class Exchanges {
                     } else if (exchange.sending().compareAndSet(Sending.SENT, Sending.ACKED)) {
                         traffic.accepted(query);
                         exchange.taken().complete(null);
-                        inbox.execute(exchange::accepted);
+                        if (client.wantsAcceptance()) {
+                            inbox.execute(exchange::accepted);
+                        }
                     } else {
                         // its client was told that it was not accepted
                         sendCancel(query);
@@ -161,7 +168,7 @@ final class Exchanges {
         }
         Exchange exchange = live.get(reply.getInteractionId());
         if (exchange != null) {
-            exchange.inbox().execute(() -> exchange.receive(reply, System.currentTimeMillis()));
+            leave(exchange, () -> exchange.receive(reply, System.currentTimeMillis()));
         }
     }
 
@@ -178,8 +185,19 @@ final class Exchanges {
         int answered = completion.getKind().equals(CompletionKind.ANSWERED) ? completion.getAttempt() : 0;
         Exchange exchange = live.get(completion.getInteractionId());
         if (exchange != null) {
-            exchange.inbox().execute(() -> exchange.recorded(answered, System.currentTimeMillis()));
+            leave(exchange, () -> exchange.recorded(answered, System.currentTimeMillis()));
         }
+    }
+
+    private void leave(Exchange exchange, Runnable task) {
+        exchange.inbox().add(task);
+        arrived.add(exchange.inbox());
+    }
+
+    /** All that was read is with its event loop, on the tail's thread: a final and the end it waits for wake it once. */
+    void handled() {
+        arrived.forEach(LoopInbox::wake);
+        arrived.clear();
     }
 
     /** Gives up what nobody answers; called a few times a second. */

@@ -263,6 +263,11 @@ public final class Gateway implements Service {
                     }
 
                     @Override
+                    public void handled() {
+                        exchanges.handled();
+                    }
+
+                    @Override
                     public void state(BackendStatus state) {
                         backends.learn(state);
                     }

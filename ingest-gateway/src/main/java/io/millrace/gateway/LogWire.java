@@ -126,7 +126,8 @@ final class LogWire implements Wire {
                                 List.of(partition),
                                 log,
                                 record -> by.reply(record.required()))
-                        .alongside(Topics.COMPLETIONS, by::awaits, record -> by.completed(record.required()));
+                        .alongside(Topics.COMPLETIONS, by::awaits, record -> by.completed(record.required()))
+                        .afterwards(by::handled);
                 replies = tail.start();
                 tail.caughtUp().join();
                 states = new LogTail<>("gateway-states", Topics.BACKEND_STATUS, LogTail.From.BEGINNING, log, record -> {

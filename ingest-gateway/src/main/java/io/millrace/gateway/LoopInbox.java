@@ -23,7 +23,16 @@ final class LoopInbox {
     }
 
     void execute(Runnable task) {
+        add(task);
+        wake();
+    }
+
+    /** Leaves a task for the loop; whoever adds it wakes the loop when there is no more to come. */
+    void add(Runnable task) {
         tasks.add(task);
+    }
+
+    void wake() {
         if (scheduled.compareAndSet(false, true)) {
             context.runOnContext(nothing -> drain());
         }

@@ -60,7 +60,7 @@ final class Queries {
         String model = chat.model().isEmpty() ? DEFAULT_MODEL : chat.model();
         ModelPolicy policy = policy(model);
         boolean asked = Headers.flag(request, Headers.LOCAL_ONLY);
-        return start(request, "chat")
+        return routed(start(request, "chat")
                 .setText(chat.text())
                 .setBody(body)
                 .setModel(model)
@@ -77,7 +77,12 @@ final class Queries {
                 .setKeywordLimit(config.retrieval().limit())
                 .setStore(chat.store())
                 .setMaxTokens(chat.maxTokens())
-                .setTemperature(chat.temperature())
+                .setTemperature(chat.temperature()));
+    }
+
+    /** Where neither evidence nor a cached answer can come there is nothing to wait for before the decision. */
+    private static Query routed(Query.Builder query) {
+        return query.setDirect(query.getRetrieval().equals("off") && !query.getCache())
                 .build();
     }
 
@@ -209,7 +214,7 @@ final class Queries {
         if (seconds != null) {
             query.setDeadlineAt(query.getEnvelope().getOccurredAt() + Math.round(seconds * 1_000));
         }
-        return query.build();
+        return routed(query);
     }
 
     /** What the client or else the model names; of a side and a backend on it, the backend. */
@@ -240,7 +245,7 @@ final class Queries {
         return known == null ? backend.equals(REMOTE) : known.locality() == Locality.REMOTE;
     }
 
-    /** A synthetic query that asks no model and searches nothing: what it measures is the way through the log. */
+    /** A synthetic query that asks no model and searches nothing: what it measures is the way through the log, past every step of it. */
     Query probe() {
         long now = System.currentTimeMillis();
         return Query.newBuilder()

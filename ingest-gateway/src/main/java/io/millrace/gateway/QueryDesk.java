@@ -278,6 +278,11 @@ final class QueryDesk {
     /** Passes everything on, and keeps the end for repeats of the key. */
     private record KeyedClient(Client client, Course course) implements Client {
         @Override
+        public boolean wantsAcceptance() {
+            return true;
+        }
+
+        @Override
         public void accepted() {
             course.accepted().complete(null);
             client.accepted();

@@ -32,6 +32,9 @@ interface Wire extends AutoCloseable {
         /** The log has a step of an attempt at an awaited interaction. */
         void completed(Completion completion);
 
+        /** What was there to be read of replies and completions is passed on. */
+        void handled();
+
         void state(BackendStatus state);
     }
 

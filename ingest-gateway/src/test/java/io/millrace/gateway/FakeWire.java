@@ -90,6 +90,7 @@ final class FakeWire implements Wire {
 
     void replyOnly(Reply reply) {
         reader().reply(reply);
+        reader().handled();
     }
 
     /** A step of the attempt of a reply; an answer is an end. */
@@ -105,6 +106,7 @@ final class FakeWire implements Wire {
                     .setKind(kind)
                     .setTerminal(terminal)
                     .build());
+            reader().handled();
         }
     }
 

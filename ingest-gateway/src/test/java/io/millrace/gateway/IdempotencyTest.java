@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.millrace.gateway.Idempotency.Claim;
 import io.millrace.gateway.IdempotencyKeys.Holder;
 import io.millrace.id.Ids;
+import io.millrace.log.Records;
 import io.millrace.schema.Answer;
 import io.millrace.schema.Query;
 import io.millrace.schema.Reply;
@@ -16,6 +17,10 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 class IdempotencyTest {
+    static {
+        Records.trust();
+    }
+
     private final Idempotency keys = new Idempotency(new NoKeyStore(), 1_000_000);
 
     private Claim claim(String key) {

@@ -2,6 +2,7 @@ package io.millrace.log;
 
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Supplier;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -34,18 +35,35 @@ public final class LogProducer implements AutoCloseable {
     /** The same to a given partition; null lets the key choose. */
     public <V extends SpecificRecord> CompletableFuture<RecordMetadata> send(
             Topic<V> topic, @Nullable Integer partition, String key, @Nullable V value) {
-        CompletableFuture<RecordMetadata> done = new CompletableFuture<>();
+        return ready(topic, partition, key, value).get();
+    }
+
+    /**
+     * Encodes a value and sends it when it is asked to, once. Two records that are ready leave in one request; while the second was encoded
+     * the first would leave alone, and the second wait for its acknowledgement.
+     */
+    public <V extends SpecificRecord> Supplier<CompletableFuture<RecordMetadata>> ready(
+            Topic<V> topic, @Nullable Integer partition, String key, @Nullable V value) {
         try {
             byte[] bytes = value == null ? null : codecs.of(topic).encode(value);
-            producer.send(
-                    new ProducerRecord<>(log.name(topic), partition, key.getBytes(StandardCharsets.UTF_8), bytes),
-                    (metadata, error) -> {
-                        if (error == null) {
-                            done.complete(metadata);
-                        } else {
-                            done.completeExceptionally(error);
-                        }
-                    });
+            ProducerRecord<byte[], byte[]> record =
+                    new ProducerRecord<>(log.name(topic), partition, key.getBytes(StandardCharsets.UTF_8), bytes);
+            return () -> send(record);
+        } catch (RuntimeException e) {
+            return () -> CompletableFuture.failedFuture(e);
+        }
+    }
+
+    private CompletableFuture<RecordMetadata> send(ProducerRecord<byte[], byte[]> record) {
+        CompletableFuture<RecordMetadata> done = new CompletableFuture<>();
+        try {
+            producer.send(record, (metadata, error) -> {
+                if (error == null) {
+                    done.complete(metadata);
+                } else {
+                    done.completeExceptionally(error);
+                }
+            });
         } catch (RuntimeException e) {
             done.completeExceptionally(e);
         }
@@ -65,15 +83,7 @@ public final class LogProducer implements AutoCloseable {
 
     /** Sends a record's raw bytes; for dead letters and tests of undecodable input. */
     public CompletableFuture<RecordMetadata> sendRaw(Topic<?> topic, byte[] key, byte[] value) {
-        CompletableFuture<RecordMetadata> done = new CompletableFuture<>();
-        producer.send(new ProducerRecord<>(log.name(topic), key, value), (metadata, error) -> {
-            if (error == null) {
-                done.complete(metadata);
-            } else {
-                done.completeExceptionally(error);
-            }
-        });
-        return done;
+        return send(new ProducerRecord<>(log.name(topic), key, value));
     }
 
     /**

@@ -15,6 +15,7 @@ import java.util.stream.Collectors;
 import org.apache.avro.specific.SpecificRecord;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
@@ -73,6 +74,7 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     /** Where partitions ended that are read from the beginning. */
     private final Map<TopicPartition, Long> ends = new HashMap<>();
 
+    private Runnable afterwards = () -> {};
     private int leftOut;
     private volatile boolean running = true;
     private volatile Map<Integer, Long> positions = Map.of();
@@ -133,6 +135,12 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
     public <T extends SpecificRecord> LogTail<V> alongside(
             Topic<T> another, Predicate<String> wanted, Handler<T> handler) {
         read(another, allPartitions(log.settings().partitions(another)), wanted, handler);
+        return this;
+    }
+
+    /** Runs something, on the same thread, whenever all records of a poll are handled, or the rest of them has to wait; to be called before the start. */
+    public LogTail<V> afterwards(Runnable handled) {
+        afterwards = handled;
         return this;
     }
 
@@ -247,9 +255,13 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
                     caughtUp.complete(null);
                 }
             }
-            for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
+            ConsumerRecords<byte[], byte[]> records = consumer.poll(POLL);
+            for (ConsumerRecord<byte[], byte[]> record : records) {
                 handle(record);
                 next.put(new TopicPartition(record.topic(), record.partition()), record.offset() + 1);
+            }
+            if (!records.isEmpty()) {
+                afterwards.run();
             }
         }
     }
@@ -270,8 +282,11 @@ public final class LogTail<V extends SpecificRecord> implements AutoCloseable {
                 return;
             } catch (SchemaRegistry.RegistryUnavailableException e) {
                 LOG.warn("{}: waiting: {}", step, e.getMessage());
+                afterwards.run();
                 pause();
             } catch (RuntimeException | LinkageError | StackOverflowError | AssertionError e) {
+                // that may take long, and who waits for what came before need not
+                afterwards.run();
                 bury(record, e);
                 return;
             }

@@ -143,8 +143,8 @@ class LawFourTest {
             int times = random.nextInt(10) == 0 ? 2 : 1;
             for (int i = 0; i < times; i++) {
                 Written written = new Written(log.name(topic), key, bytes, now);
-                boolean forRouting =
-                        Set.of("t.retrievals", "t.completions", "t.commands").contains(written.topic);
+                boolean forRouting = Set.of("t.queries", "t.retrievals", "t.completions", "t.commands")
+                        .contains(written.topic);
                 boolean forLedger = Set.of("t.queries", "t.retrievals", "t.decisions", "t.completions")
                         .contains(written.topic);
                 if (forRouting) {
@@ -303,11 +303,13 @@ class LawFourTest {
         private void ask(String id) {
             long deadline = now + DEADLINE_MS;
             deadlines.put(id, deadline);
+            boolean direct = random.nextInt(3) == 0;
             Query query = Query.newBuilder()
                     .setEnvelope(Envelope.newBuilder().setOccurredAt(now).build())
                     .setInteractionId(id)
                     .setText("why?")
                     .setDeadlineAt(deadline)
+                    .setDirect(direct)
                     .build();
             write(Topics.QUERIES, id, query);
             if (random.nextInt(12) == 0) {
@@ -321,8 +323,8 @@ class LawFourTest {
                                         .setTarget(id)
                                         .build()));
             }
-            if (random.nextInt(15) == 0) {
-                // retrieval dies with it
+            if (direct || random.nextInt(15) == 0) {
+                // retrieval has nothing to do, or dies with it
                 return;
             }
             after(

@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
 
 /** Clients that keep asking, whole and streamed, of whichever gateway is up, and remember what they were told. */
 final class Client implements AutoCloseable {
-    private static final List<String> MODELS = List.of("plain", "plain-local", "plain-remote");
+    private static final List<String> MODELS = List.of("searched", "plain-local", "plain-remote");
     private static final long TIMEOUT_MS = 60_000;
 
     private final Vertx vertx = Vertx.vertx(new VertxOptions().setEventLoopPoolSize(1));

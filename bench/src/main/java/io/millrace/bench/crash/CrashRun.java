@@ -108,7 +108,7 @@ public final class CrashRun implements AutoCloseable {
                     kind: openai
                     deployments: [{name: remote, url: "%s", timeout: 5s, concurrency: 64}]
                 models:
-                  plain: {retrieval: "off", add-context: false}
+                  searched: {retrieval: keyword, add-context: false}
                   plain-local: {backend: local, retrieval: "off", add-context: false}
                   plain-remote: {backend: remote, retrieval: "off", add-context: false}
                 """.formatted(DEADLINE, local.url(), remote.url()));

@@ -40,6 +40,7 @@ class DecisionOrderIT {
     private static final String MODELS = """
             models:
               plain: {retrieval: "off", add-context: false}
+              searched: {retrieval: keyword, add-context: false}
             """;
 
     @TempDir
@@ -314,15 +315,43 @@ class DecisionOrderIT {
         assertThat(stack.trace(response).reasons()).containsExactly("confidence_unknown", "fallback_local");
     }
 
-    /** Nothing is decided while retrieval is away, so what comes meanwhile is met by the decision. */
+    /** Neither waits for retrieval nor is it told: no evidence is searched for, and no cache may answer. */
     @Test
     @Order(10)
+    void shouldDecideOnTheQueryItselfWhereNothingIsRetrieved() throws Exception {
+        well();
+        long retrieved = stack.end(Topics.RETRIEVALS);
+        stack.stop("retrieval");
+        try {
+            HttpResponse<String> response = stack.chat("plain", "Straight on", "");
+
+            assertThat(Stack.content(response)).startsWith("local: ");
+            Trace trace = stack.trace(response);
+            assertThat(trace.reasons()).containsExactly("confidence_unknown");
+            assertThat(trace.interaction().getQueryText()).isEqualTo("Straight on");
+            assertThat(trace.interaction().getContextScore()).isNull();
+            HttpResponse<String> asked = stack.query("Straight on", ",\"model\":\"plain\",\"prefer_local\":true");
+            assertThat(stack.trace(asked).interaction().getOutcome()).isEqualTo("answered");
+        } finally {
+            stack.run("retrieval", Set.of("retrieval"));
+        }
+        // the one that is searched for comes behind the others
+        assertThat(stack.trace(stack.chat("searched", "Past them", ""))
+                        .interaction()
+                        .getOutcome())
+                .isEqualTo("answered");
+        assertThat(stack.end(Topics.RETRIEVALS)).isEqualTo(retrieved + 1);
+    }
+
+    /** Nothing is decided while retrieval is away, so what comes meanwhile is met by the decision. */
+    @Test
+    @Order(11)
     void shouldRefuseWhatIsCancelledOrTooLateWhenItIsDecided() throws Exception {
         stack.stop("retrieval");
         String marker = "cancel me " + System.nanoTime();
         CompletableFuture<HttpResponse<String>> cancelled =
-                stack.later("/v1/chat/completions", Stack.chatBody("plain", marker, ""));
-        HttpResponse<String> late = stack.query("Too late", ",\"model\":\"plain\",\"llm_timeout_s\":1");
+                stack.later("/v1/chat/completions", Stack.chatBody("searched", marker, ""));
+        HttpResponse<String> late = stack.query("Too late", ",\"model\":\"searched\",\"llm_timeout_s\":1");
         assertThat(late.statusCode()).isEqualTo(504);
         Trace closed = stack.trace(late);
         assertThat(closed.failure()).isEqualTo("retrieval_timeout");

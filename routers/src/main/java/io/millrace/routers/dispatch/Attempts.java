@@ -204,6 +204,11 @@ final class Attempts {
     }
 
     CompletableFuture<?> send(Dispatch dispatch, Reply reply) {
+        return ready(dispatch, reply).send();
+    }
+
+    /** {@link #send} that only encodes. */
+    Outbox.Ready ready(Dispatch dispatch, Reply reply) {
         return outbox.reply(dispatch.getQuery().getReplyPartition(), reply);
     }
 }

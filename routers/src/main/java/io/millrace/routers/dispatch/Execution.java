@@ -423,8 +423,16 @@ final class Execution {
         if (verdict != null) {
             completion.setQuality(verdict.score()).setQualityReasons(verdict.reasons());
         }
-        CompletableFuture<?> end = ending(completion);
         int last = Math.max(0, chunks.size() - 1);
+        // before the end leaves, so that both do together
+        Outbox.Ready reply = attempts.ready(
+                dispatch,
+                attempts.reply(dispatch, ReplyKind.FINAL, sequence + last)
+                        .setData(String.join("\n", chunks.subList(last, chunks.size())))
+                        .setAnswer(answer)
+                        .setHits(dispatch.getHits())
+                        .build());
+        CompletableFuture<?> end = ending(completion);
         if (last > 0) {
             // the gateway holds back finals only
             end.get();
@@ -434,13 +442,7 @@ final class Execution {
             }
         }
         chunks.subList(0, last).forEach(this::delta);
-        attempts.send(
-                dispatch,
-                attempts.reply(dispatch, ReplyKind.FINAL, sequence++)
-                        .setData(String.join("\n", chunks.subList(last, chunks.size())))
-                        .setAnswer(answer)
-                        .setHits(dispatch.getHits())
-                        .build());
+        reply.send();
         end.get();
         cache(answer);
     }

@@ -12,7 +12,14 @@ interface Outbox {
     CompletableFuture<?> complete(Completion completion);
 
     /** What the client's gateway gets, on the partition that it reads. */
-    CompletableFuture<?> reply(int partition, Reply reply);
+    Ready reply(int partition, Reply reply);
+
+    /** A record that is encoded. */
+    @FunctionalInterface
+    interface Ready {
+        /** Sends it; to be called once. */
+        CompletableFuture<?> send();
+    }
 
     /** The outbox that writes to this log. */
     static Outbox to(Log log) {
@@ -23,8 +30,8 @@ interface Outbox {
             }
 
             @Override
-            public CompletableFuture<?> reply(int partition, Reply reply) {
-                return log.producer().send(Topics.REPLIES, partition, reply.getInteractionId(), reply);
+            public Ready reply(int partition, Reply reply) {
+                return log.producer().ready(Topics.REPLIES, partition, reply.getInteractionId(), reply)::get;
             }
         };
     }

@@ -124,6 +124,10 @@ public final class RetrievalWorker implements Service {
     /** Evidence for the query, or none: whatever goes wrong here costs the evidence and not the query. */
     private void retrieve(LogRecord<Query> record) throws InterruptedException, ExecutionException {
         Query query = record.required();
+        if (query.getDirect()) {
+            // routing has read it
+            return;
+        }
         long began = System.nanoTime();
         Retrieval.Builder found;
         try {

@@ -67,13 +67,15 @@ final class FakeOutbox implements Outbox {
     }
 
     @Override
-    public CompletableFuture<?> reply(int partition, Reply reply) {
-        events.add(reply.getKind());
-        replies.add(reply);
-        if (reply.getKind().equals(ReplyKind.FINAL)) {
-            left.complete(true);
-        }
-        return CompletableFuture.completedFuture(partition);
+    public Ready reply(int partition, Reply reply) {
+        return () -> {
+            events.add(reply.getKind());
+            replies.add(reply);
+            if (reply.getKind().equals(ReplyKind.FINAL)) {
+                left.complete(true);
+            }
+            return CompletableFuture.completedFuture(partition);
+        };
     }
 
     /** The one end of the attempt. */

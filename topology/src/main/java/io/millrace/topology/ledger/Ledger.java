@@ -194,6 +194,8 @@ final class Ledger extends ContextualProcessor<String, byte[], String, byte[]> {
         return LedgerState.newBuilder(state)
                 .setInteraction(interaction)
                 .setQuerySeen(true)
+                // of a direct one there will be none
+                .setRetrievalSeen(state.getRetrievalSeen() || query.getDirect())
                 .setDeadlineAt(query.getDeadlineAt())
                 .build();
     }

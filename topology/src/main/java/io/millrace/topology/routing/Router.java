@@ -56,7 +56,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The state of each open interaction, moved by records.
  *
- * <p>A first retrieval makes the first decision; the end of an attempt without a final makes the next. The state keeps the bytes of
+ * <p>A first retrieval makes the first decision, or the query itself where nothing is to be retrieved; the end of an attempt without a final makes the next. The state keeps the bytes of
  * each decision, so a record that comes twice re-emits them and never decides anew. It shrinks to a mark when the interaction has
  * ended, and is dropped when the deadline and its grace have passed: whatever comes later belongs to an interaction that the ledger
  * has closed.
@@ -70,6 +70,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
 
     private final LogSettings log;
     private final MillraceConfig config;
+    private final AvroCodec<Query> queries;
     private final AvroCodec<Retrieval> retrievals;
     private final AvroCodec<Completion> completions;
     private final AvroCodec<Command> commands;
@@ -106,6 +107,7 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
             Table<LatencyWindow> latency) {
         this.log = log;
         this.config = config;
+        this.queries = codecs.of(Topics.QUERIES);
         this.retrievals = codecs.of(Topics.RETRIEVALS);
         this.completions = codecs.of(Topics.COMPLETIONS);
         this.commands = codecs.of(Topics.COMMANDS);
@@ -148,8 +150,10 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
                 tick();
             } else if (record.value() == null || record.key() == null) {
                 throw new UndecodableException("no key or no value");
+            } else if (topic.equals(log.name(Topics.QUERIES))) {
+                queried(record.key(), record.value());
             } else if (topic.equals(log.name(Topics.RETRIEVALS))) {
-                retrieved(record.key(), record.value());
+                retrieved(record.key(), retrievals.decode(record.value()), record.value());
             } else if (topic.equals(log.name(Topics.COMPLETIONS))) {
                 completed(record.key(), completions.decode(record.value()), record.timestamp());
             } else {
@@ -160,8 +164,26 @@ final class Router extends ContextualProcessor<String, byte[], String, byte[]> {
         }
     }
 
-    private void retrieved(String id, byte[] bytes) {
-        Retrieval retrieval = retrievals.decode(bytes);
+    /** A query that waits for no evidence is decided at once, as if an empty retrieval had come. */
+    private void queried(String id, byte[] bytes) {
+        Query query;
+        try {
+            query = queries.decode(bytes);
+        } catch (UndecodableException e) {
+            // the ledger makes the dead letter of it
+            return;
+        }
+        if (query.getDirect()) {
+            Retrieval none = Retrieval.newBuilder()
+                    .setEnvelope(query.getEnvelope())
+                    .setInteractionId(id)
+                    .setQuery(query)
+                    .build();
+            retrieved(id, none, retrievals.encode(none));
+        }
+    }
+
+    private void retrieved(String id, Retrieval retrieval, byte[] bytes) {
         RoutingState state = store().get(id);
         if (isOver(id, state)) {
             return;

@@ -22,7 +22,8 @@ import org.apache.kafka.streams.state.Stores;
  * Routing: evidence in, decisions and work out.
  *
  * <pre>
- * retrievals ──┐            ┌─▶ decisions
+ * queries ─────┐
+ * retrievals ──┤            ┌─▶ decisions
  * completions ─┼─▶ (router) ┼─▶ dispatch.&lt;backend&gt;
  * commands ────┤            └─▶ dead-letters
  * ticks ───────┘
@@ -36,6 +37,7 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
     /** Version in the application id: a change of shape needs a new group under the Streams protocol. */
     public static final String APPLICATION = "routing-v1";
 
+    public static final String QUERIES_SOURCE = "queries-source";
     public static final String RETRIEVALS_SOURCE = "retrievals-source";
     public static final String COMPLETIONS_SOURCE = "completions-source";
     public static final String COMMANDS_SOURCE = "commands-source";
@@ -70,6 +72,7 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
                 Table.add(topology, STATUS_TABLE, log.name(Topics.BACKEND_STATUS), codecs.of(Topics.BACKEND_STATUS));
         Table<LatencyWindow> latency =
                 Table.add(topology, LATENCY_TABLE, log.name(Topics.LATENCY_WINDOWS), codecs.of(Topics.LATENCY_WINDOWS));
+        source(topology, QUERIES_SOURCE, log.name(Topics.QUERIES));
         source(topology, RETRIEVALS_SOURCE, log.name(Topics.RETRIEVALS));
         source(topology, COMPLETIONS_SOURCE, log.name(Topics.COMPLETIONS));
         source(topology, COMMANDS_SOURCE, log.name(Topics.COMMANDS));
@@ -77,6 +80,7 @@ public record RoutingTopology(LogSettings log, Codecs codecs, MillraceConfig con
         topology.addProcessor(
                 ROUTER,
                 () -> new Guarded<>(new Router(log, codecs, config, live, status, latency)),
+                QUERIES_SOURCE,
                 RETRIEVALS_SOURCE,
                 COMPLETIONS_SOURCE,
                 COMMANDS_SOURCE,

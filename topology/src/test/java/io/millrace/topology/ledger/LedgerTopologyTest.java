@@ -13,6 +13,7 @@ import io.millrace.schema.Answer;
 import io.millrace.schema.Completion;
 import io.millrace.schema.Decision;
 import io.millrace.schema.Envelope;
+import io.millrace.schema.Failure;
 import io.millrace.schema.Interaction;
 import io.millrace.schema.Query;
 import io.millrace.schema.Retrieval;
@@ -81,6 +82,43 @@ class LedgerTopologyTest {
                         .setQuery(query)
                         .build(),
                 NOW);
+        answered();
+        watermark();
+
+        Interaction ended = ended();
+        assertThat(ended.getOutcome()).isEqualTo("answered");
+        assertThat(ended.getQueryText()).isEqualTo("why?");
+        assertThat(ended.getAnswer().getText()).isEmpty();
+    }
+
+    @Test
+    void shouldNotWaitForTheRetrievalOfADirectQuery() {
+        write(
+                Topics.QUERIES,
+                id,
+                Query.newBuilder(query("why?")).setDirect(true).build(),
+                NOW);
+        answered();
+
+        assertThat(ended().getOutcome()).as("before its deadline").isEqualTo("answered");
+    }
+
+    @Test
+    void shouldSayThatADirectQueryWasNotRouted() {
+        write(
+                Topics.QUERIES,
+                id,
+                Query.newBuilder(query("why?")).setDirect(true).build(),
+                NOW);
+        watermark();
+
+        assertThat(ended().getFailure())
+                .extracting(Failure::getReason)
+                .as("retrieval is not to blame")
+                .isEqualTo("routing_timeout");
+    }
+
+    private void answered() {
         write(
                 Topics.DECISIONS,
                 id,
@@ -103,12 +141,6 @@ class LedgerTopologyTest {
                         .setAnswer(Answer.newBuilder().setText("deep").build())
                         .build(),
                 NOW);
-        watermark();
-
-        Interaction ended = ended();
-        assertThat(ended.getOutcome()).isEqualTo("answered");
-        assertThat(ended.getQueryText()).isEqualTo("why?");
-        assertThat(ended.getAnswer().getText()).isEmpty();
     }
 
     private Interaction ended() {

@@ -78,6 +78,45 @@ class RouterTest {
     }
 
     @Test
+    void shouldDecideOnADirectQueryItself() {
+        try (TopologyTestDriver driver = driver(config("a"))) {
+            Query asked = Query.newBuilder(retrieval().getQuery())
+                    .setRetrieval("off")
+                    .setDirect(true)
+                    .build();
+
+            write(driver, Topics.QUERIES, asked, NOW);
+
+            assertThat(log.read(driver, Topics.dispatch("a")))
+                    .singleElement()
+                    .satisfies(work -> assertThat(work.getQuery()).isEqualTo(asked));
+            Decision decision = log.read(driver, Topics.DECISIONS).getFirst();
+            assertThat(decision.getInputs().getContextScore()).isNull();
+
+            // read again after a crash, or by a retrieval worker of before there were direct queries
+            write(driver, Topics.QUERIES, asked, NOW + 10);
+            write(
+                    driver,
+                    Topics.RETRIEVALS,
+                    Retrieval.newBuilder(retrieval()).setQuery(asked).build(),
+                    NOW + 20);
+
+            assertThat(log.read(driver, Topics.DECISIONS)).containsExactly(decision, decision);
+        }
+    }
+
+    @Test
+    void shouldWaitForTheRetrievalOfAQueryThatIsNotDirect() {
+        try (TopologyTestDriver driver = driver(config("a"))) {
+            write(driver, Topics.QUERIES, retrieval().getQuery(), NOW);
+            assertThat(log.read(driver, Topics.DECISIONS)).isEmpty();
+
+            write(driver, Topics.RETRIEVALS, retrieval(), NOW + 10);
+            assertThat(log.read(driver, Topics.DECISIONS)).hasSize(1);
+        }
+    }
+
+    @Test
     void shouldRepeatTheDecisionAndNotTheWorkWhileAWorkerHoldsIt() {
         try (TopologyTestDriver driver = driver(config("a"))) {
             write(driver, Topics.RETRIEVALS, retrieval(), NOW);
