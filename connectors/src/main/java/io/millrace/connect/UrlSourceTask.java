@@ -371,7 +371,7 @@ public final class UrlSourceTask extends KnowledgeTask {
         private Step read(String path, Map<String, Object> document, Map<String, Object> offset) {
             Map<String, Object> before = before(path);
             known.put(path, offset);
-            return Stream.of("checksum", "definition", "kind")
+            return Stream.of("checksum", "definition", "max_bytes", "kind")
                             .allMatch(field -> Objects.equals(offset.get(field), before.get(field)))
                     ? new Step.Unchanged(path)
                     : new Step.Found(path, document, partition(settings, path), offset);

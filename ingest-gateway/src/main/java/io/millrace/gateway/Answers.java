@@ -1,5 +1,6 @@
 package io.millrace.gateway;
 
+import io.vertx.core.Future;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpHeaders;
 import io.vertx.core.json.JsonObject;
@@ -17,11 +18,12 @@ final class Answers {
         json(context, status, body.toBuffer());
     }
 
-    static void json(RoutingContext context, int status, Buffer body) {
+    /** Completes when nothing of it is held here any more: when it was sent, or its reader has gone. */
+    static Future<Void> json(RoutingContext context, int status, Buffer body) {
         if (context.response().closed() || context.response().ended()) {
-            return;
+            return Future.succeededFuture();
         }
-        context.response()
+        return context.response()
                 .setStatusCode(status)
                 .putHeader(HttpHeaders.CONTENT_TYPE, "application/json")
                 .end(body);

@@ -122,6 +122,8 @@ final class ChatHandler implements Handler<HttpServerRequest> {
 
         private void refuse(Problem problem) {
             memory.close();
+            // what comes behind it is waited for
+            read = Buffer.buffer();
             Unread.cut(vertx, request, Errors.OPENAI, problem);
         }
     }

@@ -1,6 +1,7 @@
 package io.millrace.gateway;
 
 import io.millrace.text.Sanitizer;
+import io.vertx.core.Future;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.json.JsonArray;
 import io.vertx.core.json.JsonObject;
@@ -56,14 +57,16 @@ final class EmbeddingsHandler {
         List<String> texts = texts(body.getValue(INPUT), Math.min(MOST_TEXTS, MOST_NUMBERS / model.dimension()));
         requireLength(model, body.getNumber("dimensions"));
         boolean packed = "base64".equals(body.getString("encoding_format"));
+        if (context.response().closed()) {
+            // its client went while the request was looked at, and nothing would tell of that again
+            return;
+        }
         Room.Share memory = room.share();
         long wanted =
                 texts.stream().mapToLong(String::length).sum() + (long) NUMBER_BYTES * model.dimension() * texts.size();
         if (wanted > Room.SMALL_BYTES) {
             memory.hold(wanted);
         }
-        // who does not read its answer holds it
-        context.addEndHandler(ended -> memory.close());
         blocking.run(() -> {
                     List<float[]> vectors = new ArrayList<>();
                     long tokens = 0;
@@ -79,8 +82,11 @@ final class EmbeddingsHandler {
                     }
                     return Optional.of(answer(model, new SearchPort.Embedded(vectors, tokens), packed));
                 })
-                .onSuccess(answer -> answer.ifPresent(json -> Answers.json(context, 200, json)))
-                .onFailure(error -> failed(context, error));
+                .onFailure(error -> failed(context, error))
+                // who does not read its answer holds it
+                .compose(answer ->
+                        answer.map(json -> Answers.json(context, 200, json)).orElseGet(Future::succeededFuture))
+                .onComplete(ended -> memory.close());
     }
 
     private static void requireServed(SearchPort.EmbeddingModel model, String asked) {

@@ -110,8 +110,8 @@ final class Exchange {
         Reply waiting = unrecorded.remove(answered);
         unrecorded.clear();
         if (answered != 0 && attempt != 0 && attempt != answered) {
-            // the client has a part of what the record is not
-            broken(Optional.empty());
+            // the client has a part of what the record is not; who asks again with the same key is to find that
+            end(new Outcome.Failed(lostPart(), Optional.empty(), true));
         } else if (waiting != null) {
             answer(waiting, now);
         }
@@ -137,7 +137,7 @@ final class Exchange {
                 FailureReason.DEADLINE_EXCEEDED,
                 "no answer came before the deadline; GET /interactions/" + query.getInteractionId()
                         + " says what it waited for");
-        end(new Outcome.Failed(late, Optional.empty()));
+        end(new Outcome.Failed(late, Optional.empty(), answered != 0));
     }
 
     /** @param now milliseconds since the epoch */
@@ -152,9 +152,9 @@ final class Exchange {
                         || attempt == 0
                         || (reply.getAttempt() == attempt && reply.getSequence() <= next)) {
                     answer(reply, now);
-                } else if (reply.getAttempt() >= attempt) {
+                } else if (reply.getAttempt() >= attempt && (!recorded || reply.getAttempt() == answered)) {
                     // a part of one answer cannot be completed by another, nor an answer with a hole be called whole
-                    broken(Optional.of(reply));
+                    broken(reply);
                 }
             }
             case ReplyKind.ERROR -> {
@@ -174,7 +174,8 @@ final class Exchange {
     }
 
     private void delta(Reply reply) {
-        if (!client.streams()) {
+        if (!client.streams() || (recorded && reply.getAttempt() != answered)) {
+            // nobody wants pieces, or not of what is not the end that the log has
             return;
         }
         if (attempt == 0) {
@@ -187,15 +188,19 @@ final class Exchange {
         }
         if (reply.getSequence() > next) {
             home.cancel(this);
-            broken(Optional.of(reply));
+            broken(reply);
             return;
         }
         next++;
         client.delta(reply);
     }
 
-    private void broken(Optional<Reply> reply) {
-        end(new Outcome.Failed(Problem.of(502, FailureReason.STREAM_BROKEN, "a part of the stream was lost"), reply));
+    private void broken(Reply reply) {
+        end(new Outcome.Failed(lostPart(), Optional.of(reply)));
+    }
+
+    private static Problem lostPart() {
+        return Problem.of(502, FailureReason.STREAM_BROKEN, "a part of the stream was lost");
     }
 
     /** Ends it once; later calls do nothing. */

@@ -11,7 +11,7 @@ sealed interface Outcome {
     /**
      * Without an answer; the reply is there when the log said so, and not when the gateway's own timer did.
      *
-     * @param open the interaction goes on in the log, and only this gateway does not wait for it any more
+     * @param open the log has an end of it, or will, that the client was not told: to ask again is to ask for that
      */
     record Failed(Problem problem, Optional<Reply> reply, boolean open) implements Outcome {
         Failed(Problem problem, Optional<Reply> reply) {

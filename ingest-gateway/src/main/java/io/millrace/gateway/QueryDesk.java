@@ -101,6 +101,10 @@ final class QueryDesk {
 
     private void start(HttpServerRequest request, Query query, Face face, boolean async, LoopInbox inbox) {
         HttpServerResponse response = request.response();
+        if (!async && response.closed()) {
+            // its client went while the request was looked at, and nothing would tell of that again
+            return;
+        }
         Client client = client(response, query, face, async, false);
         Exchange exchange = exchanges.open(query, client, inbox);
         if (client instanceof StreamClient streams) {

@@ -565,11 +565,8 @@ class QueryPathTest {
     /** It waited for the deadline with all content before it. */
     @Test
     void shouldBreakAStreamAtOnceWhenTheLogHasAnotherAttemptsAnswer() throws Exception {
-        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, HI_STREAM);
-        Reply delta = FakeWire.from(query(), ReplyKind.DELTA, 0)
-                .setAttempt(2)
-                .setData("{\"choices\":[{\"delta\":{\"content\":\"good day\"}}]}")
-                .build();
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, HI_STREAM, "Idempotency-Key", "broken");
+        Reply delta = delta("good day", 2);
         harness.wire.replyOnly(delta);
 
         harness.wire.completed(Reply.newBuilder(delta).setAttempt(1).build(), CompletionKind.ANSWERED);
@@ -577,6 +574,34 @@ class QueryPathTest {
         assertThat(asked.get(30, TimeUnit.SECONDS).body())
                 .contains("good day", "stream_broken")
                 .doesNotContain("[DONE]");
+        // the log has an answer to it, and another would be paid for
+        assertThat(postAsync(CHAT, HI_STREAM, "Idempotency-Key", "broken")
+                        .get(30, TimeUnit.SECONDS)
+                        .body())
+                .contains("stream_broken");
+        assertThat(harness.wire.sent(Query.class)).hasSize(1);
+    }
+
+    /** The client held a part of what the record is not, and waited for the deadline. */
+    @Test
+    void shouldStreamNothingOfAnAttemptWhenTheLogHasAnotherOnesAnswer() throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, HI_STREAM);
+        Reply answer = FakeWire.answer(query(), 0, "hello").setAttempt(1).build();
+        harness.wire.completed(answer, CompletionKind.ANSWERED);
+
+        harness.wire.replyOnly(delta("good day", 2));
+        harness.wire.replyOnly(answer);
+
+        assertThat(asked.get(30, TimeUnit.SECONDS).body())
+                .contains("hello", "[DONE]")
+                .doesNotContain("good day");
+    }
+
+    private Reply delta(String content, int attempt) {
+        return FakeWire.from(query(), ReplyKind.DELTA, 0)
+                .setAttempt(attempt)
+                .setData("{\"choices\":[{\"delta\":{\"content\":\"" + content + "\"}}]}")
+                .build();
     }
 
     /** The refusal of another attempt, behind an answer that the log has. */

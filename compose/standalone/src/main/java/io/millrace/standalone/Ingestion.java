@@ -17,6 +17,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
+import org.apache.kafka.common.errors.InterruptException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -89,6 +90,9 @@ final class Ingestion implements AutoCloseable {
             return Optional.of(new Sent(folder, outcome.loaded()));
         } catch (IOException e) {
             say.accept("knowledge %s: %s cannot be read: %s".formatted(folder.name(), folder.folder(), e.getMessage()));
+            return Optional.empty();
+        } catch (InterruptException e) {
+            // it is to stop; the next start does the rest
             return Optional.empty();
         } catch (RuntimeException e) {
             LOG.warn("{} was not taken into the log; the next start does", folder.folder(), e);

@@ -31,6 +31,8 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.locks.ReentrantLock;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.common.errors.GroupIdNotFoundException;
+import org.apache.kafka.common.errors.GroupNotEmptyException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -53,7 +55,7 @@ public final class PassageWorker implements Service {
 
     private static final int TURNS = 64;
     private static final int GROUP_DIGITS = 8;
-    private static final String CUT_ANEW = "passages-cut";
+    private static final String CUT_ANEW = "passages-cut-" + Chunker.VERSION;
 
     private final Log log;
     private final IngestEmbedder embedder;
@@ -135,8 +137,14 @@ public final class PassageWorker implements Service {
         try (Admin admin = Admin.create(ClientConfig.admin(settings.bootstrapServers()))) {
             admin.deleteConsumerGroups(List.of(settings.group(CUT_ANEW))).all().get();
         } catch (ExecutionException e) {
-            // there is none yet, or another process, or one that was killed, reads as one of it
-            LOG.debug("the group {} is as it was", CUT_ANEW, e);
+            if (e.getCause() instanceof GroupIdNotFoundException || e.getCause() instanceof GroupNotEmptyException) {
+                // there is none yet, or another process, or one that was killed, reads as one of it
+                LOG.debug("the group {} is as it was", CUT_ANEW, e);
+            } else {
+                LOG.warn(
+                        "how far documents were cut anew is not forgotten: those of before are, at the next start: {}",
+                        e.getCause() == null ? e : e.getCause().toString());
+            }
         }
     }
 
@@ -151,7 +159,7 @@ public final class PassageWorker implements Service {
                     .anyMatch(version ->
                             isOfAnotherChunker(version) && version.checksum().equals(document.getChecksum()));
             if (stale) {
-                cutOne(record);
+                cutOne(record, true);
             }
         });
     }
@@ -203,10 +211,11 @@ public final class PassageWorker implements Service {
 
     private void cut(LogRecord<Document> record) throws ExecutionException, InterruptedException {
         passages.await();
-        inTurn(record.key(), () -> cutOne(record));
+        inTurn(record.key(), () -> cutOne(record, false));
     }
 
-    private void cutOne(LogRecord<Document> record) throws ExecutionException, InterruptedException {
+    /** @param anew another process may have cut a newer version while this one was embedded: it stays */
+    private void cutOne(LogRecord<Document> record, boolean anew) throws ExecutionException, InterruptedException {
         String id = record.key();
         Document document = record.value();
         Map<String, Version> before = passages.of(id);
@@ -233,6 +242,9 @@ public final class PassageWorker implements Service {
             List<IngestEmbedder.Outcome> outcomes = embedder.embed(batch.stream()
                     .map(chunk -> embedded(chunk.title(), chunk.text()))
                     .toList());
+            if (anew && from == 0 && !passages.of(id).equals(before)) {
+                return;
+            }
             for (int i = 0; i < batch.size(); i++) {
                 switch (outcomes.get(i)) {
                     case Embedded embedded -> {
