@@ -89,7 +89,7 @@ public final class IngestBenchmark implements Callable<Integer> {
                                 MillraceConfig.defaults().knowledge().settleAfter()),
                         documents,
                         new Normalizer(log, documents, new SourceBook(), List.of("nixos-docs")),
-                        new PassageWorker(log, embedder));
+                        new PassageWorker(log, embedder, documents));
                 services.forEach(Service::start);
                 try {
                     while (!services.stream().allMatch(Service::isReady)) {

@@ -276,7 +276,7 @@ public final class Services implements AutoCloseable {
             SourceBook book = new SourceBook();
             services.add(documents);
             services.add(new Normalizer(log, documents, book, config.collections()));
-            services.add(new PassageWorker(log, embedder));
+            services.add(new PassageWorker(log, embedder, documents));
             services.add(
                     new SourceManager(log, common, config.collections(), connect, documents, book, index::hasDocument));
             services.add(garbage(config, endpoints, index));

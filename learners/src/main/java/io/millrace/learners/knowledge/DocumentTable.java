@@ -8,6 +8,7 @@ import java.util.Collections;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Predicate;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.jspecify.annotations.Nullable;
 
@@ -65,6 +66,11 @@ public final class DocumentTable implements Service {
     /** Another number after each change of a document of this source. */
     public long version(String source) {
         return versions.getOrDefault(source, 0L);
+    }
+
+    /** Whether there is such a document, by id. */
+    boolean any(Predicate<String> such) {
+        return byId.keySet().stream().anyMatch(such);
     }
 
     /** How a document is on the log; null when it is not. */

@@ -60,6 +60,7 @@ public final class PassageWorker implements Service {
     private final Log log;
     private final IngestEmbedder embedder;
     private final PassageTable passages;
+    private final DocumentTable documents;
     private final LogWorker<Document> worker;
 
     /** By document: what is embedded anew must not overtake what is cut anew. */
@@ -69,9 +70,13 @@ public final class PassageWorker implements Service {
     private final List<LogWorker<?>> renewing = new CopyOnWriteArrayList<>();
     private boolean closed;
 
-    /** @param embedder of all passages */
-    public PassageWorker(Log log, Embedder embedder) {
+    /**
+     * @param embedder of all passages
+     * @param documents those of the log, run by somebody else
+     */
+    public PassageWorker(Log log, Embedder embedder, DocumentTable documents) {
         this.log = log;
+        this.documents = documents;
         this.embedder = new IngestEmbedder(embedder);
         this.passages = new PassageTable(log);
         this.worker = new LogWorker<>(STEP, Topics.DOCUMENTS, log, CONCURRENCY, this::cut);
@@ -104,9 +109,14 @@ public final class PassageWorker implements Service {
                 String group = "passages-" + Ids.content(embedder.fingerprint()).substring(0, GROUP_DIGITS);
                 begin(new LogWorker<>(group, Topics.PASSAGES, log, CONCURRENCY, this::renew));
             }
-            if (passages.has(PassageWorker::isOfAnotherChunker)) {
-                LOG.info("documents that another version cut are cut by {}", Chunker.VERSION);
-                forgetGroup();
+            documents.await();
+            boolean cutByAnother = passages.has(PassageWorker::isOfAnotherChunker);
+            // another version may have found nothing in them; this one is asked once, and not at each start
+            if (cutByAnother || documents.any(id -> passages.of(id).isEmpty())) {
+                if (cutByAnother) {
+                    LOG.info("documents that another version cut are cut by {}", Chunker.VERSION);
+                    forgetGroup();
+                }
                 begin(new LogWorker<>(CUT_ANEW, Topics.DOCUMENTS, log, CONCURRENCY, this::cutAnew));
             }
         } catch (InterruptedException e) {
@@ -154,10 +164,14 @@ public final class PassageWorker implements Service {
             return;
         }
         inTurn(record.key(), () -> {
-            boolean stale = passages.of(record.key()).values().stream()
-                    // and of no newer version of the document, which the log has as well
-                    .anyMatch(version ->
-                            isOfAnotherChunker(version) && version.checksum().equals(document.getChecksum()));
+            Map<String, Version> cut = passages.of(record.key());
+            DocumentTable.Entry newest = documents.entry(record.key());
+            // and of no newer version of the document, which the log has as well
+            boolean stale = cut.isEmpty()
+                    ? newest != null && newest.checksum().equals(document.getChecksum())
+                    : cut.values().stream()
+                            .anyMatch(version -> isOfAnotherChunker(version)
+                                    && version.checksum().equals(document.getChecksum()));
             if (stale) {
                 cutOne(record, true);
             }
