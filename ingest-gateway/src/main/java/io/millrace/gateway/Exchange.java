@@ -15,7 +15,7 @@ import java.util.concurrent.atomic.AtomicReference;
  * A query between its client and the log. Replies, ends and time-outs are handled on one event loop, so nothing here is locked; only
  * {@link #sending} is shared with the thread that sends.
  *
- * <p>A worker sends an answer to the client and its end to the log at the same time. The client gets it when both have been read back: a
+ * <p>A worker sends an answer to the client with its end to the log, or beside it. The client gets it when the end has been read back: a
  * record that can be read is on all in-sync replicas, so nobody holds an answer that the log has not. Of several ends the first counts, as in the
  * ledger: what a broker took late, when routing had given its attempt up and ended the query otherwise, is not told.
  */
@@ -100,14 +100,15 @@ final class Exchange {
      * The log has an end of the interaction.
      *
      * @param by attempt whose answer it is; 0 for any other end
+     * @param told the answer, where the record carries it and no reply does
      */
-    void recorded(int by, long now) {
+    void recorded(int by, Optional<Reply> told, long now) {
         if (recorded) {
             return;
         }
         recorded = true;
         answered = by;
-        Reply waiting = unrecorded.remove(answered);
+        Reply waiting = told.isPresent() ? told.get() : unrecorded.remove(answered);
         unrecorded.clear();
         if (answered != 0 && attempt != 0 && attempt != answered) {
             // the client has a part of what the record is not; who asks again with the same key is to find that

@@ -9,6 +9,7 @@ import io.millrace.log.Topics;
 import io.millrace.log.Vocabulary.CommandKind;
 import io.millrace.log.Vocabulary.CompletionKind;
 import io.millrace.log.Vocabulary.FailureReason;
+import io.millrace.log.Vocabulary.ReplyKind;
 import io.millrace.schema.Command;
 import io.millrace.schema.Completion;
 import io.millrace.schema.Envelope;
@@ -185,8 +186,23 @@ final class Exchanges {
         int answered = completion.getKind().equals(CompletionKind.ANSWERED) ? completion.getAttempt() : 0;
         Exchange exchange = live.get(completion.getInteractionId());
         if (exchange != null) {
-            leave(exchange, () -> exchange.recorded(answered, System.currentTimeMillis()));
+            Optional<Reply> told = told(completion);
+            leave(exchange, () -> exchange.recorded(answered, told, System.currentTimeMillis()));
         }
+    }
+
+    /** The final that an end carries; empty when it comes as a reply. */
+    private static Optional<Reply> told(Completion completion) {
+        return Optional.ofNullable(completion.getReply())
+                .map(decided -> Reply.newBuilder(decided)
+                        .setEnvelope(completion.getEnvelope())
+                        .setInteractionId(completion.getInteractionId())
+                        .setAttempt(completion.getAttempt())
+                        .setKind(ReplyKind.FINAL)
+                        .setBackend(completion.getBackend())
+                        .setDeployment(completion.getDeployment())
+                        .setAnswer(completion.getAnswer())
+                        .build());
     }
 
     private void leave(Exchange exchange, Runnable task) {

@@ -280,6 +280,7 @@ final class Queries {
     private Query.Builder start(HttpServerRequest request, String api) {
         long now = System.currentTimeMillis();
         Query.Builder query = Query.newBuilder()
+                .setToldByEnd(true)
                 .setEnvelope(Envelope.newBuilder()
                         .setOccurredAt(now)
                         .setTraceId(Headers.traceId(request))

@@ -110,6 +110,28 @@ final class FakeWire implements Wire {
         }
     }
 
+    /** The record of an answer that carries it, as a worker writes it for a gateway that can read that. */
+    void told(Query query, int attempt, String text) {
+        if (reader().awaits(query.getInteractionId())) {
+            reader().completed(Completion.newBuilder()
+                    .setInteractionId(query.getInteractionId())
+                    .setAttempt(attempt)
+                    .setKind(CompletionKind.ANSWERED)
+                    .setTerminal(true)
+                    .setBackend("llama")
+                    .setDeployment("llama-1")
+                    .setAnswer(
+                            Answer.newBuilder().setText(text).setModel("stub").build())
+                    .setReply(Reply.newBuilder()
+                            .setRoute("local")
+                            .setReason("confidence_high")
+                            .setConfidence(0.9)
+                            .build())
+                    .build());
+            reader().handled();
+        }
+    }
+
     void state(BackendStatus state) {
         reader().state(state);
     }

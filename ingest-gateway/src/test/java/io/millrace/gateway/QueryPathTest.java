@@ -562,6 +562,41 @@ class QueryPathTest {
         assertThat(asked.get(5, TimeUnit.SECONDS).body()).contains("hello").doesNotContain("good day");
     }
 
+    @Test
+    void shouldTellTheAnswerThatItsRecordCarries() throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync("/route", "{\"query\":\"how?\"}");
+        assertThat(query().getToldByEnd()).isTrue();
+
+        harness.wire.told(query(), 2, "hello");
+        // a worker that was held for lost
+        harness.wire.told(query(), 1, "good day");
+
+        HttpResponse<String> response = asked.get(60, TimeUnit.SECONDS);
+        assertThat(response.headers().firstValue("x-millrace-interaction-id")).hasValue(query().getInteractionId());
+        assertThat(response.headers().firstValue("x-millrace-backend")).hasValue("llama");
+        assertThat(json(response).getString("response")).isEqualTo("hello");
+        assertThat(json(response).getString("route")).isEqualTo("local");
+        assertThat(json(response).getDouble("confidence")).isEqualTo(0.9);
+        JsonObject decision = json(response).getJsonObject("decision");
+        assertThat(decision.getString("reason")).isEqualTo("confidence_high");
+        assertThat(decision.getString("deployment")).isEqualTo("llama-1");
+        assertThat(decision.getInteger("attempt")).isEqualTo(2);
+    }
+
+    @Test
+    void shouldNotTellTheAnswerOfARecordWhenTheLogHadAnotherEndBefore() throws Exception {
+        CompletableFuture<HttpResponse<String>> asked = postAsync(CHAT, HI);
+        Reply error = FakeWire.error(query(), 0, FailureReason.WORKER_LOST, 502).build();
+        harness.wire.completed(error, CompletionKind.FAILED, true);
+
+        harness.wire.told(query(), 1, "hello");
+        Thread.sleep(200);
+        assertThat(asked).isNotDone();
+
+        harness.wire.replyOnly(error);
+        assertThat(asked.get(60, TimeUnit.SECONDS).statusCode()).isEqualTo(502);
+    }
+
     /** It waited for the deadline with all content before it. */
     @Test
     void shouldBreakAStreamAtOnceWhenTheLogHasAnotherAttemptsAnswer() throws Exception {

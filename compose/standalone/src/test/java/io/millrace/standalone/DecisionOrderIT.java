@@ -321,6 +321,7 @@ class DecisionOrderIT {
     void shouldDecideOnTheQueryItselfWhereNothingIsRetrieved() throws Exception {
         well();
         long retrieved = stack.end(Topics.RETRIEVALS);
+        long replied = stack.end(Topics.REPLIES);
         stack.stop("retrieval");
         try {
             HttpResponse<String> response = stack.chat("plain", "Straight on", "");
@@ -332,6 +333,12 @@ class DecisionOrderIT {
             assertThat(trace.interaction().getContextScore()).isNull();
             HttpResponse<String> asked = stack.query("Straight on", ",\"model\":\"plain\",\"prefer_local\":true");
             assertThat(stack.trace(asked).interaction().getOutcome()).isEqualTo("answered");
+            assertThat(stack.end(Topics.REPLIES))
+                    .as("whole answers come with the record of their end")
+                    .isEqualTo(replied);
+            HttpResponse<String> streamed = stack.chat("plain", "In pieces", ",\"stream\":true");
+            assertThat(streamed.body()).contains("data: [DONE]");
+            assertThat(stack.end(Topics.REPLIES)).isGreaterThan(replied);
         } finally {
             stack.run("retrieval", Set.of("retrieval"));
         }

@@ -182,7 +182,7 @@ final class Attempts {
 
     /** A reply to fill in. */
     Reply.Builder reply(Dispatch dispatch, String kind, int sequence) {
-        return Reply.newBuilder()
+        return decided(dispatch)
                 .setEnvelope(Envelope.newBuilder(dispatch.getEnvelope())
                         .setOccurredAt(System.currentTimeMillis())
                         .build())
@@ -191,9 +191,14 @@ final class Attempts {
                 .setAttempt(dispatch.getAttempt())
                 .setSequence(sequence)
                 .setKind(kind)
-                .setRoute(dispatch.getRoute())
                 .setBackend(dispatch.getBackend())
-                .setDeployment(dispatch.getDeployment())
+                .setDeployment(dispatch.getDeployment());
+    }
+
+    /** What a client is told of the decision, but for what an end says too: the part of a final that its end carries. */
+    Reply.Builder decided(Dispatch dispatch) {
+        return Reply.newBuilder()
+                .setRoute(dispatch.getRoute())
                 .setReason(dispatch.getReason())
                 .setConfidence(dispatch.getConfidence())
                 .setConfidenceKind(dispatch.getConfidenceKind())

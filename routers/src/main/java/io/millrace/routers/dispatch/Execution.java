@@ -15,6 +15,7 @@ import io.millrace.schema.Answer;
 import io.millrace.schema.Completion;
 import io.millrace.schema.Dispatch;
 import io.millrace.schema.Failure;
+import io.millrace.schema.Query;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -33,8 +34,9 @@ import org.slf4j.LoggerFactory;
 /**
  * One attempt, on a virtual thread, from the lease to its end.
  *
- * <p>The order in which things leave is what law 4 stands on: the end of the attempt is acknowledged by the log before the final leaves
- * for the client, and no final leaves after the deadline. So a client that holds a final holds an answer that the log has too.
+ * <p>What law 4 stands on: the client's gateway tells an answer when it has read the end of its attempt from the log, and not after the
+ * deadline. So a client that holds a final holds an answer that the log has too. A whole answer without evidence leaves in that record alone;
+ * others leave beside it, as replies.
  *
  * <p>Timers and commands break an attempt off by {@link #abort}; the first reason counts, and none counts once the end is on its way to
  * the log. An attempt therefore writes at most one end.
@@ -423,6 +425,12 @@ final class Execution {
         if (verdict != null) {
             completion.setQuality(verdict.score()).setQualityReasons(verdict.reasons());
         }
+        if (isToldByEnd()) {
+            completion.setReply(attempts.decided(dispatch).build());
+            end(completion);
+            cache(answer);
+            return;
+        }
         int last = Math.max(0, chunks.size() - 1);
         // before the end leaves, so that both do together
         Outbox.Ready reply = attempts.ready(
@@ -445,6 +453,12 @@ final class Execution {
         reply.send();
         end.get();
         cache(answer);
+    }
+
+    /** What the end has none of, pieces and passages, needs replies of its own; and so does a gateway of before. */
+    private boolean isToldByEnd() {
+        Query query = dispatch.getQuery();
+        return query.getToldByEnd() && !query.getStream() && dispatch.getHits().isEmpty();
     }
 
     private void cache(Answer answer) {

@@ -122,6 +122,39 @@ class ExecutionTest {
         assertThat(stub.seen().getFirst().getBoolean("stream")).isFalse();
     }
 
+    @Test
+    void shouldTellAWholeAnswerByItsEndWhereTheGatewayReadsIt() {
+        Query.Builder query = Samples.query().setToldByEnd(true);
+        run(Samples.dispatch(query.build())
+                .setReason("confidence_high")
+                .setConfidence(0.7)
+                .setConfidenceKind("prior")
+                .build());
+
+        assertThat(out.replies).isEmpty();
+        Completion end = out.end();
+        assertThat(Objects.requireNonNull(end.getAnswer()).getBody()).isNotEmpty();
+        Reply told = Objects.requireNonNull(end.getReply());
+        assertThat(told.getRoute()).isEqualTo(Route.LOCAL);
+        assertThat(told.getReason()).isEqualTo("confidence_high");
+        assertThat(told.getConfidence()).isEqualTo(0.7);
+        assertThat(told.getConfidenceKind()).isEqualTo("prior");
+        assertThat(told.getAnswer()).as("it stands beside it").isNull();
+    }
+
+    /** Pieces and passages are not on the record of the end. */
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void shouldSendAFinalWhereItSaysMoreThanTheEnd(boolean stream) {
+        Query.Builder query = Samples.query().setToldByEnd(true).setStream(stream);
+        run(Samples.dispatch(query.build())
+                .setHits(stream ? List.of() : List.of(Samples.hit("a.md", "some text")))
+                .build());
+
+        assertThat(out.end().getReply()).isNull();
+        assertThat(out.kinds()).endsWith(ReplyKind.FINAL);
+    }
+
     /** Or a repeat of the query elsewhere, which has the record only, would lose it. */
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
