@@ -210,8 +210,10 @@ public final class ChatModel implements AutoCloseable {
                 text.append(contentOf(delta));
                 refusal.append(delta.path("refusal").asText(""));
                 delta.path("tool_calls").forEach(this::call);
-                if (delta.path("function_call").isObject()) {
-                    join(function, delta.path("function_call"));
+                JsonNode called = delta.path("function_call");
+                // some servers send every field that they know
+                if (called.isObject() && !called.isEmpty()) {
+                    join(function, called);
                 }
                 delta.properties().forEach(field -> {
                     if (!JOINED.contains(field.getKey())
@@ -229,10 +231,12 @@ public final class ChatModel implements AutoCloseable {
                     finish = reason;
                 }
             }
-            if (!isFinished()) {
-                deltas.accept(data, hasContent(delta));
-            } else {
+            // a server that knows of one choice only finishes none but that
+            boolean ends = !reason.isEmpty() || (choice.isMissingNode() && !last.isEmpty());
+            if (ends || isFinished()) {
                 last.add(data);
+            } else {
+                deltas.accept(data, hasContent(delta));
             }
         }
 

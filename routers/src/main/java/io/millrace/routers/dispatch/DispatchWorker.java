@@ -259,11 +259,12 @@ public final class DispatchWorker implements Service {
         List<Taken> taken = new ArrayList<>(records.count());
         for (ConsumerRecord<byte[], byte[]> record : records) {
             try {
-                Dispatch dispatch = decode(record);
+                Dispatch dispatch = decode(record, taken);
                 Lease lease = attempts.lease(dispatch);
                 taken.add(new Taken(record, lease));
                 begin(dispatch, lease);
             } catch (UndecodableException e) {
+                takeLeases(taken);
                 deadLetters.bury(record, name(), e, 1);
                 consumer.acknowledge(record, AcknowledgeType.ACCEPT);
             } catch (RegistryUnavailableException e) {
@@ -285,8 +286,13 @@ public final class DispatchWorker implements Service {
         }
     }
 
+    /** For work that has begun, before something is waited for: no lease, no heartbeat, and the work would be given up. */
+    private static void takeLeases(List<Taken> begun) {
+        begun.forEach(each -> each.lease.take());
+    }
+
     /** Waits for the registry here: released at once, a record would come back at once, until its deliveries are used up. */
-    private Dispatch decode(ConsumerRecord<byte[], byte[]> record) {
+    private Dispatch decode(ConsumerRecord<byte[], byte[]> record, List<Taken> before) {
         while (true) {
             try {
                 return codec.decode(record.value());
@@ -294,6 +300,7 @@ public final class DispatchWorker implements Service {
                 if (!open) {
                     throw e;
                 }
+                takeLeases(before);
                 LOG.warn("{}: waiting: {}", name(), e.getMessage());
                 pause(BACKOFF);
             }

@@ -142,6 +142,17 @@ class ExecutionTest {
         assertThat(told.getAnswer()).as("it stands beside it").isNull();
     }
 
+    /** Some servers send every field that they know; one without anything in it is no call. */
+    @Test
+    void shouldWithholdWhenAnEmptyCallIsAllThatComes() {
+        stub.mode(Mode.EMPTY_CALL);
+
+        run(Samples.dispatch(streaming().build()).setQualityBar(0.8).build());
+
+        assertThat(out.end().getKind()).isEqualTo(CompletionKind.WITHHELD);
+        assertThat(out.end().getQualityReasons()).contains("empty");
+    }
+
     /** Pieces and passages are not on the record of the end. */
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
@@ -214,6 +225,25 @@ class ExecutionTest {
         Answer answer = Objects.requireNonNull(out.end().getAnswer());
         assertThat(answer.getText()).isEqualTo("The mill turns.");
         assertThat(answer.getFinishReason()).isEqualTo("stop");
+    }
+
+    /** Its client had all of an answer, and the log could still say that there was none. */
+    @Test
+    void shouldHoldTheFinishBackWhenTheServerKnowsOneChoiceOnly() {
+        stub.text("The mill turns.");
+        Query query = streaming()
+                .setBody("{\"n\":2,\"stream_options\":{\"include_usage\":true},"
+                        + "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}")
+                .build();
+
+        run(Samples.dispatch(query).build());
+
+        // three words and what is behind the last, the finish, and the usage
+        assertThat(out.data()).hasSize(6);
+        assertThat(out.data().get(4)).contains("\"finish_reason\":\"stop\"");
+        assertThat(out.data().get(5)).contains("\"usage\"");
+        assertThat(out.events.subList(out.events.indexOf("ack answered"), out.events.size()))
+                .containsExactly("ack answered", ReplyKind.DELTA, ReplyKind.FINAL);
     }
 
     @Test

@@ -33,6 +33,7 @@ public final class StubModel implements AutoCloseable {
         EMPTY_THINKING,
         THINKING,
         TWO_CHOICES,
+        EMPTY_CALL,
         FUNCTION_CALL,
         RESET_BEFORE_CONTENT,
         RESET_MID_STREAM,
@@ -228,6 +229,10 @@ public final class StubModel implements AutoCloseable {
                 for (String word : text.split("(?<= )", -1)) {
                     response.write(event(new JsonObject().put("content", word), null));
                 }
+                finish(response, request, "stop");
+            }
+            case EMPTY_CALL -> {
+                response.write(event(new JsonObject().put("function_call", new JsonObject()), null));
                 finish(response, request, "stop");
             }
             case FUNCTION_CALL -> {

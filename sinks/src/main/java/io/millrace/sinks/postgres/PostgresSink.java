@@ -286,6 +286,8 @@ public final class PostgresSink implements Service {
         } catch (SchemaRegistry.RegistryUnavailableException e) {
             wait("waiting for the schema registry: " + firstLine(e));
         } catch (CompletionException e) {
+            // it may be of the rows under way, which are not held here any more
+            forgetPlaces();
             wait("waiting for Kafka to take a dead letter: " + firstLine(e));
         } catch (RetriableException e) {
             wait("waiting for Kafka: " + firstLine(e));
@@ -325,7 +327,9 @@ public final class PostgresSink implements Service {
         }
         details = Map.of("postgres", why + ", since " + troubleSince.truncatedTo(ChronoUnit.SECONDS));
         ready = false;
-        database.close();
+        if (underWay == null) {
+            database.close();
+        }
         consumer.pause(consumer.assignment());
         retryAt = System.nanoTime() + backoff.toNanos();
         backoff = backoff.multipliedBy(2).compareTo(LAST_BACKOFF) > 0 ? LAST_BACKOFF : backoff.multipliedBy(2);

@@ -31,9 +31,11 @@ final class Duplicates {
     private static final Pattern BETWEEN_WORDS = Pattern.compile("[^\\p{L}\\p{N}]+");
     private static final List<String> TRUST = List.of("generated", "imported", "trusted");
 
-    /** Of the metadata. */
-    private static final List<String> RESTRICTED_BY =
-            Stream.concat(Filter.FIELDS.stream(), Stream.of("success_rate")).toList();
+    /** Of the metadata. Not where it came from: that is what copies differ in; trust is compared by its rank. */
+    private static final List<String> RESTRICTED_BY = Stream.concat(
+                    Filter.FIELDS.stream().filter(field -> !field.equals("source") && !field.equals("trust")),
+                    Stream.of("success_rate"))
+            .toList();
 
     private final VectorIndex index;
 
@@ -117,7 +119,7 @@ final class Duplicates {
                 && TRUST.indexOf(other.getTrust()) >= TRUST.indexOf(passage.getTrust());
     }
 
-    /** Whether a search that is restricted finds the one where it finds the other. */
+    /** Whether a search that is restricted by what a document says of itself finds the one where it finds the other. */
     private static boolean isFoundAs(Passage other, Passage passage) {
         Map<String, String> metadata = passage.getMetadata();
         return RESTRICTED_BY.stream()

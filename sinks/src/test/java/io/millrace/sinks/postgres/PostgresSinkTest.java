@@ -34,12 +34,17 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerConfig;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -362,6 +367,41 @@ class PostgresSinkTest {
         sendInteractions(1);
         eventually("SELECT count(*) FROM interactions", "102");
         assertThat(buried).hasSize(6);
+    }
+
+    /** The rows beside it went with the batch: missing until their partition was read anew, and the sink said that all was well. */
+    @Test
+    void shouldWriteWhatIsBesideARefusedRowWhenItsLetterIsNotTakenAtOnce() throws Exception {
+        PostgresSink sink = sink();
+        sendInteractions(1);
+        eventually("SELECT count(*) FROM interactions", "1");
+        try (Admin admin =
+                Admin.create(Map.of("bootstrap.servers", log.settings().bootstrapServers()))) {
+            takeLettersUpTo(admin, "100");
+            Interaction absurdTime = Interaction.newBuilder(interaction("absurd time"))
+                    .setEndedAt(Long.MAX_VALUE)
+                    .build();
+            log.producer().send(Topics.INTERACTIONS, absurdTime.getInteractionId(), absurdTime);
+            sendInteractions(10);
+            await().atMost(SOON)
+                    .until(() -> sink.details().getOrDefault("postgres", "").contains("to take a dead letter"));
+            assertThat(sink.isReady()).isFalse();
+
+            takeLettersUpTo(admin, "1000000");
+        }
+
+        eventually("SELECT count(*) FROM interactions", "11");
+        await().atMost(SOON).until(() -> buried.size() == 1 && sink.isReady() && sink.behind() == 0);
+    }
+
+    private void takeLettersUpTo(Admin admin, String bytes) throws Exception {
+        admin.incrementalAlterConfigs(Map.of(
+                        new ConfigResource(
+                                ConfigResource.Type.TOPIC, log.settings().name(Topics.DEAD_LETTERS)),
+                        List.of(new AlterConfigOp(
+                                new ConfigEntry("max.message.bytes", bytes), AlterConfigOp.OpType.SET))))
+                .all()
+                .get(10, TimeUnit.SECONDS);
     }
 
     /** One error that nobody had foreseen ended the thread, and nothing was projected until the process started again. */
