@@ -175,8 +175,10 @@ final class Exchange {
     }
 
     private void delta(Reply reply) {
-        if (!client.streams() || (recorded && reply.getAttempt() != answered)) {
-            // nobody wants pieces, or not of what is not the end that the log has
+        if (!client.streams() || (recorded && answered != 0 && reply.getAttempt() != answered)) {
+            // nobody wants pieces, or not of what is not the answer that the log has; those of an attempt that broke
+            // may
+            // be read after its end, and an error follows
             return;
         }
         if (attempt == 0) {

@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -152,6 +153,38 @@ class EmbeddingModelIT {
             assertThat(live.get("/health/detailed").body()).doesNotContain("\"ingest\"");
             live.add("it", "after.md", "A thing that comes after it.");
             assertThat(search(live, "keyword", "comes after").path("results")).isNotEmpty();
+        }
+    }
+
+    /** It was indexing for ever, and whoever had added it waited for half an hour. */
+    @Test
+    void shouldSayWhichDocumentOfASourceTheModelTookNothingOf() throws Exception {
+        Path docs = Files.createDirectories(folder.resolve("docs"));
+        Files.writeString(docs.resolve("refused.md"), "It says grumpf and nothing else.");
+        Files.writeString(docs.resolve("short.md"), "A thing that stands beside it.");
+        Path data = Files.createDirectories(folder.resolve("data"));
+        Files.writeString(
+                data.resolve("knowledge-sources.yaml"),
+                "sources:\n  - {id: notes, type: local_dir, collection: codebase-context, path: " + docs + "}\n");
+        try (Model model = new Model(0);
+                Live live = Live.start(data, config(model.port()))) {
+            await(
+                    "it does not wait for what will not come",
+                    () -> live.source("notes").path("state").asText().equals("idle"));
+
+            JsonNode source = live.source("notes");
+            assertThat(source.at("/documents/total").asInt()).isEqualTo(2);
+            assertThat(source.at("/documents/searchable").asInt()).isEqualTo(1);
+            assertThat(source.path("failures").toString())
+                    .contains("refused.md")
+                    .doesNotContain("short.md");
+
+            Files.writeString(docs.resolve("refused.md"), "It says nothing else now.");
+            live.post("/sources/notes/sync", "");
+            await(
+                    "all is well",
+                    () -> live.source("notes").path("failures").isEmpty()
+                            && live.source("notes").at("/documents/searchable").asInt() == 2);
         }
     }
 

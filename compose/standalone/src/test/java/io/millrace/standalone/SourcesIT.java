@@ -489,7 +489,7 @@ class SourcesIT {
         assertThat(source.at("/scan/skips/outside.md").asText()).contains("leaves the folder");
         assertThat(run("list").out())
                 .contains("  skipped huge.md: 1073741824 bytes")
-                .contains("  unreadable broken.pdf: ");
+                .contains("  failed broken.pdf: ");
         assertThat(found("crown wheel drives the stone nut")).contains("good.md");
         assertThat(text("Who repaired the shaft?")).contains("Hedwig Aumann");
         run("remove", "bad");

@@ -48,7 +48,10 @@ import org.slf4j.LoggerFactory;
 public final class PassageWorker implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(PassageWorker.class);
 
-    private static final String STEP = "passages";
+    /** Consumer group that makes passages of documents. */
+    public static final String GROUP = "passages";
+
+    private static final String STEP = GROUP;
 
     /** A document of one passage is embedded on one core, and while one waits for the log another can be. */
     private static final int CONCURRENCY = 2 * Runtime.getRuntime().availableProcessors();
@@ -165,10 +168,9 @@ public final class PassageWorker implements Service {
         }
         inTurn(record.key(), () -> {
             Map<String, Version> cut = passages.of(record.key());
-            DocumentTable.Entry newest = documents.entry(record.key());
             // and of no newer version of the document, which the log has as well
             boolean stale = cut.isEmpty()
-                    ? newest != null && newest.checksum().equals(document.getChecksum())
+                    ? isNewest(record.key(), document)
                     : cut.values().stream()
                             .anyMatch(version -> isOfAnotherChunker(version)
                                     && version.checksum().equals(document.getChecksum()));
@@ -176,6 +178,11 @@ public final class PassageWorker implements Service {
                 cutOne(record, true);
             }
         });
+    }
+
+    private boolean isNewest(String id, Document document) {
+        DocumentTable.Entry newest = documents.entry(id);
+        return newest != null && newest.checksum().equals(document.getChecksum());
     }
 
     private void renew(LogRecord<Passage> record) throws ExecutionException, InterruptedException {
@@ -256,7 +263,7 @@ public final class PassageWorker implements Service {
             List<IngestEmbedder.Outcome> outcomes = embedder.embed(batch.stream()
                     .map(chunk -> embedded(chunk.title(), chunk.text()))
                     .toList());
-            if (anew && from == 0 && !passages.of(id).equals(before)) {
+            if (anew && from == 0 && !(passages.of(id).equals(before) && isNewest(id, document))) {
                 return;
             }
             for (int i = 0; i < batch.size(); i++) {

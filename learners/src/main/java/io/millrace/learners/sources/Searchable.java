@@ -3,6 +3,7 @@ package io.millrace.learners.sources;
 import io.millrace.learners.knowledge.DocumentTable.Entry;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiPredicate;
@@ -132,5 +133,13 @@ final class Searchable {
 
     void forget(String source) {
         sources.remove(source);
+    }
+
+    /** Those that searches did not find, a few of them, by id; empty while none is, or the index does not answer. */
+    List<String> missing(String source, int most) {
+        Known known = sources.get(source);
+        return known == null || isAway()
+                ? List.of()
+                : known.missing.stream().limit(most).toList();
     }
 }

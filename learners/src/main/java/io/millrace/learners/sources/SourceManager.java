@@ -2,6 +2,7 @@ package io.millrace.learners.sources;
 
 import io.micrometer.core.instrument.Gauge;
 import io.millrace.learners.knowledge.DocumentTable;
+import io.millrace.learners.knowledge.PassageWorker;
 import io.millrace.learners.knowledge.SourceBook;
 import io.millrace.learners.sources.ConnectApi.Status;
 import io.millrace.log.ClientConfig;
@@ -57,6 +58,13 @@ public final class SourceManager implements Service {
     private static final Logger LOG = LoggerFactory.getLogger(SourceManager.class);
     private static final String GROUP = "normalizer-sources";
     private static final String REMOVING = "removing";
+    /** What is embedded reaches the index in less; what does not, since a model refused it, never does. */
+    private static final long STANDSTILL_NANOS = TimeUnit.SECONDS.toNanos(10);
+
+    private static final int MISSING_TOLD = 50;
+    private static final String MISSING =
+            "no search finds it: the embedding model, or the index, took none of its passages; see the log";
+
     private static final long TICK_MS = 250;
     private static final long TICK_NANOS = TimeUnit.MILLISECONDS.toNanos(TICK_MS);
     private static final byte[] REMOVED = "{\"type\":\"removed\"}".getBytes(StandardCharsets.UTF_8);
@@ -83,8 +91,16 @@ public final class SourceManager implements Service {
     private final Map<String, Long> added = new HashMap<>();
 
     private Map<String, Long> lags = Map.of();
+    /** Documents of all sources that are still to be embedded. */
+    private long unembedded;
+
+    /** Since when so many documents of a source are not found. */
+    private final Map<String, Standstill> standing = new HashMap<>();
+
     private volatile boolean ready;
     private volatile boolean closed;
+
+    private record Standstill(int missing, long sinceNanos) {}
 
     /**
      * A source on its way out.
@@ -158,7 +174,12 @@ public final class SourceManager implements Service {
         try {
             statuses.caughtUp().get();
             documents.await();
-            told.values().forEach(status -> book.recall(status.getSourceId(), status.getScan(), status.getFailures()));
+            told.values().forEach(status -> {
+                Map<String, String> failures = new HashMap<>(status.getFailures());
+                // these are found out, and not remembered
+                failures.values().removeIf(MISSING::equals);
+                book.recall(status.getSourceId(), status.getScan(), failures);
+            });
             ready = true;
             while (!closed) {
                 try {
@@ -280,6 +301,7 @@ public final class SourceManager implements Service {
         // the topic stays, and its records expire: a reader's position would outlive a topic of the same name
         leaving.remove(id);
         searchable.forget(id);
+        standing.remove(id);
         added.remove(id);
         book.forget(id);
         told.remove(id);
@@ -309,7 +331,7 @@ public final class SourceManager implements Service {
                 && System.nanoTime() - began < TICK_NANOS
                 && !searchable.mayBeFound(document));
         tell(id, removing(last, removal.documents.size()));
-        return removal.documents.isEmpty() && positions().getOrDefault(raw(id), 0L) > removal.mark;
+        return removal.documents.isEmpty() && positions(GROUP).getOrDefault(raw(id), 0L) > removal.mark;
     }
 
     private SourceStatus removing(SourceStatus last, int left) {
@@ -325,12 +347,17 @@ public final class SourceManager implements Service {
         try {
             Map<TopicPartition, OffsetSpec> latest = new HashMap<>();
             topics.forEach(id -> latest.put(raw(id), OffsetSpec.latest()));
-            Map<TopicPartition, Long> next = positions();
+            String embedded = log.settings().name(Topics.DOCUMENTS);
+            for (int number = 0; number < log.settings().partitions(Topics.DOCUMENTS); number++) {
+                latest.put(new TopicPartition(embedded, number), OffsetSpec.latest());
+            }
+            Map<TopicPartition, Long> next = positions(GROUP);
             Map<TopicPartition, Long> ends = new HashMap<>();
             admin.listOffsets(latest)
                     .all()
                     .get(10, TimeUnit.SECONDS)
                     .forEach((partition, end) -> ends.put(partition, end.offset()));
+            unembedded = unembedded(ends);
             Map<TopicPartition, Long> counts = backlog.count(next, ends);
             Map<String, Long> found = new HashMap<>();
             topics.forEach(id -> found.put(id, counts.getOrDefault(raw(id), 0L)));
@@ -341,14 +368,30 @@ public final class SourceManager implements Service {
         }
     }
 
+    /** Takes the topic of documents out of the ends of topics. */
+    private long unembedded(Map<TopicPartition, Long> ends)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        Map<TopicPartition, Long> next = positions(PassageWorker.GROUP);
+        String name = log.settings().name(Topics.DOCUMENTS);
+        long count = 0;
+        for (TopicPartition partition : Set.copyOf(ends.keySet())) {
+            if (partition.topic().equals(name)) {
+                count += Math.max(0, ends.getOrDefault(partition, 0L) - next.getOrDefault(partition, 0L));
+                ends.remove(partition);
+            }
+        }
+        return count;
+    }
+
     private TopicPartition raw(String id) {
         return new TopicPartition(log.settings().name(Topics.raw(id)), 0);
     }
 
-    /** The next offset that the normalizer has to read. */
-    private Map<TopicPartition, Long> positions() throws InterruptedException, ExecutionException, TimeoutException {
+    /** The next offset that a group has to read. */
+    private Map<TopicPartition, Long> positions(String group)
+            throws InterruptedException, ExecutionException, TimeoutException {
         Map<TopicPartition, Long> next = new HashMap<>();
-        admin.listConsumerGroupOffsets(log.settings().group(GROUP))
+        admin.listConsumerGroupOffsets(log.settings().group(group))
                 .partitionsToOffsetAndMetadata()
                 .get(10, TimeUnit.SECONDS)
                 .forEach((partition, at) -> {
@@ -367,6 +410,8 @@ public final class SourceManager implements Service {
                 ? searchable.of(source.id(), documents.version(source.id()), documents.of(source.id()))
                 : new Searchable.Count(0, 0, 0);
         long lag = lags.getOrDefault(source.id(), 0L);
+        int missing = count.documents() - count.searchable();
+        boolean stands = lag == 0 && stands(source.id(), missing);
         Status connector = connectors.of(source.id());
         String error = error(source, connector, scan);
         return SourceStatus.newBuilder()
@@ -380,7 +425,7 @@ public final class SourceManager implements Service {
                         !source.enabled()
                                 ? "disabled"
                                 : error.isEmpty()
-                                        ? state(source, connector, scan, lag, count.documents() - count.searchable())
+                                        ? state(source, connector, scan, lag > 0 || (missing > 0 && !stands))
                                         : "failed")
                 .setError(source.enabled() ? error : "")
                 .setScan(scan)
@@ -388,7 +433,7 @@ public final class SourceManager implements Service {
                 .setSearchable(count.searchable())
                 .setQuarantined(count.quarantined())
                 .setLag(lag)
-                .setFailures(page.failures())
+                .setFailures(stands ? withMissing(source.id(), page.failures()) : page.failures())
                 .setAddedAt(owned ? addedAt(source.id()) : 0)
                 .setDefinition(owned ? source.definition(addedAt(source.id())) : "")
                 .build();
@@ -405,8 +450,36 @@ public final class SourceManager implements Service {
         return scan != null && scan.getState().equals("failed") ? scan.getError() : "";
     }
 
+    /** Whether all was embedded, as far as it can be, and documents are missing that nothing will come of any more. */
+    private boolean stands(String id, int missing) {
+        Standstill before = standing.get(id);
+        if (missing == 0) {
+            standing.remove(id);
+            return false;
+        }
+        if (before == null
+                || before.missing != missing
+                || unembedded > 0
+                || searchable.missing(id, 1).isEmpty()) {
+            standing.put(id, new Standstill(missing, System.nanoTime()));
+            return false;
+        }
+        return System.nanoTime() - before.sinceNanos > STANDSTILL_NANOS;
+    }
+
+    private Map<String, String> withMissing(String id, Map<String, String> failures) {
+        Map<String, String> all = new HashMap<>(failures);
+        for (String document : searchable.missing(id, Math.max(0, MISSING_TOLD - all.size()))) {
+            DocumentTable.Entry entry = documents.entry(document);
+            if (entry != null) {
+                all.putIfAbsent(entry.path(), MISSING);
+            }
+        }
+        return all;
+    }
+
     private static String state(
-            SourceDefinition source, @Nullable Status connector, @Nullable SourceReport scan, long lag, int unindexed) {
+            SourceDefinition source, @Nullable Status connector, @Nullable SourceReport scan, boolean unindexed) {
         boolean reports = source.kind() != SourceDefinition.Kind.CONNECTOR;
         if (connector == null || (reports && scan == null)) {
             return "starting";
@@ -414,7 +487,7 @@ public final class SourceManager implements Service {
         if (scan != null && scan.getState().equals("scanning")) {
             return "scanning";
         }
-        return lag > 0 || unindexed > 0 ? "indexing" : "idle";
+        return unindexed ? "indexing" : "idle";
     }
 
     private void tell(String id, SourceStatus status)

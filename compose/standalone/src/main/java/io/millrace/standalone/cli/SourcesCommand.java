@@ -448,7 +448,7 @@ public final class SourcesCommand implements Callable<Integer> {
         add(line, source.at("/documents/quarantined").asInt(), "quarantined");
         add(line, source.path("lag").asInt(), "waiting");
         add(line, source.at("/scan/skipped").asInt(), "skipped");
-        add(line, source.path("failures").size(), "unreadable");
+        add(line, source.path("failures").size(), "failed");
         if (source.path("error").isTextual()) {
             line.append(": ").append(source.path("error").asText());
         }
@@ -464,11 +464,7 @@ public final class SourcesCommand implements Callable<Integer> {
                 "skipped",
                 source.at("/scan/skips"),
                 source.at("/scan/skipped").asInt());
-        tell(
-                told,
-                "unreadable",
-                source.path("failures"),
-                source.path("failures").size());
+        tell(told, "failed", source.path("failures"), source.path("failures").size());
         return told;
     }
 

@@ -136,7 +136,7 @@ class SourcesCommandTest {
                         "  skipped d: 9 bytes",
                         "  skipped e: 9 bytes",
                         "  1 more skipped; see --json",
-                        "  unreadable broken.pdf: cannot be parsed");
+                        "  failed broken.pdf: cannot be parsed");
     }
 
     @Test
